@@ -26,9 +26,9 @@
 #include <stdio.h>
 
 #if defined(__GNUC__)
-#define CLI_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define CLI_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #else
-#define CLI_PRINTF(format, first)
+#define CLI_PRINTF(text, first)
 #endif
 
 /* Exit statuses of every command. */
@@ -57,7 +57,8 @@ struct cli_option {
     void *into;        /* where the value goes; holds the default before */
     const char *value; /* name of the value in help; NULL for a flag */
     const char *help;  /* one line, without a full stop */
-    const char *words; /* completion: words divided by spaces, or "@file", "@dir", "@engine" */
+    const char *words; /* completion: words divided by spaces, or "@file", "@dir", "@engine",
+                       * "@command" */
     uint64_t min, max; /* range of COUNT and SIZE; max 0 = no limit */
     bool hidden;       /* for tests and packaging: not in help or completion */
 };
