@@ -265,7 +265,11 @@ struct ouro_dirent {
     int64_t position;
     uint16_t size; /* of this record: the next one starts there */
     uint8_t type;  /* DT_* */
-    char name[];   /* ends with a NUL */
+#if defined(__cplusplus)
+    char name[1]; /* the same layout: C++ has no flexible array members */
+#else
+    char name[]; /* ends with a NUL */
+#endif
 };
 void ouro_prep_readdir(ouro_op *op, ouro_fd dir, void *buf, size_t len);
 
