@@ -21,6 +21,9 @@ typedef int ouro_fd; /* a file descriptor */
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__) && !defined(_WIN32)
+#pragma GCC visibility push(default) /* the library is compiled with -fvisibility=hidden */
+#endif
 
 #define OURO_VERSION_MAJOR 0
 #define OURO_VERSION_MINOR 1
@@ -498,6 +501,9 @@ int ouro_each_inflight(ouro_loop *loop,
                        int (*fn)(const ouro_op *op, const char *where, ouro_time since, void *user),
                        void *user);
 
+#if defined(__GNUC__) && !defined(_WIN32)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
