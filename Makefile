@@ -8,8 +8,8 @@ T =
 
 NINJA = ninja -j$(JOBS)
 SETUP = meson setup --wipe
-QUICK = $(BUILD)/tests/run tests/tidy tests/summary tests/header tests/exports tests/man tests/readme \
-    tests/consumer/run tests/musl/run
+QUICK = $(BUILD)/tests/run tests/tidy tests/summary tests/header tests/exports tests/man \
+    tests/readme tests/consumer/run tests/musl/run
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)

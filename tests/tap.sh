@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# TAP for tests that are shell scripts: source it in the tree's root, call `check`, end with `done_`.
+# TAP for tests that are shell scripts: source it in the tree's root, call `check`, end with done_.
 # $tmp is a directory of the script's own, removed at its end; $build is the build directory.
 
 tap_count=0
