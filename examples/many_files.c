@@ -12,16 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WINDOW = 32, BLOCK = 64 * 1024, OWN_FILES = 100 };
+enum { WINDOW = 32, BLOCK = 64 * 1024, OWN_FILES = 100, STEP = 1999 };
 
 struct file {
     const char *path;
     uint64_t size, sum, expected;
-    int64_t error; /* the first thing that went wrong with it, or 0 */
+    int64_t error; /* what went wrong with it, or 0 */
 };
 
-/* What reads one file after the other. */
-struct reader {
+struct reader { /* reads one file after the other */
     ouro_op op;
     struct file *file;
     ouro_fd fd;
@@ -38,11 +37,13 @@ static uint64_t checksum(uint64_t sum, const unsigned char *data, size_t len)
     return sum;
 }
 
-static void prep_open(struct reader *reader, struct file *file)
+static int prep_open(struct reader *reader, struct file *file)
 {
     reader->file = file;
+    reader->op.user = reader;
     file->sum = UINT64_C(0xcbf29ce484222325);
     ouro_prep_open(&reader->op, OURO_HERE, file->path, O_RDONLY, 0);
+    return 1;
 }
 
 /* Takes a result and prepares the operation that follows it; 0: the file is finished. */
@@ -50,7 +51,7 @@ static int prep_next(struct reader *reader, int64_t res)
 {
     struct file *file = reader->file;
 
-    if (res < 0 && file->error == 0)
+    if (res < 0)
         file->error = res;
     if (reader->op.code == OURO_CLOSE || (reader->op.code == OURO_OPEN && res < 0))
         return 0;
@@ -74,25 +75,22 @@ static int read_files(ouro_loop *loop, struct file *files, unsigned count)
     unsigned next = 0, busy = 0;
     int r = 0;
 
-    while (next < count && busy < WINDOW && r >= 0) {
-        struct reader *reader = &readers[busy++];
-        reader->op.user = reader; /* stays through all its operations */
-        prep_open(reader, &files[next++]);
-        r = ouro_submit(loop, &reader->op);
+    for (; next < count && busy < WINDOW && r >= 0; busy++) {
+        prep_open(&readers[busy], &files[next++]);
+        r = ouro_submit(loop, &readers[busy].op);
     }
     while (busy > 0 && r >= 0) {
         r = ouro_run(loop, 1, OURO_FOREVER);
         unsigned n = ouro_reap(loop, events, WINDOW);
         for (unsigned i = 0; i < n && r >= 0; i++) {
             struct reader *reader = events[i].op->user;
-            if (!prep_next(reader, events[i].res)) {
-                if (next == count) {
-                    busy--;
-                    continue;
-                }
-                prep_open(reader, &files[next++]);
-            }
-            r = ouro_submit(loop, &reader->op);
+            int more = prep_next(reader, events[i].res);
+            if (!more && next < count)
+                more = prep_open(reader, &files[next++]);
+            if (more)
+                r = ouro_submit(loop, &reader->op);
+            else
+                busy--;
         }
     }
     return r < 0 ? r : 0;
@@ -102,10 +100,10 @@ static int read_files(ouro_loop *loop, struct file *files, unsigned count)
 static int make_files(const char *dir, struct file *files)
 {
     static char names[OWN_FILES][64];
-    static unsigned char data[3 * BLOCK];
+    static unsigned char data[OWN_FILES * STEP];
 
     for (int i = 0; i < OWN_FILES; i++) {
-        size_t len = (size_t)i * 1999;
+        size_t len = (size_t)i * STEP;
         memset(data, i, len);
         files[i].expected = checksum(UINT64_C(0xcbf29ce484222325), data, len);
         snprintf(names[i], sizeof(names[i]), "%s/%d", dir, i);
@@ -120,7 +118,7 @@ static int make_files(const char *dir, struct file *files)
 int main(int argc, char **argv)
 {
     char dir[] = "/tmp/ouro-many-XXXXXX";
-    int own = argc < 2, wrong = 0;
+    int own = argc < 2, wrong;
     unsigned count = own ? OWN_FILES : (unsigned)argc - 1;
     struct file *files = calloc(count, sizeof(*files));
     ouro_loop *loop = NULL;
@@ -135,12 +133,13 @@ int main(int argc, char **argv)
     if (r < 0)
         fprintf(stderr, "many_files: %s\n", strerror(-r));
     int closed = ouro_close(loop, OURO_FOREVER); /* also ends what a failure left in flight */
-    wrong |= r < 0 || closed < 0;
+    wrong = r < 0 || closed < 0;
     for (unsigned i = 0; i < count; i++) {
         struct file *f = &files[i];
-        wrong |= f->error != 0 || (own && (f->size != i * UINT64_C(1999) || f->sum != f->expected));
-        printf("%10" PRIu64 "  %016" PRIx64 "  %s  %s\n", f->size, f->sum, f->path,
-               f->error ? strerror((int)-f->error) : "ok");
+        wrong |= f->error != 0 || (own && (f->size != i * STEP || f->sum != f->expected));
+        if (r >= 0)
+            printf("%10" PRIu64 "  %016" PRIx64 "  %s  %s\n", f->size, f->sum, f->path,
+                   f->error ? strerror((int)-f->error) : "ok");
         if (own)
             unlink(f->path);
     }
