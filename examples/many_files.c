@@ -128,8 +128,7 @@ int main(int argc, char **argv)
     if (!files || (own && (!mkdtemp(dir) || make_files(dir, files) != 0)))
         return perror("many_files"), 1;
     int r = ouro_open(NULL, &loop);
-    if (r >= 0)
-        r = read_files(loop, files, count);
+    r = r < 0 ? r : read_files(loop, files, count);
     if (r < 0)
         fprintf(stderr, "many_files: %s\n", strerror(-r));
     int closed = ouro_close(loop, OURO_FOREVER); /* also ends what a failure left in flight */
