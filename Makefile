@@ -6,8 +6,13 @@ PREFIX = /usr/local
 DESTDIR =
 T =
 
+ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+TSAN_ENV = TSAN_OPTIONS=halt_on_error=1
+# ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
+FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no
+
 NINJA = ninja -j$(JOBS)
-SETUP = meson setup --wipe
 QUICK = $(BUILD)/tests/run tests/tidy tests/summary tests/header tests/exports tests/man \
     tests/readme tests/consumer/run tests/musl/run
 
@@ -39,9 +44,52 @@ test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 	@$(NINJA) -C $(BUILD) tests
 	@$(BUILD)/tests/run $(T)
 
+asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
+	@$(NINJA) -C build-asan tests
+	@$(ASAN_ENV) scripts/run-tests build-asan build-asan/tests/run
+
+tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
+	@$(NINJA) -C build-tsan tests
+	@$(TSAN_ENV) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run'
+
+valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
+	@scripts/install-deps valgrind
+	@$(NINJA) -C $(BUILD) tests
+	@scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
+
+cover: build-cover/build.ninja ## which lines of the library the suite runs
+	@scripts/install-deps cover
+	@$(NINJA) -C build-cover tests
+	@scripts/run-tests build-cover build-cover/tests/run
+	@gcovr --root . --filter src/ build-cover
+
+bench: all ## ouro bench: overhead, many files, random reads, every contender
+	@for suite in nop 'files --cold' 'files --warm' 'random --direct'; do \
+	    echo; echo "$$ ouro bench $$suite"; $(BUILD)/ouro bench $$suite || exit; done
+
+build-asan/build.ninja:
+	@scripts/install-deps build check
+	@meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false \
+	    -Dc_args='-fno-sanitize-recover=all -fno-omit-frame-pointer'
+
+build-tsan/build.ninja:
+	@scripts/install-deps build check
+	@meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
+
+build-cover/build.ninja:
+	@scripts/install-deps build check
+	@meson setup build-cover -Db_coverage=true -Doptimization=0
+
 lint: ## formatting, static analysis, -Werror builds, tidy: 0 findings
 	@scripts/install-deps build check lint
 	@scripts/lint
+
+abi: all ## the header, the symbol map and the exports agree; sizes hold
+	@scripts/run-tests $(BUILD) tests/header tests/exports
+
+man: all ## build and check the man pages ($(BUILD)/*.1, *.3)
+	@scripts/install-deps check
+	@scripts/run-tests $(BUILD) tests/man
 
 install: all ## install under PREFIX (and DESTDIR)
 	@meson configure $(BUILD) --prefix=$(PREFIX)
@@ -53,4 +101,4 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check test lint install ci clean
+.PHONY: all help deps demo check test asan tsan valgrind cover bench lint abi man install ci clean
