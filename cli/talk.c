@@ -129,6 +129,8 @@ void cli_catch_signals(void)
         sigemptyset(&action.sa_mask);
         sigaction(signals[i], &action, NULL); /* no SA_RESTART: a long wait must end */
     }
+    /* Who stops reading our output must not keep us from cleaning up; the write fails instead. */
+    signal(SIGPIPE, SIG_IGN);
 }
 
 int cli_finish_output(int status)

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of `ouro bench` share. A `job` is the work, the same for everyone; a `contender` is a
+ * way to do it: one entry in a table, with open (outside the timed part), round (timed by the caller)
+ * and close. To add a contender: write its functions in a file of its own and name it in the table in
+ * bench.c. */
+#ifndef OURO_BENCH_H
+#define OURO_BENCH_H
+
+#include "cli.h"
+
+#include <errno.h>
+#include <time.h>
+
+enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM };
+
+enum {
+    ROUNDS_MAX = 1000,
+    DEPTH_MAX = 4096,
+    DEPTHS_MAX = 8,
+    CONTENDERS_MAX = 16,
+    WHY_SIZE = 256,
+    NOP_BATCHES = 16, /* batches between two looks at the clock in suite nop */
+};
+
+/* ---- histogram.c: log-linear, 1.6 % per bucket ---- */
+
+enum { HISTOGRAM_SUB_BITS = 6, HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << 6 };
+
+struct histogram {
+    uint64_t count;
+    uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+void histogram_add(struct histogram *h, uint64_t value, uint64_t count);
+void histogram_merge(struct histogram *h, const struct histogram *other);
+/* The value below or at which `share` (0 to 1) of all lie; 0 when there are none. */
+uint64_t histogram_quantile(const struct histogram *h, double share);
+
+/* ---- stats.c ---- */
+
+struct interval {
+    double middle, low, high; /* NaN where there is nothing to say */
+};
+
+double stats_median(const double *values, unsigned count);
+struct interval stats_range(const double *values, unsigned count); /* median, least, most */
+/* Median of a[i] / b[i] and its 95 % bootstrap interval (fixed seed: the same data give the same). */
+struct interval stats_paired_ratio(const double *a, const double *b, unsigned count);
+
+/* ---- the work (bench_data.c) ---- */
+
+struct job {
+    enum suite suite;
+    unsigned depth; /* operations in flight, or the batch of suite nop */
+    bool cold;      /* the files' pages are dropped before each round */
+
+    /* suite files: names[i] in dir_fd, `size` bytes each */
+    int dir_fd;
+    unsigned count;
+    uint64_t size;
+    char (*names)[16];
+
+    /* suite random: blocks of `block` bytes anywhere in the first file_size bytes of path */
+    const char *path;
+    uint64_t file_size;
+    uint64_t block;
+    bool direct;
+    bool known; /* the file is ours and every word's value is known */
+
+    /* Private to bench_data.c. */
+    const char *parent;
+    char *work_path;
+    int parent_fd;
+    bool made_dir;
+    unsigned made;
+};
+
+/* Makes what the suite reads; 0 or an exit status after a message. job_clean is due in either case;
+ * it removes all that was made. */
+int job_make(struct job *job);
+void job_clean(struct job *job);
+/* Brings the caches into the state that the job wants before a round; 0 or -errno. */
+int job_prepare_caches(const struct job *job);
+/* Checks what a contender read; result is the read's. 0, or -EBADMSG after a message. The first and
+ * last word of the data tell the file and the place; in full all words are compared. */
+int job_check_file(const struct job *job, unsigned index, const void *data, int64_t result,
+                   bool full);
+int job_check_block(const struct job *job, uint64_t offset, const void *data, int64_t result,
+                    bool full);
+const char *suite_name(enum suite suite);
+
+/* ---- contenders ---- */
+
+/* One round: what to do in it, and what came out. */
+struct round {
+    uint64_t limit_ns; /* nop, random: stop starting operations after that; files: one pass */
+    uint64_t seed;     /* of the random offsets */
+    bool full_check;   /* warm-up: compare all data */
+    struct histogram *latency;
+    uint64_t operations; /* out */
+};
+
+struct contender {
+    const char *name;
+    unsigned suites;    /* bits: 1u << SUITE_... */
+    const char *engine; /* of ouro, or NULL */
+    /* How it works in that suite, in a few words for the report. */
+    const char *(*describe)(const struct job *job);
+    /* Makes everything that a round needs. 0 or -errno with the reason in `why`. */
+    int (*open)(const struct contender *self, const struct job *job, void **ret_state, char *why);
+    /* Does the work; nothing is in flight when it returns. 0 or -errno; -EINTR after a signal. */
+    int (*round)(void *state, struct round *round);
+    void (*close)(void *state);
+};
+
+extern const struct contender contender_blocking, contender_glibc_aio;
+#ifdef HAVE_LIBAIO
+extern const struct contender contender_libaio;
+#endif
+#ifdef HAVE_LIBURING
+extern const struct contender contender_liburing;
+#endif
+/* Fills `ret` with one contender for each engine of the library; returns how many. */
+unsigned contender_ouro_list(struct contender *ret, unsigned max);
+
+/* Opens the job's file as suite random wants it; a descriptor, or -errno with the reason in `why`. */
+int job_open_file(const struct job *job, char *why);
+/* `count` zeroed buffers of `size` bytes, each aligned for direct I/O; NULL: no memory. */
+char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride);
+
+static inline uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* splitmix64: offsets, contents, resampling. */
+static inline uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static inline uint64_t random_offset(const struct job *job, uint64_t *state)
+{
+    /* The high half of a product spreads evenly without a division. */
+    uint64_t blocks = job->file_size / job->block;
+
+    return ((next_random(state) >> 32) * blocks >> 32) * job->block;
+}
+
+/* ---- results (bench_rounds.c) ---- */
+
+/* One contender in one run (one depth), and one row of the report. */
+struct entry {
+    const struct contender *contender;
+    bool twin; /* the A/A row: entries[0..] twin_of measured a second time */
+    unsigned twin_of;
+    void *state;
+    double *rates;     /* operations per second, by round */
+    double *cpu;       /* CPU seconds, by round */
+    double *wall;      /* seconds, by round */
+    uint64_t operations;
+    unsigned discarded; /* rounds thrown away because others used the CPU */
+    unsigned noisy;     /* such rounds that were kept, because repeating did not help */
+    double foreign;     /* CPU seconds of others in the rounds that were kept */
+    struct histogram *latency;
+};
+
+struct run {
+    const struct job *job;
+    unsigned depth;
+    unsigned rounds; /* that every entry has */
+    struct entry entries[CONTENDERS_MAX + 1];
+    unsigned count;
+};
+
+struct plan {
+    unsigned rounds;
+    double seconds; /* per contender */
+};
+
+/* Opens, warms up, takes turns, closes. 0 or an exit status after a message. run_free is due. */
+int run_measure(struct run *run, const struct plan *plan);
+void run_free(struct run *run);
+
+/* ---- bench_report.c ---- */
+
+struct absentee {
+    const char *name;
+    char why[WHY_SIZE];
+};
+
+struct report {
+    const struct job *job;
+    const struct plan *plan;
+    const struct run *runs;
+    unsigned count;
+    const struct absentee *absent;
+    unsigned absent_count;
+};
+
+void report_table(const struct report *report, FILE *out, bool color);
+void report_json(const struct report *report, FILE *out);
+void report_html(const struct report *report, FILE *out);
+
+/* What row `e` of the run is compared with: the entry of that contender's name, or -1. */
+int run_find(const struct run *run, const char *contender);
+struct interval run_ratio(const struct run *run, unsigned a, int b);
+
+/* ---- chart.c: pieces of a self-contained page ---- */
+
+struct chart_bar {
+    const char *label;
+    struct interval value;
+    const char *note; /* behind the value; may be NULL */
+    unsigned series;  /* picks the colour */
+};
+
+void chart_page_begin(FILE *out, const char *title);
+void chart_page_end(FILE *out);
+void chart_text(FILE *out, const char *text); /* escaped for HTML */
+/* Horizontal bars from zero with whiskers for the range. */
+void chart_bars(FILE *out, const char *title, const char *unit, const struct chart_bar *bars,
+                unsigned count);
+/* The value of each round, one line per series: shows drift and outliers. */
+void chart_rounds(FILE *out, const char *title, const char *unit, const double *const *values,
+                  const char *const *labels, unsigned series, unsigned rounds);
+/* 1234567 as "1.23 M", 0.0031 as "3.10 m". */
+void chart_number(char *ret, size_t size, double value);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs the contenders of `ouro bench` in turn, round by round, so that whatever drifts (the machine, the
+ * disk, the clock of the CPU) hits all alike and ratios can be taken of paired rounds. What other
+ * processes take of the CPU meanwhile is measured; a round that they disturbed is thrown away, counted
+ * and repeated, within bounds. */
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    TRIES_MAX = 3,        /* of one round that others disturb; the last is kept and counted noisy */
+    WARM_UP_MS = 30,      /* nop, random */
+    FOREIGN_PERCENT = 10, /* of one core that others may use in a round */
+};
+
+/* CPU seconds that the machine's processes have used up to now, with what the hypervisor took; not
+ * interrupts, which our own I/O causes. -1 where /proc/stat cannot be read. */
+static double machine_seconds(void)
+{
+    unsigned long long user, nice, system, idle, iowait, irq, softirq, steal = 0;
+    FILE *stat = fopen("/proc/stat", "re");
+    int got = 0;
+
+    if (stat) {
+        got = fscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system,
+                     &idle, &iowait, &irq, &softirq, &steal);
+        fclose(stat);
+    }
+    return got < 7 ? -1 : (double)(user + nice + system + steal) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* CPU seconds of this process, io_uring's workers included: they are threads of ours. */
+static double own_seconds(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+struct measured {
+    double wall, cpu, foreign;
+    uint64_t operations;
+};
+
+/* One call of the contender, timed. */
+static int measure_once(struct entry *entry, struct round *round, struct measured *sum)
+{
+    double machine = machine_seconds(), own = own_seconds(), own_end, machine_end;
+    uint64_t begin = now_ns(), end;
+    int r;
+
+    round->operations = 0;
+    r = entry->contender->round(entry->state, round);
+    end = now_ns();
+    own_end = own_seconds();
+    machine_end = machine_seconds();
+    sum->wall += (double)(end - begin) / 1e9;
+    sum->cpu += own_end - own;
+    sum->operations += round->operations;
+    if (machine >= 0 && machine_end - machine > own_end - own)
+        sum->foreign += machine_end - machine - (own_end - own);
+    return r;
+}
+
+/* A whole round: in suite files as many passes as make it long enough. */
+static int measure_round(const struct run *run, struct entry *entry, struct round *round,
+                         struct measured *ret)
+{
+    const struct job *job = run->job;
+    int r;
+
+    *ret = (struct measured){ 0 };
+    do {
+        r = job_prepare_caches(job);
+        if (r < 0) {
+            cli_error("cannot drop the files from the page cache: %s", strerror(-r));
+            return r;
+        }
+        r = measure_once(entry, round, ret);
+    } while (r == 0 && job->suite == SUITE_FILES && ret->wall * 1e9 < (double)round->limit_ns);
+    return r;
+}
+
+/* /proc/stat counts in ticks of 10 ms, so two of them more or less say nothing. */
+static bool is_disturbed(const struct measured *m)
+{
+    return m->foreign > m->wall * FOREIGN_PERCENT / 100 + 2.0 / (double)sysconf(_SC_CLK_TCK);
+}
+
+static int take_turn(struct run *run, unsigned which, unsigned number, const struct plan *plan)
+{
+    struct entry *entry = &run->entries[which];
+    struct histogram *kept = calloc(1, sizeof(*kept));
+    struct measured m;
+    int r = kept ? 0 : -ENOMEM;
+
+    for (unsigned try = 0; r == 0; try++) {
+        struct round round = {
+            .limit_ns = (uint64_t)(plan->seconds * 1e9 / plan->rounds),
+            .seed = ((uint64_t)number << 32) + which * 1000003u + try,
+            .latency = kept,
+        };
+        bool disturbed;
+
+        memset(kept, 0, sizeof(*kept));
+        r = measure_round(run, entry, &round, &m);
+        disturbed = is_disturbed(&m);
+        if (r == 0 && disturbed && try + 1 < TRIES_MAX) {
+            entry->discarded++;
+            continue;
+        }
+        entry->noisy += disturbed;
+        break;
+    }
+    if (r == 0) {
+        entry->rates[number] = (double)m.operations / m.wall;
+        entry->cpu[number] = m.cpu;
+        entry->wall[number] = m.wall;
+        entry->foreign += m.foreign;
+        entry->operations += m.operations;
+        histogram_merge(entry->latency, kept);
+    }
+    free(kept);
+    return r;
+}
+
+static int warm_up(const struct run *run, struct entry *entry)
+{
+    struct histogram *latency = calloc(1, sizeof(*latency));
+    struct round round = {
+        .limit_ns = (uint64_t)WARM_UP_MS * 1000000,
+        .seed = 1,
+        .full_check = true,
+        .latency = latency,
+    };
+    int r = latency ? job_prepare_caches(run->job) : -ENOMEM;
+
+    if (r == 0)
+        r = entry->contender->round(entry->state, &round);
+    free(latency);
+    return r;
+}
+
+static int report_failure(const struct entry *entry, int error)
+{
+    cli_progress_end();
+    if (cli_signal)
+        return CLI_INTERRUPTED;
+    if (error == -EBADMSG)
+        cli_error("%s returned wrong data: the run counts for nothing", entry->contender->name);
+    else
+        cli_error("%s failed: %s", entry->contender->name, strerror(-error));
+    return CLI_FAILED;
+}
+
+static int open_entry(struct run *run, struct entry *entry, unsigned rounds)
+{
+    char why[WHY_SIZE] = "";
+    int r;
+
+    entry->rates = calloc(rounds, sizeof(*entry->rates));
+    entry->cpu = calloc(rounds, sizeof(*entry->cpu));
+    entry->wall = calloc(rounds, sizeof(*entry->wall));
+    entry->latency = calloc(1, sizeof(*entry->latency));
+    if (!entry->rates || !entry->cpu || !entry->wall || !entry->latency)
+        return report_failure(entry, -ENOMEM);
+    r = entry->contender->open(entry->contender, run->job, &entry->state, why);
+    if (r < 0) {
+        entry->state = NULL;
+        if (why[0] && !cli_signal) {
+            cli_error("%s: %s", entry->contender->name, why);
+            return CLI_FAILED;
+        }
+        return report_failure(entry, r);
+    }
+    r = warm_up(run, entry);
+    return r < 0 ? report_failure(entry, r) : CLI_OK;
+}
+
+static void show_progress(const struct run *run, const struct plan *plan, unsigned number,
+                          const struct entry *entry, uint64_t begin)
+{
+    double passed = (double)(now_ns() - begin) / 1e9;
+    char left[32] = "";
+
+    if (number)
+        snprintf(left, sizeof(left), ", %.0f s left", passed / number * (plan->rounds - number));
+    cli_progress("%s, depth %u: round %u of %u, %s%s", suite_name(run->job->suite), run->depth,
+                 number + 1, plan->rounds, entry->contender->name, left);
+}
+
+int run_measure(struct run *run, const struct plan *plan)
+{
+    uint64_t begin = now_ns();
+    int status = CLI_OK;
+
+    for (unsigned i = 0; i < run->count && status == CLI_OK; i++) {
+        cli_progress("%s, depth %u: warming up %s", suite_name(run->job->suite), run->depth,
+                     run->entries[i].contender->name);
+        status = open_entry(run, &run->entries[i], plan->rounds);
+    }
+    for (; run->rounds < plan->rounds && status == CLI_OK; run->rounds++) {
+        for (unsigned i = 0; i < run->count && status == CLI_OK; i++) {
+            int r;
+
+            show_progress(run, plan, run->rounds, &run->entries[i], begin);
+            r = take_turn(run, i, run->rounds, plan);
+            if (r < 0 || cli_signal)
+                status = report_failure(&run->entries[i], r);
+        }
+    }
+    cli_progress_end();
+    for (unsigned i = 0; i < run->count; i++) {
+        if (run->entries[i].state)
+            run->entries[i].contender->close(run->entries[i].state);
+        run->entries[i].state = NULL;
+    }
+    return status;
+}
+
+void run_free(struct run *run)
+{
+    for (unsigned i = 0; i < run->count; i++) {
+        struct entry *entry = &run->entries[i];
+
+        free(entry->rates);
+        free(entry->cpu);
+        free(entry->wall);
+        free(entry->latency);
+    }
+}
+
+int run_find(const struct run *run, const char *contender)
+{
+    for (unsigned i = 0; i < run->count; i++)
+        if (!run->entries[i].twin && strcmp(run->entries[i].contender->name, contender) == 0)
+            return (int)i;
+    return -1;
+}
+
+struct interval run_ratio(const struct run *run, unsigned a, int b)
+{
+    if (b < 0)
+        return stats_paired_ratio(NULL, NULL, 0);
+    return stats_paired_ratio(run->entries[a].rates, run->entries[b].rates, run->rounds);
+}

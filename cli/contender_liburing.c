@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* The contender `liburing`: io_uring by hand with the usual library, tuned as well as we know how; it is
+ * the ceiling that ouro is measured against, so anything that makes it faster belongs here. The ring
+ * runs with SINGLE_ISSUER and DEFER_TASKRUN where the kernel takes them, its descriptor is registered,
+ * one io_uring_enter submits a batch and waits for the next one, and random reads use a registered
+ * file and registered buffers. */
+#include "bench.h"
+
+#ifdef HAVE_LIBURING
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef IORING_SETUP_SUBMIT_ALL
+#define IORING_SETUP_SUBMIT_ALL (1U << 7)
+#endif
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+struct slot {
+    uint64_t begun;
+    uint64_t where; /* offset, or number of the file */
+    int fd;
+};
+
+struct raw {
+    const struct job *job;
+    struct io_uring ring;
+    bool have_ring;
+    bool fixed_file, fixed_buffers;
+    int fd;
+    char *buffers;
+    uint64_t stride;
+    struct slot *slots;
+    unsigned *idle; /* numbers of free slots */
+    unsigned idle_count;
+    unsigned in_flight;
+};
+
+static int nop_round(struct raw *raw, struct round *round)
+{
+    struct io_uring *ring = &raw->ring;
+    unsigned depth = raw->job->depth;
+    uint64_t start = now_ns(), now = start, before;
+
+    while (now - start < round->limit_ns && !cli_signal) {
+        before = now;
+        for (unsigned batch = 0; batch < NOP_BATCHES; batch++) {
+            struct io_uring_cqe *cqe;
+            unsigned head, seen = 0, pending = depth;
+
+            for (unsigned i = 0; i < depth; i++)
+                io_uring_prep_nop(io_uring_get_sqe(ring));
+            while (pending) {
+                int r = io_uring_submit_and_wait(ring, pending);
+                if (r < 0 && r != -EINTR)
+                    return r;
+                seen = 0;
+                io_uring_for_each_cqe(ring, head, cqe) {
+                    if (cqe->res < 0)
+                        return cqe->res;
+                    seen++;
+                }
+                io_uring_cq_advance(ring, seen);
+                pending -= seen;
+            }
+        }
+        now = now_ns();
+        histogram_add(round->latency, (now - before) / NOP_BATCHES, NOP_BATCHES * depth);
+        round->operations += NOP_BATCHES * depth;
+    }
+    return cli_signal ? -EINTR : 0;
+}
+
+static void prepare_random(struct raw *raw, uint64_t *seed, uint64_t now)
+{
+    unsigned i = raw->idle[--raw->idle_count];
+    struct slot *slot = &raw->slots[i];
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&raw->ring);
+    char *data = raw->buffers + i * raw->stride;
+    int fd = raw->fixed_file ? 0 : raw->fd;
+
+    slot->begun = now;
+    slot->where = random_offset(raw->job, seed);
+    if (raw->fixed_buffers)
+        io_uring_prep_read_fixed(sqe, fd, data, (unsigned)raw->job->block, slot->where, 0);
+    else
+        io_uring_prep_read(sqe, fd, data, (unsigned)raw->job->block, slot->where);
+    if (raw->fixed_file)
+        sqe->flags |= IOSQE_FIXED_FILE;
+    sqe->user_data = i;
+    raw->in_flight++;
+}
+
+/* Cold reads of small files start with a lookup of extents that blocks in submission; IOSQE_ASYNC has
+ * the kernel's workers do that side by side. With cached files it only costs. */
+static int prepare_file(struct raw *raw, unsigned index, uint64_t now)
+{
+    const struct job *job = raw->job;
+    int fd = openat(job->dir_fd, job->names[index], O_RDONLY | O_CLOEXEC);
+    struct io_uring_sqe *sqe;
+    struct slot *slot;
+    unsigned i;
+
+    if (fd < 0)
+        return job_check_file(job, index, NULL, -errno, false);
+    i = raw->idle[--raw->idle_count];
+    slot = &raw->slots[i];
+    *slot = (struct slot){ .begun = now, .where = index, .fd = fd };
+    sqe = io_uring_get_sqe(&raw->ring);
+    io_uring_prep_read(sqe, fd, raw->buffers + i * raw->stride, (unsigned)job->size, 0);
+    if (job->cold)
+        sqe->flags |= IOSQE_ASYNC;
+    sqe->user_data = i;
+    raw->in_flight++;
+    return 0;
+}
+
+static int finish(struct raw *raw, const struct io_uring_cqe *cqe, struct round *round,
+                  uint64_t now)
+{
+    unsigned i = (unsigned)cqe->user_data;
+    struct slot *slot = &raw->slots[i];
+    const char *data = raw->buffers + i * raw->stride;
+
+    raw->idle[raw->idle_count++] = i;
+    round->operations++;
+    histogram_add(round->latency, now - slot->begun, 1);
+    if (raw->job->suite == SUITE_RANDOM)
+        return job_check_block(raw->job, slot->where, data, cqe->res, round->full_check);
+    close(slot->fd);
+    return job_check_file(raw->job, (unsigned)slot->where, data, cqe->res, round->full_check);
+}
+
+static int finish_all(struct raw *raw, struct round *round, uint64_t now)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
+    int r = 0;
+
+    io_uring_for_each_cqe(&raw->ring, head, cqe) {
+        int finished = finish(raw, cqe, round, now);
+        r = r ? r : finished;
+        seen++;
+    }
+    io_uring_cq_advance(&raw->ring, seen);
+    raw->in_flight -= seen;
+    return r;
+}
+
+static int read_round(struct raw *raw, struct round *round)
+{
+    const struct job *job = raw->job;
+    bool files = job->suite == SUITE_FILES;
+    uint64_t start = now_ns(), now = start, seed = round->seed;
+    unsigned next = 0;
+    bool more = true;
+    int r = 0, finished;
+
+    while (more || raw->in_flight) {
+        while (more && r == 0 && raw->idle_count && (!files || next < job->count)) {
+            if (files)
+                r = prepare_file(raw, next++, now);
+            else
+                prepare_random(raw, &seed, now);
+        }
+        finished = io_uring_submit_and_wait(&raw->ring, raw->in_flight ? 1 : 0);
+        if (finished < 0 && finished != -EINTR && finished != -EAGAIN) {
+            cli_error("io_uring_enter: %s", strerror(-finished));
+            return finished;
+        }
+        now = now_ns();
+        finished = finish_all(raw, round, now);
+        r = r ? r : finished;
+        if (r < 0 || cli_signal || (files ? next == job->count : now - start >= round->limit_ns))
+            more = false;
+    }
+    return cli_signal ? -EINTR : r;
+}
+
+static int liburing_round(void *state, struct round *round)
+{
+    struct raw *raw = state;
+
+    return raw->job->suite == SUITE_NOP ? nop_round(raw, round) : read_round(raw, round);
+}
+
+static void liburing_close(void *state)
+{
+    struct raw *raw = state;
+
+    if (raw->have_ring)
+        io_uring_queue_exit(&raw->ring);
+    if (raw->fd >= 0)
+        close(raw->fd);
+    free(raw->slots);
+    free(raw->idle);
+    free(raw->buffers);
+    free(raw);
+}
+
+static int open_ring(struct raw *raw, char *why)
+{
+    static const unsigned flags[] = {
+        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_SUBMIT_ALL,
+        0,
+    };
+    int r = -EINVAL;
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]) && r == -EINVAL; i++)
+        r = io_uring_queue_init(raw->job->depth, &raw->ring, flags[i]);
+    if (r < 0) {
+        snprintf(why, WHY_SIZE, "io_uring_setup: %s (see 'ouro info')", strerror(-r));
+        return r;
+    }
+    raw->have_ring = true;
+    io_uring_register_ring_fd(&raw->ring); /* an older kernel lacks it: slower, not wrong */
+    return 0;
+}
+
+/* Registration may be refused by the limit on locked memory: plain reads then. */
+static void register_things(struct raw *raw)
+{
+    struct iovec region = { raw->buffers, raw->stride * raw->job->depth };
+
+    raw->fixed_file = io_uring_register_files(&raw->ring, &raw->fd, 1) == 0;
+    raw->fixed_buffers = io_uring_register_buffers(&raw->ring, &region, 1) == 0;
+}
+
+static int liburing_open(const struct contender *self, const struct job *job, void **ret_state,
+                         char *why)
+{
+    struct raw *raw = calloc(1, sizeof(*raw));
+    unsigned depth = job->depth;
+    int r;
+
+    (void)self;
+    if (!raw)
+        return -ENOMEM;
+    raw->job = job;
+    raw->fd = -1;
+    r = open_ring(raw, why);
+    if (r == 0 && job->suite != SUITE_NOP) {
+        raw->slots = calloc(depth, sizeof(*raw->slots));
+        raw->idle = calloc(depth, sizeof(*raw->idle));
+        raw->buffers =
+            job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &raw->stride);
+        r = raw->slots && raw->idle && raw->buffers ? 0 : -ENOMEM;
+    }
+    if (r == 0 && job->suite == SUITE_RANDOM) {
+        raw->fd = r = job_open_file(job, why);
+        if (r >= 0)
+            register_things(raw);
+    }
+    if (r < 0) {
+        liburing_close(raw);
+        return r;
+    }
+    if (raw->idle)
+        while (raw->idle_count < depth) {
+            raw->idle[raw->idle_count] = raw->idle_count;
+            raw->idle_count++;
+        }
+    *ret_state = raw;
+    return 0;
+}
+
+static const char *liburing_describe(const struct job *job)
+{
+    switch (job->suite) {
+    case SUITE_NOP: return "one io_uring_enter per batch";
+    case SUITE_FILES:
+        return job->cold ? "open and close by hand, reads with IOSQE_ASYNC"
+                         : "open and close by hand, reads in batches";
+    case SUITE_RANDOM: return "registered file and buffers, one io_uring_enter per batch";
+    }
+    return "";
+}
+
+const struct contender contender_liburing = {
+    .name = "liburing",
+    .suites = 1u << SUITE_NOP | 1u << SUITE_FILES | 1u << SUITE_RANDOM,
+    .describe = liburing_describe,
+    .open = liburing_open,
+    .round = liburing_round,
+    .close = liburing_close,
+};
+
+#else
+extern int contender_liburing_absent; /* an empty file is not C */
+#endif
