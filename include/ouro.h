@@ -42,6 +42,10 @@ extern "C" {
  *
  * Nothing ends that ownership early: not a cancel, not a deadline, not close(2) of the descriptor.
  *
+ * Before its first use an operation must be all-zero (`ouro_op op = {0}`, static, calloc); after a final
+ * completion it may simply be prepared again. Never prepare one that is in flight, and close the loop
+ * before the memory of operations goes that may be in flight.
+ *
  * A completion is learned in exactly one way, chosen per operation:
  *   cb != NULL    the callback runs inside ouro_run, ouro_dispatch, ouro_wait or ouro_close, on the
  *                 thread that called it (SERVICE: on the library's thread). It may do anything, also
@@ -51,7 +55,7 @@ extern "C" {
  *
  * op->res never lies about the effect: -ECANCELED and -ETIMEDOUT only when nothing was transferred
  * or created; otherwise the real result stands there, with OURO_C_CANCELED or OURO_C_TIMEDOUT beside
- * it. -EAGAIN and -EINTR never reach the caller except where a flag asks for it. O_NONBLOCK of a
+ * it. -EAGAIN and -EINTR never stand in op->res except where a flag asks for it. O_NONBLOCK of a
  * descriptor does not matter (see OURO_FDMODE), and the library never changes it on a descriptor
  * that it did not open. Descriptors that the library opens are close-on-exec. No SIGPIPE is raised.
  *
@@ -64,32 +68,41 @@ typedef struct ouro_loop ouro_loop;
 typedef struct ouro_op ouro_op;
 typedef void ouro_cb(ouro_op *op);
 typedef uint64_t ouro_time; /* absolute nanoseconds on the loop's monotonic clock, see ouro_now */
-typedef uint64_t ouro_id;   /* names one submission of one operation; never reused in a loop's life */
+typedef uint64_t ouro_id; /* names one submission of one operation; never reused in a loop's life */
 
 #define OURO_FOREVER ((ouro_time)0) /* as a deadline: none; as a limit: wait without limit */
 #define OURO_NOWAIT ((ouro_time)1)  /* already past: look, do not wait */
+#define OURO_US ((ouro_time)1000)
+#define OURO_MS ((ouro_time)1000000)
+#define OURO_S ((ouro_time)1000000000)
 
 /* ---- 2. The operation ---------------------------------------------------------------------- */
 
 /* ouro_op.flags: set by the caller after ouro_prep_*, which clears them. An unknown flag, or one
- * that the operation has no use for, is refused with -EINVAL. */
+ * that the operation has no use for, is refused with -EINVAL. Where nothing else is said, all
+ * operations take it. */
 enum {
-    OURO_EXACT = 1u << 0,   /* go on after a short transfer until all, end of file, or an error;
-                               an error after some bytes gives the bytes */
-    OURO_NOW = 1u << 1,     /* hand it to the engine at once instead of at the next turn */
-    OURO_BG = 1u << 2,      /* will block long: user work goes to the class of workers that may wait
-                               for ever; others are not tried on the driver thread */
-    OURO_DIRECT = 1u << 3,  /* fd is a slot of the loop's direct table (ouro_direct_table) */
-    OURO_REGBUF = 1u << 4,  /* the buffer lies in a region given to ouro_register_buffers */
-    OURO_QUIET = 1u << 5,   /* success is not reported: no event, no callback; ouro_done tells */
-    OURO_SOFT = 1u << 6,    /* in a chain: an error or short transfer here does not break it */
-    OURO_FDMODE = 1u << 7,  /* honour O_NONBLOCK of the descriptor: -EAGAIN is a result */
-    OURO_SERIAL = 1u << 8,  /* start after the previous SERIAL operation of this fd and direction
-                               is final (reads and writes) */
-    OURO_BARRIER = 1u << 9  /* start after all operations accepted before it on this fd are final */
+    OURO_EXACT =
+        1u << 0,       /* go on after a short transfer until all, end of file, or an error; then res
+                              is what was transferred, and op->cause why it is less than asked for:
+                              -errno, or 0 for end of file. (read, write, readv, writev, copy, splice) */
+    OURO_BG = 1u << 2, /* will block long: user work goes to the class of workers that may wait for
+                              ever; others are not tried on the driver thread first */
+    OURO_DIRECT = 1u << 3, /* fd is a slot of the loop's direct table (what takes one fd) */
+    OURO_REGBUF = 1u << 4, /* the buffer lies in a region of ouro_register_buffers (read, write) */
+    OURO_QUIET = 1u << 5,  /* success is not reported: no event, no callback; ouro_done tells */
+    OURO_SOFT = 1u << 6,   /* in a chain: an error or short transfer here does not break it */
+    OURO_FDMODE = 1u << 7, /* honour O_NONBLOCK of the descriptor: -EAGAIN is a result (read, write,
+                              readv, writev) */
+    OURO_SERIAL = 1u << 8, /* start after the previous SERIAL operation of this fd and direction is
+                              final (read, write, readv, writev) */
+    OURO_BARRIER =
+        1u << 9 /* start after all operations that this loop accepted before it on this fd
+                              are final (what takes an fd) */
 };
 
-/* ouro_op.cflags and ouro_event.cflags: set by the library with each completion. */
+/* ouro_op.cflags and ouro_event.cflags: set by the library with each completion; other bits are
+ * reserved. */
 enum {
     OURO_C_MORE = 1u << 0,     /* not final: the operation is still the library's */
     OURO_C_CANCELED = 1u << 2, /* a cancel, or its chain, ended it; res may still be >= 0 */
@@ -150,24 +163,24 @@ struct ouro_op {
     ouro_op *next_;
     uint64_t arg[7]; /* the arguments, as ouro_prep_* stored them */
     ouro_op *prev_;
-    ouro_op *chain_;
     ouro_loop *loop_;
-    void *worker_;
     int64_t done_;
-    int64_t result_;
     ouro_time since_;
-    uint32_t heap_at_;
-    uint32_t epoch_;
-    uint32_t waits_;
-    int32_t aux_fd_;
     uint8_t route_, lanes_, retries_, notes_;
     uint32_t ready_;
+    ouro_op *chain_;
+    void *worker_;
+    int64_t result_;
+    uint32_t heap_at_, epoch_, waits_, region_;
+    int32_t aux_fd_, real_fd_;
+    int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
+    int32_t spare0_;
 #if defined(_WIN64)
-    uint64_t spare_[6];
+    uint64_t spare_[4];
 #elif UINTPTR_MAX == UINT32_MAX
-    uint64_t spare_[10];
+    uint64_t spare_[8];
 #else
-    uint64_t spare_[7];
+    uint64_t spare_[5];
 #endif
 };
 #define OURO_OP_SIZE 256
@@ -177,7 +190,7 @@ typedef struct ouro_event {
     ouro_op *op;     /* NULL for a message */
     int64_t res;     /* result, or a message's word */
     uint32_t cflags; /* OURO_C_... */
-    uint32_t reserved;
+    int32_t cause;   /* as ouro_op.cause */
 } ouro_event;
 
 /* ---- 3. Preparing --------------------------------------------------------------------------
@@ -186,9 +199,12 @@ typedef struct ouro_event {
  * deadline; cb and user stay as they are. Bad arguments are found by submit: -EBADF for a negative
  * descriptor, -EFAULT for a missing pointer, -EINVAL for the rest. */
 
-#define OURO_CUR ((int64_t)-1) /* offset: use and move the file position. Such operations on one fd
-                                  run one after the other, in order of submission. */
-#define OURO_HERE (-100)       /* dir: the current directory (AT_FDCWD) */
+#define OURO_CUR \
+    ((int64_t)-1)        /* offset: use and move the file position; such operations on one file
+                                  run one after the other, in order of submission. What has no
+                                  position (pipe, socket, terminal) ignores any offset, and OURO_CUR
+                                  orders nothing there: see OURO_SERIAL. */
+#define OURO_HERE (-100) /* dir: the current directory (AT_FDCWD) */
 
 /* Completes with 0 at the next turn. */
 void ouro_prep_nop(ouro_op *op);
@@ -286,7 +302,8 @@ void ouro_prep_copy(ouro_op *op, ouro_fd in, int64_t in_offset, ouro_fd out, int
 void ouro_prep_splice(ouro_op *op, ouro_fd in, int64_t in_offset, ouro_fd out, int64_t out_offset,
                       size_t len, unsigned flags);
 
-/* Completes with 0 at that time (loop clock); OURO_NOWAIT or a past time: at the next turn. */
+/* Completes with 0 at that time (loop clock); OURO_NOWAIT or a past time: at the next turn. 0 is
+ * refused with -EINVAL. An earlier deadline ends it with -ETIMEDOUT. */
 void ouro_prep_timer(ouro_op *op, ouro_time at);
 
 /* poll(2) for one descriptor: events are POLL* bits; result: the bits that hold. Files that are always
@@ -303,13 +320,14 @@ void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options);
 
 /* Delivers word to another loop (or this one), which must stay open meanwhile: there it comes as an
  * event without operation and with OURO_C_MESSAGE. Completes with 0 when the other loop has it in
- * its event queue; -EPIPE if that loop was closed first. */
+ * its event queue; -EPIPE if that loop was closed first. (A thread without a loop posts an operation with a
+ * callback instead; a nop will do.) */
 void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word);
 
 /* ---- 4. Submitting ------------------------------------------------------------------------- */
 
-/* Hands one operation to the loop. Never blocks on I/O, never runs callbacks. OWNED: engines see it
- * at the next turn, ouro_flush, or at once with OURO_NOW. -EBUSY: the operation is in flight already
+/* Hands one operation to the loop; 0. Never blocks on I/O, never runs callbacks. OWNED: the engine
+ * sees it at the next turn or ouro_flush. -EBUSY: the operation is in flight already
  * or refers to a full slot; -ENOMEM; -EAGAIN: config.max_ops operations are in flight or
  * uncollected; -EOPNOTSUPP: not to be had here (ouro_support); -ESHUTDOWN: the loop is closing.
  * Driver thread. */
@@ -324,17 +342,24 @@ int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count);
  * started ends it and the rest. */
 int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count);
 
-/* ouro_submit from any thread; wakes the driver. What submit would refuse is refused here. */
-int ouro_post(ouro_loop *loop, ouro_op *op);
+/* ouro_submit from any thread; wakes the driver. ret_id: NULL, or where the submission's name is stored
+ * before anyone else can see the operation. What needs memory that is not there completes with
+ * -ENOMEM. */
+int ouro_post(ouro_loop *loop, ouro_op *op, ouro_id *ret_id);
 
-/* Hands all that is submitted to the engine without waiting. Driver thread. */
+/* Submits an operation without callback, runs the loop until it is final, and collects its event;
+ * ouro_wake does not end it. Result: op->res, or why it was refused: in both cases the operation is
+ * the caller's again. Driver thread. */
+int64_t ouro_do(ouro_loop *loop, ouro_op *op);
+
+/* Hands all that is submitted to the engine without waiting; 0. Driver thread. */
 int ouro_flush(ouro_loop *loop);
 
-/* The submission's name: valid from the return of submit or post (in callbacks too). 0: never
- * submitted. */
+/* The submission's name: valid from the return of submit (in callbacks too), as long as the operation's
+ * memory is; other threads take it from ouro_post. 0: never submitted. */
 ouro_id ouro_op_id(const ouro_op *op);
 
-/* Requests to end early. Never an error for "too late"; look at the operation's completion. Results
+/* Requests to end early; 0. Never an error for "too late"; look at the operation's completion. Results
  * count as in convention 1. ouro_cancel_id: any thread, also from signal handlers; a stale id is a
  * no-op. ouro_cancel: driver thread, for an operation whose final completion was not yet delivered.
  * ouro_cancel_fd, ouro_cancel_all: any thread; what was submitted before; effective at the loop's
@@ -347,38 +372,46 @@ int ouro_cancel_all(ouro_loop *loop);
 /* ---- 5. Completing ------------------------------------------------------------------------- */
 
 /* One or more turns: flushes, waits until min completions were delivered to callbacks or lie ready to
- * reap, or until the time comes, or ouro_wake; runs callbacks. min 0: one turn that does not wait.
- * Result: callbacks run plus events ready. Driver thread. */
+ * reap, or until the time comes, or ouro_wake; runs callbacks. min 0: one turn that does not wait;
+ * OURO_ALL: until nothing is in flight. Events that lie uncollected count, so reap before running again;
+ * QUIET successes do not. Result: callbacks run plus events ready, perhaps 0. Driver thread. */
+#define OURO_ALL UINT32_MAX
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until);
 
-/* Takes up to max events of operations without callback, oldest first. Does not run the loop. */
-unsigned ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max);
+/* Takes up to max events of operations without callback, oldest first; result: how many. Does not run
+ * the loop. Driver thread. */
+int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max);
 
 /* Runs the loop until the operation (one without callback) is final, and collects its event; 0, or
  * -ETIME if the time came first (nothing is cancelled). wait_any: the index of one that is final;
- * NULL entries are skipped. -EINVAL: it has a callback or was never submitted, or its event was
+ * NULL entries are skipped. A QUIET success counts as collected. -EINVAL: it has a callback or was never submitted, or its event was
  * collected already. Driver thread. */
 int ouro_wait(ouro_loop *loop, ouro_op *op, ouro_time until);
 int ouro_wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until);
 
-/* 1 if the last submission is final (then res is valid), else 0; any thread; does not collect. */
+/* 1 if the last submission is final (then res is valid), else 0, also if there was none; any thread;
+ * does not collect. */
 int ouro_done(const ouro_op *op);
 
 /* Hosting in a foreign loop (epoll, libuv, GLib, ...): watch the descriptor for readability, level
- * triggered, with ouro_next_deadline as the time limit, and call ouro_dispatch when either comes, and
- * once after submitting from outside of callbacks. pollfd: the descriptor, owned by the loop.
- * next_deadline: 0 if there is none; OURO_NOWAIT if something is ready or not yet flushed. dispatch:
- * flushes, runs at most max callbacks (0: no limit), never blocks; its result is ouro_run's. */
+ * triggered; before each sleep ask ouro_timeout_ms (or ouro_next_deadline), after each sleep call
+ * ouro_dispatch: nothing else is needed. All: driver thread.
+ * ouro_pollfd: owned by the loop. ouro_next_deadline: 0 if there is none, OURO_NOWAIT if callbacks are
+ * ready or operations not yet flushed; uncollected events do not count. ouro_timeout_ms: the same for
+ * poll(2): milliseconds rounded up, 0, or -1. ouro_dispatch: flushes, runs at most max callbacks (0: no
+ * limit), never sleeps; its result is ouro_run's. */
 int ouro_pollfd(ouro_loop *loop);
-int ouro_dispatch(ouro_loop *loop, unsigned max);
 ouro_time ouro_next_deadline(ouro_loop *loop);
+int ouro_timeout_ms(ouro_loop *loop);
+int ouro_dispatch(ouro_loop *loop, unsigned max);
 
 /* Makes the current ouro_run or ouro_wait, or the next one, return early (-EINTR from ouro_wait). Any
  * thread, async-signal-safe. */
 void ouro_wake(ouro_loop *loop);
 
 /* How to learn that the loop wants to be run (OWNED, SHARED), or that there are events to reap
- * (SERVICE), without watching ouro_pollfd. Fired once, then again after the loop was run or reaped. */
+ * (SERVICE), without watching ouro_pollfd. Fired once, then again after the loop was run or reaped.
+ * Driver thread; the loop must not be in a run. */
 enum { OURO_NOTIFY_NONE, OURO_NOTIFY_EVENTFD, OURO_NOTIFY_SIGNAL, OURO_NOTIFY_THREAD };
 typedef struct ouro_notify {
     uint32_t size;           /* sizeof(struct ouro_notify) */
@@ -443,7 +476,7 @@ typedef struct ouro_config {
 } ouro_config;
 
 /* Makes a loop; config may be NULL. Allocates. -EINVAL: bad config or unknown engine name;
- * -EOPNOTSUPP: no engine of the preference could be had (ouro_why_not tells); -ENOMEM, -EMFILE. */
+ * -EOPNOTSUPP: no engine of the preference could be had (ouro_probe tells why); -ENOMEM, -EMFILE. */
 int ouro_open(const ouro_config *config, ouro_loop **ret);
 
 /* Cancels everything, runs what is left to its end (callbacks included), releases all; 0 means that
@@ -478,8 +511,8 @@ const char *ouro_engine_list(unsigned i);
 int ouro_probe(const char *engine, char *why, size_t why_size, uint64_t *ret_caps);
 const char *ouro_code_name(unsigned code);
 
-/* Counters since open. Driver thread. */
-typedef struct ouro_stats {
+/* Counters since open; size: sizeof(ouro_counters). Driver thread. */
+typedef struct ouro_counters {
     uint64_t submitted, completed; /* accepted operations; final completions */
     uint64_t inlined, pooled;      /* finished on the spot; ran on workers */
     uint64_t canceled, timed_out;  /* completions that carry the flag */
@@ -490,9 +523,8 @@ typedef struct ouro_stats {
     uint64_t fallback;             /* registered things used as plain ones; engines lost */
     uint64_t in_flight, uncollected;
     uint64_t memory; /* bytes allocated now */
-    uint64_t reserved[7];
-} ouro_stats;
-int ouro_get_stats(ouro_loop *loop, ouro_stats *ret);
+} ouro_counters;
+int ouro_get_counters(ouro_loop *loop, ouro_counters *ret, size_t size);
 
 /* Calls fn for each operation in flight, with where it waits ("queue", "engine", "worker", "order",
  * "chain", "timer", "readiness", "inbox") and since when. fn returns nonzero to stop; it must not

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/* core.h: what the core's files and the engines share. Not installed.
+ *
+ * Read DESIGN.md first: it says what the states mean and who owns what. Everything in struct ouro_loop
+ * belongs to the driver (SHARED, SERVICE: to whoever holds `lock`), but for what `struct inbox` holds
+ * and what is marked atomic. */
+#ifndef OURO_CORE_H
+#define OURO_CORE_H
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "engine.h"
+#include "ouro.h"
+#include "sys.h"
+
+/* mingw-w64 has no such numbers. */
+#ifndef ESHUTDOWN
+#define ESHUTDOWN 108
+#endif
+#ifndef EOWNERDEAD
+#define EOWNERDEAD 130
+#endif
+
+_Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
+_Static_assert(sizeof(struct ouro_event) == 24, "the event's size is ABI");
+_Static_assert(sizeof(struct ouro_stat) == 256, "the kernel writes it");
+
+/* ---- The operation's states (op->state_) --------------------------------------------------- */
+
+enum ouro__state {
+    STATE_IDLE = 0, /* the caller's; never submitted since it was zeroed */
+    STATE_DONE,     /* the caller's again; res is valid */
+    STATE_INBOX,    /* posted by another thread, the driver has not seen it */
+    STATE_HELD,     /* waits for an earlier operation: order on its file, or its chain */
+    STATE_QUEUED,   /* may start; waits for the engine to pull it */
+    STATE_RUNNING,  /* the engine has it, and will report it */
+    STATE_AWAY,     /* a worker or another loop has it, and will return it through the inbox */
+    STATE_TIMING,   /* a timer in the heap */
+    STATE_REPORTED, /* final, its callback waits in loop->calls */
+    STATE_COUNT
+};
+
+/* op->marks_: facts that make an operation take the slow way at its end. */
+enum {
+    MARK_CANCEL = 1,   /* a cancel was requested */
+    MARK_TIMEOUT = 2,  /* its deadline came (and no cancel was requested before) */
+    MARK_HEAP = 4,     /* it is in the heap: a deadline, or a timer */
+    MARK_CHAIN = 8,    /* member of a chain (chain_: the next one, NULL for the last) */
+    MARK_FILE = 16,    /* counted in the record of its fd (and of its second fd) */
+    MARK_LANES = 32,   /* takes part in its file's order (lanes_, waits_) */
+    MARK_TURN = 64,    /* chain member whose turn has not come; prev_: the member before it */
+    MARK_WAITED = 128, /* somebody sleeps in ouro_wait for it */
+};
+/* op->notes_: facts for the parts that run it. */
+enum {
+    NOTE_POOLED = 1,  /* ran on a worker */
+    NOTE_INLINE = 2,  /* finished on the driver's thread */
+    NOTE_UNBLOCK = 4, /* the opened file must lose the O_NONBLOCK that we gave it */
+    NOTE_AUX = 8,     /* readiness is waited for on aux_fd_, not on fd */
+    NOTE_PIDFD = 16,  /* aux_fd_ is a pidfd of ours: close it at the end */
+    NOTE_STREAM = 32, /* its fd has no position: pipe, socket, terminal, ... */
+    NOTE_NO_TRY = 64, /* was tried on the spot already */
+    NOTE_LOST = 128,  /* ended by the loss of its engine */
+};
+
+/* Reads, writes and vectored forms of them have `done_` bytes behind them: what is left of the
+ * operation as one step. single: ptr and len; else iov and count. */
+struct ouro__span {
+    bool single;
+    void *ptr;
+    size_t len;
+    const struct iovec *iov;
+    unsigned count;
+    int64_t offset; /* OURO_CUR on streams */
+    int rwf;
+};
+#define OURO__STEP_MAX ((size_t)0x7ffff000)
+#define OURO__IOV_MAX 1024u
+#define OURO__REMOVE_DIR 0x200 /* AT_REMOVEDIR, where a header does not say */
+
+/* ---- What is known of each operation's kind (op.c) ----------------------------------------- */
+
+enum {
+    KIND_FD = 1,     /* op->fd must be >= 0 */
+    KIND_DIR = 2,    /* op->fd is a directory or OURO_HERE */
+    KIND_FD2 = 4,    /* arg[0] is a second descriptor */
+    KIND_DIR2 = 8,   /* arg[0] is a second directory or OURO_HERE */
+    KIND_BYTES = 16, /* transfers bytes: EXACT, short results */
+    KIND_READS = 32, /* the direction of SERIAL */
+    KIND_WRITES = 64,
+    KIND_SPAN = 128,     /* read, write, readv, writev: ouro__span_of works */
+    KIND_VECTOR = 256,   /* readv, writev */
+    KIND_TRY = 512,      /* may be tried on the spot (ouro__try) */
+    KIND_POSITION = 1024 /* uses the position of its file always */
+};
+struct ouro__kind {
+    const char *name;
+    uint32_t flags;  /* OURO_* flags that make sense */
+    uint16_t traits; /* KIND_* */
+};
+extern const struct ouro__kind ouro__kinds[OURO_CODE_COUNT];
+
+/* Where arguments lie in op->arg. The second descriptor is always arg[0]. */
+enum {
+    ARG_BUF = 1,
+    ARG_LEN = 2,
+    ARG_OFFSET = 3,
+    ARG_RWF = 4,      /* read, write; len = iovcnt */
+    ARG_DATASYNC = 1, /* fsync */
+    ARG_PATH = 1,
+    ARG_FLAGS = 2,
+    ARG_MODE = 3,
+    ARG_SLOT = 4,   /* open; slot + 1 */
+    ARG_STAT = 3,   /* stat (path, flags) */
+    ARG_PATH2 = 3,  /* rename, link (path, flags) */
+    ARG_TARGET = 3, /* symlink (path) */
+    ARG_AT = 1,
+    ARG_SIZE = 2,
+    ARG_ADVICE = 3, /* fallocate, ftruncate, fadvise */
+    ARG_IN_OFFSET = 1,
+    ARG_OUT_OFFSET = 3, /* copy, splice: fd -> arg[0] */
+    ARG_TIME = 1,       /* timer */
+    ARG_EVENTS = 1,     /* poll */
+    ARG_FN = 1,
+    ARG_FN_ARG = 2, /* work */
+    ARG_PID = 1,
+    ARG_STATUS = 2,
+    ARG_OPTIONS = 3, /* waitpid */
+    ARG_TO = 1,
+    ARG_WORD = 2 /* message */
+};
+static inline void *ouro__ptr(const ouro_op *op, unsigned i)
+{
+    return (void *)(uintptr_t)op->arg[i];
+}
+static inline int ouro__int(const ouro_op *op, unsigned i)
+{
+    return (int)(int64_t)op->arg[i];
+}
+
+/* ---- Parts of the loop --------------------------------------------------------------------- */
+
+struct ouro__list { /* through next_ and prev_ */
+    ouro_op *head, *tail;
+};
+
+/* Slots give operations their ids: id = generation << 20 | slot. Chunk k holds 256 << k slots and never
+ * moves, so that other threads may look at them. Slots from OURO__REMOTE on are for posted operations. */
+#define OURO__SLOT_BITS 20
+#define OURO__SLOT_MASK ((1u << OURO__SLOT_BITS) - 1)
+#define OURO__REMOTE (1u << 19)
+#define OURO__CHUNKS 12
+struct ouro__slot {
+    _Atomic(ouro_op *) op; /* NULL: free */
+    _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
+    _Atomic uint64_t cancel_id;
+    _Atomic uint32_t cancel_next; /* in the stack of cancel requests: slot + 1; 0: not in it */
+    uint32_t next_free;           /* slot + 1 */
+};
+struct ouro__slots {
+    _Atomic(struct ouro__slot *) chunk[OURO__CHUNKS];
+    uint32_t count, free; /* slots that exist; first free one + 1 */
+};
+
+struct ouro__ring { /* of events; capacity is a power of two */
+    ouro_event *at;
+    uint32_t head, tail, mask;
+};
+
+/* What is known of a file descriptor while operations of ours are in flight on it, or since ouro opened
+ * it; and the order of operations on it. */
+enum {
+    FILE_UNKNOWN = 0,
+    FILE_PLAIN,
+    FILE_DIRECT,
+    FILE_MEMORY,
+    FILE_STREAM,
+    FILE_SOCKET,
+    FILE_OTHER
+};
+struct ouro__file {
+    uint32_t in_flight;
+    uint32_t epoch;      /* barriers accepted so far */
+    uint8_t kind;        /* FILE_* */
+    uint8_t ours;        /* opened by this loop: facts stay */
+    uint8_t readonly;    /* opened by this loop for reading only */
+    uint8_t busy;        /* lanes taken */
+    uint16_t barriers;   /* held operations that wait for all earlier ones */
+    uint32_t held_in[2]; /* held operations that want each lane */
+    struct ouro__list held;
+    ouro_op *closer; /* the close operation that waits for the others */
+};
+
+struct ouro__timer {
+    ouro_time at;
+    ouro_op *op;
+};
+
+struct ouro__inbox {
+    pthread_mutex_t lock;
+    struct ouro__list posted;   /* operations of other threads */
+    struct ouro__list messages; /* operations of other loops, for us to receive */
+    struct ouro__list returned; /* ours, back from workers and other loops: result_ */
+    struct ouro__slots slots;   /* for posted operations */
+    int *fds;                   /* cancel_fd requests */
+    unsigned fd_count, fd_room;
+    bool closed;
+    _Atomic uint32_t cancels; /* stack of slots with cancel requests: slot + 1 */
+    _Atomic bool cancel_all, woken;
+    _Atomic bool rung; /* something is here */
+};
+
+struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while another one leads */
+    pthread_cond_t cond;
+    struct ouro__waiter *next;
+    ouro_op *const *ops; /* NULL: any event */
+    unsigned count;
+    ouro_time until;
+    bool served;
+};
+
+struct ouro__workers;  /* workers.c */
+struct ouro__notifier; /* notify.c */
+
+struct ouro_loop {
+    /* every operation */
+    const struct ouro__engine *engine;
+    void *engine_state;
+    struct ouro__list queue; /* QUEUED */
+    struct ouro__slots slots;
+    struct ouro__ring calls, events; /* completions with and without callback */
+    uint32_t in_flight;              /* accepted, not final */
+    uint32_t max_ops;
+    uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
+    uint8_t threading;
+    bool closing, locked_mode;
+    ouro_time now; /* as of the last look */
+    ouro_counters stats;
+    uint64_t caps, mask;
+
+    /* deadlines */
+    struct ouro__timer *heap;
+    uint32_t heap_count, heap_room;
+
+    /* files: page p holds descriptors p * 256 ... */
+    struct ouro__file **files;
+    uint32_t file_pages;
+    struct ouro__direct {
+        int fd; /* -1: empty; -2: being opened */
+        struct ouro__file file;
+    } * direct;
+    uint32_t direct_count;
+    struct iovec *regions;
+    uint32_t region_count, regbuf_in_flight;
+    bool regions_native;
+
+    /* trying on the spot (file.c) */
+    struct ouro__luck {
+        uint32_t misses, skip;
+    } luck_read, luck_open;
+    uint32_t try_count;
+    size_t try_bytes;
+
+    /* who drives */
+    pthread_mutex_t lock; /* SHARED, SERVICE */
+    pthread_t owner;      /* OWNED, once owned */
+    _Atomic bool owned;
+    pthread_t service;
+    bool service_runs, service_stop;
+    bool leading, sleeping; /* somebody drives; and sleeps in the engine until sleep_until */
+    ouro_time sleep_until;
+    struct ouro__waiter *waiters;
+    unsigned depth;          /* of nested runs */
+    _Atomic uint32_t *alive; /* 0 in a forked child */
+
+    struct ouro__inbox inbox;
+    struct ouro__workers *workers;
+    struct ouro__notifier *notifier;
+    _Atomic uint64_t next_deadline; /* for the notifier */
+
+    ouro_config config;
+    char why[1024];
+    char engines[128];  /* the preference, as given */
+    unsigned engine_at; /* place in the automatic order, for loss */
+};
+
+/* ---- op.c: the table of operations, and the one function that changes a state --------------- */
+
+extern const uint16_t ouro__next_states[STATE_COUNT];
+static inline void ouro__set_state(ouro_op *op, enum ouro__state to)
+{
+    assert(ouro__next_states[op->state_] & 1u << to);
+    if (to == STATE_DONE)
+        __atomic_store_n(&op->state_, (uint8_t)STATE_DONE, __ATOMIC_RELEASE);
+    else
+        op->state_ = (uint8_t)to;
+}
+int ouro__check(ouro_loop *loop, const ouro_op *op);
+int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* bytes left > 0, or 0 when none */
+int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, uint32_t base, ouro_op *op);
+void ouro__slot_give(ouro_loop *loop, ouro_op *op);
+struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t slot);
+ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id); /* NULL: stale */
+
+/* ---- core.c: an operation's way from submit to its completion ------------------------------ */
+
+int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
+void ouro__start(ouro_loop *loop, ouro_op *op);
+void ouro__requeue(ouro_loop *loop, ouro_op *op);
+void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
+/* The engine's, or a worker's, word on a RUNNING or returned operation. res as the system said it. */
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
+/* The end: res as the caller shall see it. */
+void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
+
+/* For engines: the next operation, RUNNING from now on, or NULL. Tries cached files on the spot on
+ * the way. With op->ready_ != 0 the engine is asked for readiness only: POLL* bits on
+ * ouro__ready_fd(op); it then reports the bits that hold. */
+ouro_op *ouro__pull(ouro_loop *loop);
+/* Gives the last pulled operation back to the head of the queue: no room after all. */
+void ouro__unpull(ouro_loop *loop, ouro_op *op);
+/* Sends a RUNNING operation to a worker instead. */
+void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route);
+/* The engine is gone (io_uring taken away): close has been called for it by itself. Pending: what it
+ * could not submit is requeued by ouro__unpull before. Opens the next engine of the order. */
+void ouro__engine_lost(ouro_loop *loop, const char *reason);
+/* The descriptor that stands behind op->fd, also where that is a slot of the direct table. */
+static inline int ouro__fd(const ouro_op *op)
+{
+    return op->flags & OURO_DIRECT ? op->real_fd_ : (int)op->fd;
+}
+static inline int ouro__ready_fd(const ouro_op *op)
+{
+    return op->notes_ & NOTE_AUX ? op->aux_fd_ : ouro__fd(op);
+}
+
+/* ---- loop.c ---------------------------------------------------------------------------------- */
+
+void ouro__sleep(ouro_loop *loop, ouro_time until); /* around an engine's sleep */
+void ouro__awake(ouro_loop *loop);
+int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
+void ouro__leave(ouro_loop *loop);
+void ouro__served(ouro_loop *loop, const ouro_op *op); /* wakes the thread that waits for it */
+void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size);
+int ouro__ring_room(ouro_loop *loop, uint32_t more);
+
+/* ---- deadline.c, file.c, chain.c, inbox.c, select.c, notify.c, trace.c --------------------- */
+
+int ouro__heap_add(ouro_loop *loop, ouro_op *op, ouro_time at);
+void ouro__heap_remove(ouro_loop *loop, ouro_op *op);
+void ouro__heap_fire(ouro_loop *loop);
+
+struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* of op->fd; NULL: none */
+struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make);
+void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
+int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start, 0: held, or -errno */
+void ouro__order_leave(ouro_loop *loop, ouro_op *op);
+void ouro__order_unhold(ouro_loop *loop, ouro_op *op);
+void ouro__files_finish(ouro_loop *loop);
+bool ouro__try(ouro_loop *loop, ouro_op *op,
+               int64_t *ret); /* on the spot; true: *ret is the result */
+
+void ouro__chain_next(ouro_loop *loop, ouro_op *next, ouro_op *ended, int64_t res, bool broken);
+
+void ouro__ring_bell(ouro_loop *loop);                        /* any thread */
+void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res); /* any thread: AWAY -> the driver */
+void ouro__inbox_drain(ouro_loop *loop);
+void ouro__message_send(ouro_loop *loop, ouro_op *op);
+bool ouro__message_take_back(ouro_op *op);
+
+int ouro__select(ouro_loop *loop, unsigned from, ouro_time settle);
+void ouro__notify_fire(ouro_loop *loop);
+void ouro__notify_rearm(ouro_loop *loop);
+void ouro__notify_finish(ouro_loop *loop);
+void ouro__trace(ouro_loop *loop, const ouro_op *op, const char *what, int64_t res);
+
+/* ---- perform.c: every operation as one system call: THE definition of what it means --------- */
+
+enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
+/* One step of the operation, on the calling thread: result as the system says it (short transfers, -EINTR,
+ * -EAGAIN are the core's to continue). TRY: never waits: -EAGAIN instead, with op->ready_ set to
+ * what must hold (and aux_fd_ with NOTE_AUX if that is not op->fd), or -EOPNOTSUPP when only a
+ * blocking attempt can tell (then ROUTE_BLOCKER). Touches result_, ready_, aux_fd_, notes_ alone. */
+int64_t ouro__perform(ouro_op *op, unsigned how);
+
+/* ---- workers.c: threads in two classes -------------------------------------------------------- */
+
+/* Queues an AWAY operation; starts a thread if all are busy and the class is not full. When not even one
+ * thread can be had: -errno. The worker performs it (PERFORM_BLOCK) and calls ouro__return. */
+int ouro__workers_submit(ouro_loop *loop, ouro_op *op, bool blocker);
+/* 1: it had not begun and is the caller's again; 0: it runs; a blocker is interrupted by signals until
+ * it returns (-EINTR). */
+int ouro__workers_cancel(ouro_loop *loop, ouro_op *op);
+/* Ends all threads and joins them; nothing is queued or running. */
+void ouro__workers_finish(ouro_loop *loop, int forked);
+
+/* ---- lists -------------------------------------------------------------------------------------- */
+
+static inline void ouro__push(struct ouro__list *list, ouro_op *op)
+{
+    op->next_ = NULL;
+    op->prev_ = list->tail;
+    if (list->tail)
+        list->tail->next_ = op;
+    else
+        list->head = op;
+    list->tail = op;
+}
+static inline void ouro__push_front(struct ouro__list *list, ouro_op *op)
+{
+    op->prev_ = NULL;
+    op->next_ = list->head;
+    if (list->head)
+        list->head->prev_ = op;
+    else
+        list->tail = op;
+    list->head = op;
+}
+static inline void ouro__unlink(struct ouro__list *list, ouro_op *op)
+{
+    if (op->prev_)
+        op->prev_->next_ = op->next_;
+    else
+        list->head = op->next_;
+    if (op->next_)
+        op->next_->prev_ = op->prev_;
+    else
+        list->tail = op->prev_;
+}
+static inline ouro_op *ouro__pop(struct ouro__list *list)
+{
+    ouro_op *op = list->head;
+
+    if (op) {
+        list->head = op->next_;
+        if (op->next_)
+            op->next_->prev_ = NULL;
+        else
+            list->tail = NULL;
+    }
+    return op;
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* engine.h: what stands between the core and an engine.
+ *
+ * An engine pulls work (ouro__pull) and reports results (ouro__report). It changes no operation's
+ * state, runs no callback, and knows nothing of deadlines, chains, order, EXACT or retries: the core
+ * does these once for all engines. All functions are called by the thread that drives the loop (SHARED,
+ * SERVICE: under the loop's lock) unless a line says otherwise. */
+#ifndef OURO_ENGINE_H
+#define OURO_ENGINE_H
+
+#include "ouro.h"
+
+/* A reason in plain words: what was refused, the likely cause, what to do. */
+struct ouro__why {
+    char text[512];
+};
+
+enum ouro__route {
+    ROUTE_NO = 0,      /* not to be had */
+    ROUTE_ENGINE = 1,  /* the engine takes it from the queue */
+    ROUTE_WORKER = 2,  /* a worker that ends by itself (files, names) */
+    ROUTE_BLOCKER = 3, /* a worker that may wait for ever */
+    ROUTE_CORE = 4     /* timers, messages: the core itself */
+};
+
+struct ouro__engine {
+    const char *name;
+
+    /* The probe is the open, with the very flags it will use. Sets loop->engine_state and
+     * loop->caps (the OURO_CAP_* it has, config.mask taken away). On failure -errno, why filled,
+     * nothing left behind. */
+    int (*open)(ouro_loop *loop, struct ouro__why *why);
+
+    /* Releases everything; nothing of the engine's is in flight. Returns when no kernel object is
+     * left, or -EBUSY at `until` (call again). With `forked`: in a child; drop this process' copies
+     * only. */
+    int (*close)(ouro_loop *loop, int forked, ouro_time until);
+
+    /* Where operations of this code go, asked once at open for each code; and for codes for which this
+     * answers ROUTE_ENGINE, route_op (may be NULL) decides per operation at start: the file's
+     * facts are known then (ouro__file_of). Support for ouro_support: OURO_NATIVE when ENGINE. */
+    enum ouro__route (*route)(ouro_loop *loop, unsigned code);
+    enum ouro__route (*route_op)(ouro_loop *loop, ouro_op *op);
+
+    /* Pull while there is room and hand to the kernel; never blocks; leaves the rest queued. */
+    void (*submit)(ouro_loop *loop);
+
+    /* Submit, then sleep until something is there to report, the doorbell rings, or `until` (absolute;
+     * OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The engine sleeps between
+     * ouro__sleep and ouro__awake, which drop and take the loop's lock. Spurious returns are fine. */
+    void (*wait)(ouro_loop *loop, ouro_time until);
+
+    /* Asks for the early end of a RUNNING operation, which reports in any case. Cannot fail; waits in
+     * a list of the engine's own (through op->next_) if there is no room. */
+    void (*cancel)(ouro_loop *loop, ouro_op *op);
+
+    /* Any thread, signal handlers too: makes wait return, now or the next time. */
+    void (*wake)(ouro_loop *loop);
+
+    /* A descriptor that is readable when wait(OURO_NOWAIT) would report something or the doorbell was
+     * rung; -errno. */
+    int (*pollfd)(ouro_loop *loop);
+
+    /* Registered regions (count 0: none). 0 when the kernel has them now (operations with OURO_REGBUF
+     * may then name region op->region_), else -errno, and the core uses plain memory. May be NULL. */
+    int (*buffers)(ouro_loop *loop, const struct iovec *regions, unsigned count);
+};
+
+extern const struct ouro__engine ouro__engine_uring, ouro__engine_threads;
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* op.c: the table of operations, the check of their arguments, what is left of a transfer, and the
+ * table of states. */
+#include "core.h"
+
+/* Which states may follow which; ouro__set_state asserts it. */
+const uint16_t ouro__next_states[STATE_COUNT] = {
+#define TO(name) (1u << STATE_##name)
+    [STATE_IDLE] = TO(INBOX) | TO(HELD),
+    [STATE_DONE] = TO(INBOX) | TO(HELD),
+    [STATE_INBOX] = TO(HELD) | TO(IDLE),
+    [STATE_HELD] = TO(QUEUED) | TO(AWAY) | TO(TIMING) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_QUEUED] = TO(RUNNING) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_RUNNING] = TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_AWAY] = TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_TIMING] = TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_REPORTED] = TO(DONE) | TO(IDLE),
+#undef TO
+};
+
+#define ANY (OURO_QUIET | OURO_SOFT)
+#define ON_FD (ANY | OURO_BG | OURO_DIRECT | OURO_BARRIER)
+#define ON_BYTES (ON_FD | OURO_EXACT | OURO_FDMODE | OURO_SERIAL)
+#define READS (KIND_FD | KIND_BYTES | KIND_READS | KIND_SPAN)
+#define WRITES (KIND_FD | KIND_BYTES | KIND_WRITES | KIND_SPAN)
+
+const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
+    [OURO_NOP] = { "nop", ANY, 0 },
+    [OURO_READ] = { "read", ON_BYTES | OURO_REGBUF, READS | KIND_TRY },
+    [OURO_WRITE] = { "write", ON_BYTES | OURO_REGBUF, WRITES },
+    [OURO_READV] = { "readv", ON_BYTES, READS | KIND_VECTOR | KIND_TRY },
+    [OURO_WRITEV] = { "writev", ON_BYTES, WRITES | KIND_VECTOR },
+    [OURO_FSYNC] = { "fsync", ON_FD, KIND_FD },
+    [OURO_OPEN] = { "open", ANY | OURO_BG, KIND_DIR | KIND_TRY },
+    [OURO_CLOSE] = { "close", ANY | OURO_BG | OURO_DIRECT, KIND_FD | KIND_TRY },
+    [OURO_STAT] = { "stat", ANY | OURO_BG, KIND_DIR },
+    [OURO_RENAME] = { "rename", ANY | OURO_BG, KIND_DIR | KIND_DIR2 },
+    [OURO_UNLINK] = { "unlink", ANY | OURO_BG, KIND_DIR },
+    [OURO_MKDIR] = { "mkdir", ANY | OURO_BG, KIND_DIR },
+    [OURO_SYMLINK] = { "symlink", ANY | OURO_BG, KIND_DIR },
+    [OURO_LINK] = { "link", ANY | OURO_BG, KIND_DIR | KIND_DIR2 },
+    [OURO_FALLOCATE] = { "fallocate", ON_FD, KIND_FD },
+    [OURO_FTRUNCATE] = { "ftruncate", ON_FD, KIND_FD },
+    [OURO_FADVISE] = { "fadvise", ON_FD, KIND_FD },
+    [OURO_READDIR] = { "readdir", ON_FD, KIND_FD | KIND_POSITION },
+    [OURO_COPY] = { "copy", ANY | OURO_BG | OURO_EXACT | OURO_BARRIER,
+                    KIND_FD | KIND_FD2 | KIND_BYTES },
+    [OURO_SPLICE] = { "splice", ANY | OURO_BG | OURO_EXACT | OURO_BARRIER,
+                      KIND_FD | KIND_FD2 | KIND_BYTES | KIND_READS },
+    [OURO_TIMER] = { "timer", ANY, 0 },
+    [OURO_POLL] = { "poll", ANY | OURO_DIRECT | OURO_BARRIER, KIND_FD },
+    [OURO_WORK] = { "work", ANY | OURO_BG, 0 },
+    [OURO_WAITPID] = { "waitpid", ANY | OURO_BG, 0 },
+    [OURO_MESSAGE] = { "message", ANY, 0 },
+};
+
+const char *ouro_code_name(unsigned code)
+{
+    return code < OURO_CODE_COUNT ? ouro__kinds[code].name : NULL;
+}
+
+static int check_transfer(const ouro_op *op, bool vector)
+{
+    int64_t offset = (int64_t)op->arg[ARG_OFFSET];
+
+    if (!op->arg[ARG_BUF] && op->arg[ARG_LEN])
+        return -EFAULT;
+    if (offset < OURO_CUR)
+        return -EINVAL;
+    if (!vector && op->arg[ARG_LEN] > INT64_MAX)
+        return -EINVAL;
+    return 0;
+}
+
+static int check_pair(const ouro_op *op)
+{
+    if (ouro__int(op, 0) < 0)
+        return -EBADF;
+    if ((int64_t)op->arg[ARG_IN_OFFSET] < OURO_CUR || (int64_t)op->arg[ARG_OUT_OFFSET] < OURO_CUR)
+        return -EINVAL;
+    return op->arg[ARG_LEN] > INT64_MAX ? -EINVAL : 0;
+}
+
+static int check_names(const ouro_op *op)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+
+    if (!op->arg[ARG_PATH])
+        return -EFAULT;
+    if (op->fd < 0 && op->fd != OURO_HERE)
+        return -EBADF;
+    if (traits & KIND_DIR2 && ouro__int(op, 0) < 0 && ouro__int(op, 0) != OURO_HERE)
+        return -EBADF;
+    switch (op->code) {
+    case OURO_STAT:
+    case OURO_RENAME:
+    case OURO_LINK:
+    case OURO_SYMLINK: return op->arg[3] ? 0 : -EFAULT;
+    default: return 0;
+    }
+}
+
+static int check_arguments(const ouro_loop *loop, const ouro_op *op)
+{
+    switch (op->code) {
+    case OURO_READ:
+    case OURO_WRITE: return check_transfer(op, false);
+    case OURO_READV:
+    case OURO_WRITEV: return check_transfer(op, true);
+    case OURO_READDIR: return op->arg[ARG_BUF] ? 0 : -EFAULT;
+    case OURO_COPY:
+    case OURO_SPLICE: return check_pair(op);
+    case OURO_OPEN:
+        if (op->arg[ARG_SLOT] > loop->direct_count)
+            return -EINVAL;
+        break;
+    case OURO_FTRUNCATE: return (int64_t)op->arg[ARG_SIZE] < 0 ? -EINVAL : 0;
+    case OURO_POLL: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
+    case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
+    case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
+    default: break;
+    }
+    return ouro__kinds[op->code].traits & KIND_DIR ? check_names(op) : 0;
+}
+
+/* Everything that can be found wrong without looking at the system. */
+int ouro__check(ouro_loop *loop, const ouro_op *op)
+{
+    const struct ouro__kind *kind;
+    uint8_t state = __atomic_load_n(&op->state_, __ATOMIC_ACQUIRE);
+
+    if (state > STATE_DONE)
+        return -EBUSY;
+    if (op->code >= OURO_CODE_COUNT)
+        return -EINVAL;
+    kind = &ouro__kinds[op->code];
+    if (op->flags & ~kind->flags)
+        return -EINVAL;
+    if (kind->traits & KIND_FD && op->fd < 0)
+        return -EBADF;
+    if (op->flags & OURO_DIRECT && (uint64_t)op->fd >= loop->direct_count)
+        return -EBADF;
+    if (loop->routes[op->code] == ROUTE_NO)
+        return -EOPNOTSUPP;
+    return op->code == OURO_NOP ? 0 : check_arguments(loop, op);
+}
+
+/* Skips what is done; an entry that was left half-way makes a step of its own. */
+static int vector_span(const ouro_op *op, struct ouro__span *span)
+{
+    const struct iovec *iov = ouro__ptr(op, ARG_BUF);
+    uint64_t count = op->arg[ARG_LEN], i = 0;
+    uint64_t skip = (uint64_t)op->done_;
+
+    if (skip) {
+        while (i < count && skip >= iov[i].iov_len)
+            skip -= iov[i++].iov_len;
+        if (i == count)
+            return 0;
+        if (skip || iov[i].iov_len > OURO__STEP_MAX) {
+            span->single = true;
+            span->ptr = (char *)iov[i].iov_base + skip;
+            span->len = iov[i].iov_len - (size_t)skip;
+            return 1;
+        }
+    }
+    span->single = false;
+    span->iov = iov + i;
+    span->count = (unsigned)(count - i < OURO__IOV_MAX ? count - i : OURO__IOV_MAX);
+    return 1;
+}
+
+/* 0: nothing is left after done_ bytes; asked only for continuations. */
+int ouro__span_of(const ouro_op *op, struct ouro__span *ret)
+{
+    int64_t offset = (int64_t)op->arg[ARG_OFFSET];
+    int left = 1;
+
+    if (ouro__kinds[op->code].traits & KIND_VECTOR) {
+        left = vector_span(op, ret);
+    } else {
+        ret->single = true;
+        ret->ptr = (char *)ouro__ptr(op, ARG_BUF) + op->done_;
+        ret->len = (size_t)op->arg[ARG_LEN] - (size_t)op->done_;
+        left = ret->len > 0;
+    }
+    if (ret->single && ret->len > OURO__STEP_MAX)
+        ret->len = OURO__STEP_MAX;
+    ret->offset = offset == OURO_CUR || op->notes_ & NOTE_STREAM ? OURO_CUR : offset + op->done_;
+    ret->rwf = (int)op->arg[ARG_RWF];
+    return left;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* sys.h: every system call and allocation of the library, in one table.
+ *
+ * Library code calls sys_NAME(...), which returns the result or -errno and leaves errno as it was. In
+ * release builds sys_NAME is the function itself; in test builds (OURO_TESTING) it goes through the
+ * table `ouro__sys`, whose entries a test may replace to make the n-th call fail. */
+#ifndef OURO_SYS_H
+#define OURO_SYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ouro.h"
+
+struct ring_params;
+struct pollfd;
+struct stat;
+struct statfs;
+
+/* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c. */
+#define SYS_PORTABLE_CALLS(X) \
+    X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack))
+
+#if !defined(_WIN32)
+#define SYS_POSIX_CALLS(X)                                                                     \
+    X(io_uring_setup, (unsigned entries, struct ring_params *params), (entries, params))       \
+    X(io_uring_enter,                                                                          \
+      (int fd, unsigned submit, unsigned min, unsigned flags, const void *arg, size_t size),   \
+      (fd, submit, min, flags, arg, size))                                                     \
+    X(io_uring_register, (int fd, unsigned code, const void *arg, unsigned count),             \
+      (fd, code, arg, count))                                                                  \
+    X(mmap, (void **ret, size_t len, int prot, int flags, int fd, int64_t offset),             \
+      (ret, len, prot, flags, fd, offset))                                                     \
+    X(munmap, (void *at, size_t len), (at, len))                                               \
+    X(madvise, (void *at, size_t len, int advice), (at, len, advice))                          \
+    X(eventfd, (unsigned start, int flags), (start, flags))                                    \
+    X(pipe2, (int fds[2], int flags), (fds, flags))                                            \
+    X(read, (int fd, void *buf, size_t len), (fd, buf, len))                                   \
+    X(write, (int fd, const void *buf, size_t len), (fd, buf, len))                            \
+    X(pread, (int fd, void *buf, size_t len, int64_t offset), (fd, buf, len, offset))          \
+    X(pwrite, (int fd, const void *buf, size_t len, int64_t offset), (fd, buf, len, offset))   \
+    X(preadv2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),        \
+      (fd, iov, count, offset, flags))                                                         \
+    X(pwritev2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),       \
+      (fd, iov, count, offset, flags))                                                         \
+    X(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))                 \
+    X(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))           \
+    X(recvmsg, (int fd, void *msghdr, int flags), (fd, msghdr, flags))                         \
+    X(sendmsg, (int fd, const void *msghdr, int flags), (fd, msghdr, flags))                   \
+    X(fsync, (int fd), (fd))                                                                   \
+    X(fdatasync, (int fd), (fd))                                                               \
+    X(openat, (int dir, const char *path, int flags, unsigned mode), (dir, path, flags, mode)) \
+    X(openat2, (int dir, const char *path, int flags, unsigned mode, uint64_t resolve),        \
+      (dir, path, flags, mode, resolve))                                                       \
+    X(close, (int fd), (fd))                                                                   \
+    X(statx, (int dir, const char *path, int flags, unsigned mask, void *ret),                 \
+      (dir, path, flags, mask, ret))                                                           \
+    X(fstat, (int fd, struct stat *ret), (fd, ret))                                            \
+    X(fstatfs, (int fd, struct statfs *ret), (fd, ret))                                        \
+    X(renameat2, (int od, const char *op, int nd, const char *np, unsigned flags),             \
+      (od, op, nd, np, flags))                                                                 \
+    X(unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                    \
+    X(mkdirat, (int dir, const char *path, unsigned mode), (dir, path, mode))                  \
+    X(symlinkat, (const char *target, int dir, const char *path), (target, dir, path))         \
+    X(linkat, (int od, const char *op, int nd, const char *np, int flags),                     \
+      (od, op, nd, np, flags))                                                                 \
+    X(fallocate, (int fd, int mode, int64_t offset, int64_t len), (fd, mode, offset, len))     \
+    X(ftruncate, (int fd, int64_t len), (fd, len))                                             \
+    X(fadvise, (int fd, int64_t offset, int64_t len, int advice), (fd, offset, len, advice))   \
+    X(getdents64, (int fd, void *buf, size_t len), (fd, buf, len))                             \
+    X(copy_file_range, (int in, int64_t *io, int out, int64_t *oo, size_t len),                \
+      (in, io, out, oo, len))                                                                  \
+    X(splice, (int in, int64_t *io, int out, int64_t *oo, size_t len, unsigned flags),         \
+      (in, io, out, oo, len, flags))                                                           \
+    X(poll, (struct pollfd * fds, unsigned count, int timeout_ms), (fds, count, timeout_ms))   \
+    X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))      \
+    X(wait4, (int pid, int *status, int options), (pid, status, options))                      \
+    X(pidfd_open, (int pid), (pid))                                                            \
+    X(fcntl, (int fd, int command, long arg), (fd, command, arg))
+#else
+#define SYS_POSIX_CALLS(X)
+#endif
+
+#define SYS_CALLS(X) SYS_PORTABLE_CALLS(X) SYS_POSIX_CALLS(X)
+
+#define SYS_DECLARE(name, parameters, arguments) long ouro__do_##name parameters;
+SYS_CALLS(SYS_DECLARE)
+#undef SYS_DECLARE
+
+/* As realloc; size 0 frees and returns NULL. */
+void *ouro__do_realloc(void *old, size_t size);
+/* Monotonic nanoseconds. */
+ouro_time ouro__do_now(void);
+
+#if defined(OURO_TESTING)
+struct ouro__sys {
+#define SYS_FIELD(name, parameters, arguments) long(*name) parameters;
+    SYS_CALLS(SYS_FIELD)
+#undef SYS_FIELD
+    void *(*realloc)(void *old, size_t size);
+    ouro_time (*now)(void);
+};
+extern struct ouro__sys ouro__sys;
+#define SYS_INLINE(name, parameters, arguments) \
+    static inline long sys_##name parameters    \
+    {                                           \
+        return ouro__sys.name arguments;        \
+    }
+static inline void *sys_realloc(void *old, size_t size)
+{
+    return ouro__sys.realloc(old, size);
+}
+static inline ouro_time sys_now(void)
+{
+    return ouro__sys.now();
+}
+#else
+#define SYS_INLINE(name, parameters, arguments) \
+    static inline long sys_##name parameters    \
+    {                                           \
+        return ouro__do_##name arguments;       \
+    }
+static inline void *sys_realloc(void *old, size_t size)
+{
+    return ouro__do_realloc(old, size);
+}
+static inline ouro_time sys_now(void)
+{
+    return ouro__do_now();
+}
+#endif
+SYS_CALLS(SYS_INLINE)
+#undef SYS_INLINE
+
+#endif
