@@ -13,8 +13,8 @@ FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no
 
 NINJA = ninja -j$(JOBS)
-QUICK = $(BUILD)/tests/run tests/tidy tests/summary tests/header tests/exports tests/man \
-    tests/readme tests/consumer/run tests/musl/run
+QUICK = $(addprefix $(BUILD)/tests/, run ring_test abi_liburing abi_kernel) \
+    $(addprefix tests/, tidy summary header exports man readme consumer/run musl/run)
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)
