@@ -437,7 +437,7 @@ static void resizing_goes_both_ways(void)
 
 static void a_resize_that_cannot_be_leaves_the_ring_alone(void)
 {
-    struct rlimit limit = { 0, 0 };
+    struct rlimit limit, before;
     struct ring ring;
 
     open_ring(&ring, 32, RING_WISH_OWNED);
@@ -448,8 +448,12 @@ static void a_resize_that_cannot_be_leaves_the_ring_alone(void)
     CHECK_EQ(ring_wait(&ring, ring_flush_count(&ring), 20, RING_FOREVER), 20);
     CHECK_EQ(ring_resize(&ring, 8, 8), -EOVERFLOW);
     /* No address space: found out before the kernel switches. */
+    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    limit = before;
+    limit.rlim_cur = 0;
     CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
     CHECK_EQ(ring_resize(&ring, 128, 512), -ENOMEM);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
     CHECK_EQ(ring.sq_entries, 64);
     for (unsigned i = 0; i < 20; i++)
         CHECK_EQ(take(&ring).user_data, i);
@@ -645,20 +649,38 @@ static void no_memory_waits_once_and_names_the_limit(void)
     CHECK(strstr(why, "memory"));
 }
 
+static void no_locked_memory_names_the_limit(void)
+{
+    struct ring_wish wish = { .entries = 64, .flags = RING_WISH_OWNED };
+    struct rlimit limit = { 0, 0 };
+    struct ring ring;
+
+    CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (getuid() == 0) /* root is not charged */
+        CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+    CHECK_EQ(ring_open(&ring, &wish, why, sizeof(why)), -ENOMEM);
+    printf("# %s\n", why);
+    CHECK(strstr(why, "may lock 0 KiB") && strstr(why, "ulimit -l"));
+}
+
 static void no_descriptor_left_names_the_limit(void)
 {
     struct ring_wish wish = { .entries = 8, .flags = RING_WISH_OWNED };
-    struct rlimit limit = { 3, 3 };
+    struct rlimit limit, before;
     struct ring ring;
     int r;
 
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 3;
     for (int fd = 3; fd < 64; fd++)
         close(fd);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
     r = ring_open(&ring, &wish, why, sizeof(why));
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     CHECK_EQ(r, -EMFILE);
     printf("# %s\n", why);
-    CHECK(strstr(why, "all 3 file descriptors"));
+    CHECK(strstr(why, "all 3 file descriptors") && strstr(why, "ulimit -n"));
 }
 
 static void an_unknown_flag_is_given_up(void)
@@ -846,6 +868,7 @@ static const struct {
     TEST(a_ring_blocked_after_opening_says_so),
     TEST(short_memory_shrinks_the_ring),
     TEST(no_memory_waits_once_and_names_the_limit),
+    TEST(no_locked_memory_names_the_limit),
     TEST(no_descriptor_left_names_the_limit),
     TEST(an_unknown_flag_is_given_up),
 #if defined(OURO_TESTING)

@@ -54,7 +54,7 @@
 
 struct ring_wish {
     unsigned entries;    /* submission queue; made a power of two by the kernel */
-    unsigned cq_entries; /* completion queue; 0: twice the entries */
+    unsigned cq_entries; /* completion queue, at least entries; 0: twice the entries */
     unsigned flags;      /* RING_SETUP_*; those from SUBMIT_ALL on may be given up */
     unsigned sq_idle_ms; /* with SQPOLL */
     unsigned sq_cpu;     /* with SQ_AFF */
