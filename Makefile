@@ -10,16 +10,17 @@ ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stac
 TSAN_ENV = TSAN_OPTIONS=halt_on_error=1
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+LONG = SUITE_SECONDS=43200
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no
 
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run ring_test abi_liburing abi_kernel) \
-    $(addprefix tests/, tidy summary header exports man readme consumer/run musl/run)
+    $(addprefix tests/, tidy summary planted header exports man readme consumer/run musl/run)
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)
 
-help: ## this menu
+help: ## show this menu
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 $(BUILD)/build.ninja:
@@ -40,22 +41,34 @@ check: ## all quick tests, under 10 minutes
 	@$(NINJA) -C $(BUILD) tests
 	@scripts/run-tests $(BUILD) $(QUICK)
 
+check-full: ## all axes in full, also blocked and under sanitizers: hours; goes on where it ended
+	@$(MAKE) --no-print-directory check build-asan/build.ninja build-tsan/build.ninja
+	@$(NINJA) -C build-asan tests
+	@$(NINJA) -C build-tsan tests
+	@$(LONG) scripts/run-tests $(BUILD) '$(BUILD)/tests/run --full --state $(BUILD)/full.state' \
+	    $(foreach how,eperm enosys kill,'$(BUILD)/tests/run --blocked=$(how) \
+	    --state $(BUILD)/$(how).state')
+	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan \
+	    'build-asan/tests/run --full --state build-asan/full.state'
+	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan \
+	    '$(FIXED) build-tsan/tests/run --full --state build-tsan/full.state'
+
 test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 	@$(NINJA) -C $(BUILD) tests
 	@$(BUILD)/tests/run $(T)
 
 asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
 	@$(NINJA) -C build-asan tests
-	@$(ASAN_ENV) scripts/run-tests build-asan build-asan/tests/run
+	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan build-asan/tests/run
 
 tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
-	@$(TSAN_ENV) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run'
+	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run'
 
 valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
 	@scripts/install-deps valgrind
 	@$(NINJA) -C $(BUILD) tests
-	@scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
+	@$(LONG) scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
 
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
@@ -101,4 +114,4 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check test asan tsan valgrind cover bench lint abi man install ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man install ci clean
