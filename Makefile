@@ -15,7 +15,8 @@ VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no
 
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run ring_test abi_liburing abi_kernel) \
-    $(addprefix tests/, tidy summary planted header exports man readme consumer/run musl/run)
+    $(addprefix tests/, tidy summary planted header exports man readme examples) \
+    tests/consumer/run tests/musl/run
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)
@@ -114,4 +115,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man install ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man install \
+    ci clean
