@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -344,6 +345,34 @@ static void a_deadline_is_absolute_and_monotonic(void)
     ring_close(&ring);
 }
 
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number)
+{
+    (void)number;
+    signals++;
+}
+
+static void a_signal_ends_the_wait(void)
+{
+    struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESTART };
+    struct itimerval once = { .it_value = { 0, 20000 } };
+    uint64_t deadline;
+    struct ring ring;
+
+    open_ring(&ring, 8, RING_WISH_OWNED);
+    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &once, NULL), 0);
+    CHECK_EQ(ring_wait(&ring, 0, 1, RING_FOREVER), -EINTR);
+    CHECK_EQ(signals, 1);
+    deadline = now_ns() + 50000000;
+    CHECK_EQ(setitimer(ITIMER_REAL, &once, NULL), 0);
+    CHECK_EQ(ring_wait(&ring, 0, 1, deadline), -EINTR);
+    CHECK_EQ(ring_wait(&ring, 0, 1, deadline), -ETIME);
+    CHECK(now_ns() >= deadline);
+    ring_close(&ring);
+}
+
 static void deferred_completions_need_an_enter(void)
 {
     char byte = 0;
@@ -522,20 +551,14 @@ static void filter(int number, unsigned above, unsigned answer)
     CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
-static volatile sig_atomic_t signals;
-
-static void count_signal(int number)
-{
-    (void)number;
-    signals++;
-}
-
 static void refused(int error, const char *word)
 {
     struct ring_wish wish = { .entries = 64, .cq_entries = 256, .flags = RING_WISH_OWNED };
+    sigset_t mask, before;
     struct ring ring;
     int status, fds = (int)fds_open();
 
+    CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &before), 0);
     signal(SIGCHLD, count_signal);
     signal(SIGSYS, count_signal);
     CHECK_EQ(ring_blocked(why, sizeof(why)), error);
@@ -545,6 +568,9 @@ static void refused(int error, const char *word)
     CHECK_EQ(ring_open(&ring, &wish, why, sizeof(why)), error);
     CHECK(strstr(why, word));
     CHECK_EQ(signals, 0);
+    CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
+    for (int number = 1; number < 32; number++)
+        CHECK_EQ(sigismember(&mask, number), sigismember(&before, number));
     CHECK_EQ(waitpid(-1, &status, __WALL), -1);
     CHECK_EQ(errno, ECHILD);
     CHECK_EQ(fds_open(), fds);
@@ -827,6 +853,35 @@ static void a_failed_map_leaves_nothing(void)
     ring_close(&ring);
 }
 
+/* The same of a resize: refused while there is a way back, and said plainly once there is none. */
+static void a_failed_map_of_a_resize_is_told(void)
+{
+    unsigned fds = fds_open();
+    struct ring ring;
+    int r = 0;
+
+    for (fail_at = 1; fail_at <= 6; fail_at++) {
+        ouro__sys.mmap = ouro__do_mmap;
+        ouro__sys.madvise = ouro__do_madvise;
+        open_ring(&ring, 8, RING_WISH_OWNED);
+        ouro__sys.mmap = failing_mmap;
+        ouro__sys.madvise = failing_madvise;
+        calls = 0;
+        add_nop(&ring, 1);
+        r = ring_resize(&ring, 64, 256);
+        if (r == -EINVAL)
+            exit(SKIPPED);
+        CHECK_EQ(r, fail_at == 1 ? -EAGAIN : fail_at < 6 ? -ENOTRECOVERABLE : 0);
+        if (r != -ENOTRECOVERABLE) {
+            CHECK_EQ(ring_wait(&ring, ring_flush_count(&ring), 1, RING_FOREVER), 1);
+            CHECK_EQ(take(&ring).user_data, 1);
+        }
+        ring_close(&ring);
+        CHECK_EQ(maps_of_rings(), 0);
+        CHECK_EQ(fds_open(), fds);
+    }
+}
+
 #endif
 
 #define TEST(name)  \
@@ -849,6 +904,7 @@ static const struct {
     TEST(a_disabled_ring_runs_once_enabled),
     TEST(errno_is_left_alone),
     TEST(a_deadline_is_absolute_and_monotonic),
+    TEST(a_signal_ends_the_wait),
     TEST(deferred_completions_need_an_enter),
     TEST(resizing_keeps_everything),
     TEST(resizing_goes_both_ways),
@@ -876,6 +932,7 @@ static const struct {
     TEST(a_kernel_below_the_floor_is_refused),
     TEST(the_sysctl_is_named),
     TEST(a_failed_map_leaves_nothing),
+    TEST(a_failed_map_of_a_resize_is_told),
 #endif
 };
 
