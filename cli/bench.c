@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* `ouro bench`: does the same work with every way of doing I/O, side by side, and says how they compare.
- * This file reads the options, picks the contenders and holds the order of events; the work is in
- * bench_data.c, the turns in bench_rounds.c, the output in bench_report.c, and each way of doing the
- * work in a contender_*.c. */
+/* `ouro bench`: does the same work with every way of doing I/O, side by side, and says how they
+ * compare. This file reads the options, picks the contenders and holds the order of events; the
+ * work is in bench_data.c, the turns in bench_rounds.c, the output in bench_report.c, and each way
+ * of doing the work in a contender_*.c. */
 #include "bench.h"
 
 #include <stdlib.h>
@@ -16,37 +16,86 @@ static double opt_seconds;
 static bool opt_aa, opt_warm, opt_cold, opt_direct, opt_buffered;
 
 static const struct cli_option options[] = {
-    { .name = "contenders", .kind = CLI_TEXT, .into = &opt_contenders, .value = "A,B",
+    { .name = "contenders",
+      .kind = CLI_TEXT,
+      .into = &opt_contenders,
+      .value = "A,B",
       .words = "blocking glibc-aio libaio liburing ouro:uring ouro:threads",
       .help = "who takes part, and in which order (default: all that run here)" },
-    { .name = "rounds", .kind = CLI_COUNT, .into = &opt_rounds, .value = "N", .min = 3,
-      .max = ROUNDS_MAX, .help = "rounds of each contender (default 21)" },
-    { .name = "seconds", .kind = CLI_SECONDS, .into = &opt_seconds, .value = "S",
+    { .name = "rounds",
+      .kind = CLI_COUNT,
+      .into = &opt_rounds,
+      .value = "N",
+      .min = 3,
+      .max = ROUNDS_MAX,
+      .help = "rounds of each contender (default 21)" },
+    { .name = "seconds",
+      .kind = CLI_SECONDS,
+      .into = &opt_seconds,
+      .value = "S",
       .help = "time of each contender, all rounds (default: nop 2, files 1, random 4)" },
-    { .name = "depth", .kind = CLI_TEXT, .into = &opt_depth, .value = "N[,N...]",
+    { .name = "depth",
+      .kind = CLI_TEXT,
+      .into = &opt_depth,
+      .value = "N[,N...]",
       .help = "operations in flight, or nops per batch (default: nop 128, files 64, random 32)" },
-    { .name = "aa", .kind = CLI_FLAG, .into = &opt_aa,
+    { .name = "aa",
+      .kind = CLI_FLAG,
+      .into = &opt_aa,
       .help = "measure one contender against itself too: what the method cannot tell apart" },
-    { .name = "dir", .kind = CLI_TEXT, .into = &opt_dir, .value = "DIR", .words = "@dir",
+    { .name = "dir",
+      .kind = CLI_TEXT,
+      .into = &opt_dir,
+      .value = "DIR",
+      .words = "@dir",
       .help = "where the files are made (default $TMPDIR or /var/tmp)" },
-    { .name = "count", .kind = CLI_COUNT, .into = &opt_count, .value = "N", .min = 1,
-      .max = 1000000, .help = "files: how many (default 1000)" },
-    { .name = "size", .kind = CLI_SIZE, .into = &opt_size, .value = "BYTES", .min = 1,
-      .max = 64 << 20, .help = "files: size of each (default 4096)" },
-    { .name = "cold", .kind = CLI_FLAG, .into = &opt_cold,
+    { .name = "count",
+      .kind = CLI_COUNT,
+      .into = &opt_count,
+      .value = "N",
+      .min = 1,
+      .max = 1000000,
+      .help = "files: how many (default 1000)" },
+    { .name = "size",
+      .kind = CLI_SIZE,
+      .into = &opt_size,
+      .value = "BYTES",
+      .min = 1,
+      .max = 64 << 20,
+      .help = "files: size of each (default 4096)" },
+    { .name = "cold",
+      .kind = CLI_FLAG,
+      .into = &opt_cold,
       .help = "drop the files from the page cache before each round (default)" },
-    { .name = "warm", .kind = CLI_FLAG, .into = &opt_warm,
-      .help = "leave them in the page cache" },
-    { .name = "bs", .kind = CLI_SIZE, .into = &opt_block, .value = "BYTES", .min = 512,
-      .max = 64 << 20, .help = "random: size of a read (default 4096)" },
-    { .name = "file-size", .kind = CLI_SIZE, .into = &opt_file_size, .value = "BYTES",
+    { .name = "warm", .kind = CLI_FLAG, .into = &opt_warm, .help = "leave them in the page cache" },
+    { .name = "bs",
+      .kind = CLI_SIZE,
+      .into = &opt_block,
+      .value = "BYTES",
+      .min = 512,
+      .max = 64 << 20,
+      .help = "random: size of a read (default 4096)" },
+    { .name = "file-size",
+      .kind = CLI_SIZE,
+      .into = &opt_file_size,
+      .value = "BYTES",
       .help = "random: size of the file (default 512M; with --file, all of it)" },
-    { .name = "file", .kind = CLI_TEXT, .into = &opt_file, .value = "PATH", .words = "@file",
+    { .name = "file",
+      .kind = CLI_TEXT,
+      .into = &opt_file,
+      .value = "PATH",
+      .words = "@file",
       .help = "random: read this file or block device instead of making one" },
     { .name = "direct", .kind = CLI_FLAG, .into = &opt_direct, .help = "random: with O_DIRECT" },
-    { .name = "buffered", .kind = CLI_FLAG, .into = &opt_buffered,
+    { .name = "buffered",
+      .kind = CLI_FLAG,
+      .into = &opt_buffered,
       .help = "random: through the page cache (default)" },
-    { .name = "html", .kind = CLI_TEXT, .into = &opt_html, .value = "FILE", .words = "@file",
+    { .name = "html",
+      .kind = CLI_TEXT,
+      .into = &opt_html,
+      .value = "FILE",
+      .words = "@file",
       .help = "also write a page with charts" },
     { 0 },
 };
@@ -80,7 +129,8 @@ static int unknown_contender(const char *name, size_t length)
     for (unsigned i = 0; i < known_count && used < sizeof(names); i++)
         used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "",
                                  known[i].name);
-    return cli_usage_error("there is no contender '%.*s': choose from %s", (int)length, name, names);
+    return cli_usage_error("there is no contender '%.*s': choose from %s", (int)length, name,
+                           names);
 }
 
 /* Those that --contenders names, in that order. */
@@ -201,7 +251,9 @@ static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan
         .file_size = opt_file_size || opt_file ? opt_file_size : (uint64_t)512 << 20,
         .block = opt_block,
         .direct = opt_direct,
-        .parent = opt_dir ? opt_dir : parent && *parent ? parent : "/var/tmp",
+        .parent = opt_dir             ? opt_dir
+                  : parent && *parent ? parent
+                                      : "/var/tmp",
     };
     *ret_plan = (struct plan){
         .rounds = opt_rounds,
@@ -266,9 +318,9 @@ static int measure(struct job *job, const struct plan *plan, const unsigned *dep
             twin_of = run_find(run, "liburing");
             twin_of = twin_of < 0 ? run_find(run, "blocking") : twin_of;
             twin_of = twin_of < 0 ? 0 : twin_of;
-            run->entries[run->count++] = (struct entry){
-                .contender = picked[twin_of], .twin = true, .twin_of = (unsigned)twin_of
-            };
+            run->entries[run->count++] = (struct entry){ .contender = picked[twin_of],
+                                                         .twin = true,
+                                                         .twin_of = (unsigned)twin_of };
         }
         status = run_measure(run, plan);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of `ouro bench` share. A `job` is the work, the same for everyone; a `contender` is a
- * way to do it: one entry in a table, with open (outside the timed part), round (timed by the caller)
- * and close. To add a contender: write its functions in a file of its own and name it in the table in
- * bench.c. */
+/* What the files of `ouro bench` share. A `job` is the work, the same for everyone; a `contender`
+ * is a way to do it: one entry in a table, with open (outside the timed part), round (timed by the
+ * caller) and close. To add a contender: write its functions in a file of its own and name it in
+ * the table in bench.c. */
 #ifndef OURO_BENCH_H
 #define OURO_BENCH_H
 
@@ -44,7 +44,8 @@ struct interval {
 
 double stats_median(const double *values, unsigned count);
 struct interval stats_range(const double *values, unsigned count); /* median, least, most */
-/* Median of a[i] / b[i] and its 95 % bootstrap interval (fixed seed: the same data give the same). */
+/* Median of a[i] / b[i] and its 95 % bootstrap interval (fixed seed: the same data give the same).
+ * */
 struct interval stats_paired_ratio(const double *a, const double *b, unsigned count);
 
 /* ---- the work (bench_data.c) ---- */
@@ -123,7 +124,8 @@ extern const struct contender contender_liburing;
 /* Fills `ret` with one contender for each engine of the library; returns how many. */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
 
-/* Opens the job's file as suite random wants it; a descriptor, or -errno with the reason in `why`. */
+/* Opens the job's file as suite random wants it; a descriptor, or -errno with the reason in `why`.
+ * */
 int job_open_file(const struct job *job, char *why);
 /* `count` zeroed buffers of `size` bytes, each aligned for direct I/O; NULL: no memory. */
 char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride);
@@ -162,9 +164,9 @@ struct entry {
     bool twin; /* the A/A row: entries[0..] twin_of measured a second time */
     unsigned twin_of;
     void *state;
-    double *rates;     /* operations per second, by round */
-    double *cpu;       /* CPU seconds, by round */
-    double *wall;      /* seconds, by round */
+    double *rates; /* operations per second, by round */
+    double *cpu;   /* CPU seconds, by round */
+    double *wall;  /* seconds, by round */
     uint64_t operations;
     unsigned discarded; /* rounds thrown away because others used the CPU */
     unsigned noisy;     /* such rounds that were kept, because repeating did not help */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The files that `ouro bench` reads: made in a directory of their own, checked when read, dropped from
- * the page cache (theirs alone, never the machine's), and removed in the end. Every 8 bytes hold a
- * value that tells the file and the place, so that data from elsewhere cannot pass. */
+/* The files that `ouro bench` reads: made in a directory of their own, checked when read, dropped
+ * from the page cache (theirs alone, never the machine's), and removed in the end. Every 8 bytes
+ * hold a value that tells the file and the place, so that data from elsewhere cannot pass. */
 #include "bench.h"
 
 #include <fcntl.h>

@@ -23,9 +23,9 @@ static const char *file_system_name(const struct job *job)
         unsigned magic;
         const char *name;
     } names[] = {
-        { 0xef53, "ext4" },        { 0x58465342, "xfs" },     { 0x9123683e, "btrfs" },
-        { 0x01021994, "tmpfs" },   { 0x794c7630, "overlay" }, { 0x6969, "nfs" },
-        { 0x2fc12fc1, "zfs" },     { 0xf2f52010, "f2fs" },    { 0x65735546, "fuse" },
+        { 0xef53, "ext4" },         { 0x58465342, "xfs" },     { 0x9123683e, "btrfs" },
+        { 0x01021994, "tmpfs" },    { 0x794c7630, "overlay" }, { 0x6969, "nfs" },
+        { 0x2fc12fc1, "zfs" },      { 0xf2f52010, "f2fs" },    { 0x65735546, "fuse" },
         { 0xca451a4e, "bcachefs" },
     };
     struct statfs fs;
@@ -147,9 +147,16 @@ static void table_row(struct table *table, const struct run *run, unsigned row)
 
 static void fill_table(struct table *table, const struct run *run)
 {
-    static const char *const titles[COLUMNS] = { "contender", "ops/s",  "range",      "per op",
-                                                 "p50",       "p99",    "CPU s",      "CPU/op",
-                                                 "x blocking [95 %]", "x liburing [95 %]" };
+    static const char *const titles[COLUMNS] = { "contender",
+                                                 "ops/s",
+                                                 "range",
+                                                 "per op",
+                                                 "p50",
+                                                 "p99",
+                                                 "CPU s",
+                                                 "CPU/op",
+                                                 "x blocking [95 %]",
+                                                 "x liburing [95 %]" };
 
     table_init(table, COLUMNS, "lrrrrrrrrr");
     for (unsigned i = 0; i < COLUMNS; i++)
@@ -175,7 +182,8 @@ static void print_judgement(const struct run *run, FILE *out)
     fprintf(out, "%u rounds each; %u discarded and repeated because other processes used the CPU",
             run->rounds, discarded);
     if (noisy)
-        fprintf(out, ";\n%u of %u kept although disturbed: the machine is not quiet, judge with care",
+        fprintf(out,
+                ";\n%u of %u kept although disturbed: the machine is not quiet, judge with care",
                 noisy, run->count * run->rounds);
     fputs(".\n", out);
     for (unsigned i = 0; i < run->count; i++) {
@@ -185,7 +193,8 @@ static void print_judgement(const struct run *run, FILE *out)
         if (!entry->twin)
             continue;
         ratio = run_ratio(run, i, (int)entry->twin_of);
-        fprintf(out, "A/A: %s against itself: %.3f [%.3f, %.3f]; less than that is no difference.\n",
+        fprintf(out,
+                "A/A: %s against itself: %.3f [%.3f, %.3f]; less than that is no difference.\n",
                 entry->contender->name, ratio.middle, ratio.low, ratio.high);
     }
 }

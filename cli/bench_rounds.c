@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Runs the contenders of `ouro bench` in turn, round by round, so that whatever drifts (the machine, the
- * disk, the clock of the CPU) hits all alike and ratios can be taken of paired rounds. What other
- * processes take of the CPU meanwhile is measured; a round that they disturbed is thrown away, counted
- * and repeated, within bounds. */
+/* Runs the contenders of `ouro bench` in turn, round by round, so that whatever drifts (the
+ * machine, the disk, the clock of the CPU) hits all alike and ratios can be taken of paired rounds.
+ * What other processes take of the CPU meanwhile is measured; a round that they disturbed is thrown
+ * away, counted and repeated, within bounds. */
 #include "bench.h"
 
 #include <stdlib.h>

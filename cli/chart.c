@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces of a self-contained HTML page with charts as inline SVG: no script, no font, nothing fetched.
- * Colours are CSS variables, so that the page follows the reader's light or dark setting. */
+/* Pieces of a self-contained HTML page with charts as inline SVG: no script, no font, nothing
+ * fetched. Colours are CSS variables, so that the page follows the reader's light or dark setting.
+ * */
 #include "bench.h"
 
 #include <math.h>
@@ -45,8 +46,11 @@ void chart_number(char *ret, size_t size, double value)
 
         if (fabs(scaled) < 1 && i + 1 < sizeof(scales) / sizeof(scales[0]))
             continue;
-        snprintf(ret, size, "%.*f%s", fabs(scaled) < 10 ? 2 : fabs(scaled) < 100 ? 1 : 0, scaled,
-                 scales[i].sign);
+        snprintf(ret, size, "%.*f%s",
+                 fabs(scaled) < 10    ? 2
+                 : fabs(scaled) < 100 ? 1
+                                      : 0,
+                 scaled, scales[i].sign);
         return;
     }
 }
@@ -57,28 +61,29 @@ void chart_page_begin(FILE *out, const char *title)
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>",
           out);
     chart_text(out, title);
-    fputs("</title>\n<style>\n"
-          ":root { color-scheme: light dark; --page: #ffffff; --ink: #1c2024; --soft: #60656c;\n"
-          "  --line: #d9dce0; --c0: #2f6fd0; --c1: #c2571a; --c2: #2c8a4b; --c3: #8b4fc0;\n"
-          "  --c4: #b5305f; --c5: #1f8a94; --c6: #8a7414; --c7: #5b6470; }\n"
-          "@media (prefers-color-scheme: dark) {\n"
-          "  :root { --page: #16181b; --ink: #e6e8eb; --soft: #9ba1a9; --line: #34383e;\n"
-          "    --c0: #6ea5f5; --c1: #f0935a; --c2: #62c284; --c3: #bb8cf0; --c4: #ee7aa2;\n"
-          "    --c5: #5cc4cf; --c6: #cdb94e; --c7: #a4adb8; }\n"
-          "}\n"
-          "body { margin: 2rem auto; max-width: 54rem; padding: 0 1rem; background: var(--page);\n"
-          "  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }\n"
-          "h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }\n"
-          "table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }\n"
-          "th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line);\n"
-          "  white-space: nowrap; }\n"
-          "th:first-child, td:first-child { text-align: left; }\n"
-          "th { color: var(--soft); font-weight: 600; }\n"
-          ".wide { overflow-x: auto; } .soft { color: var(--soft); }\n"
-          "svg { width: 100%; height: auto; display: block; }\n"
-          "svg text { fill: var(--ink); font-size: 13px; } svg .soft { fill: var(--soft); }\n"
-          ".grid { stroke: var(--line); } .whisker { stroke: var(--ink); stroke-width: 1.5; }\n",
-          out);
+    fputs(
+        "</title>\n<style>\n"
+        ":root { color-scheme: light dark; --page: #ffffff; --ink: #1c2024; --soft: #60656c;\n"
+        "  --line: #d9dce0; --c0: #2f6fd0; --c1: #c2571a; --c2: #2c8a4b; --c3: #8b4fc0;\n"
+        "  --c4: #b5305f; --c5: #1f8a94; --c6: #8a7414; --c7: #5b6470; }\n"
+        "@media (prefers-color-scheme: dark) {\n"
+        "  :root { --page: #16181b; --ink: #e6e8eb; --soft: #9ba1a9; --line: #34383e;\n"
+        "    --c0: #6ea5f5; --c1: #f0935a; --c2: #62c284; --c3: #bb8cf0; --c4: #ee7aa2;\n"
+        "    --c5: #5cc4cf; --c6: #cdb94e; --c7: #a4adb8; }\n"
+        "}\n"
+        "body { margin: 2rem auto; max-width: 54rem; padding: 0 1rem; background: var(--page);\n"
+        "  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }\n"
+        "h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }\n"
+        "table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }\n"
+        "th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line);\n"
+        "  white-space: nowrap; }\n"
+        "th:first-child, td:first-child { text-align: left; }\n"
+        "th { color: var(--soft); font-weight: 600; }\n"
+        ".wide { overflow-x: auto; } .soft { color: var(--soft); }\n"
+        "svg { width: 100%; height: auto; display: block; }\n"
+        "svg text { fill: var(--ink); font-size: 13px; } svg .soft { fill: var(--soft); }\n"
+        ".grid { stroke: var(--line); } .whisker { stroke: var(--ink); stroke-width: 1.5; }\n",
+        out);
     for (unsigned i = 0; i < COLORS; i++)
         fprintf(out, ".f%u { fill: var(--c%u); } .s%u { stroke: var(--c%u); fill: none; }\n", i, i,
                 i, i);
@@ -123,7 +128,8 @@ void chart_bars(FILE *out, const char *title, const char *unit, const struct cha
         chart_number(number, sizeof(number), bar->value.middle);
         fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LABEL_WIDTH - 8, middle + 5);
         chart_text(out, bar->label);
-        fprintf(out, "</text>\n<rect class=\"f%u\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"",
+        fprintf(out,
+                "</text>\n<rect class=\"f%u\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"",
                 bar->series % COLORS, LABEL_WIDTH, top, bar->value.middle * scale, BAR_HEIGHT);
         fprintf(out, " rx=\"2\"/>\n<path class=\"whisker\" d=\"M%.1f %.1fH%.1f\"/>\n", low, middle,
                 high);

@@ -7,10 +7,10 @@
 
 #include <string.h>
 
-static const struct cli_option no_options[] = {{0}};
+static const struct cli_option no_options[] = { { 0 } };
 
-/* The words that complete a value or an operand, with the '@' classes that are known when the script
- * is made already spelled out; files and directories are the shell's own business. */
+/* The words that complete a value or an operand, with the '@' classes that are known when the
+ * script is made already spelled out; files and directories are the shell's own business. */
 static void print_words(const char *words, FILE *out)
 {
     const char *name;
@@ -50,7 +50,8 @@ static void print_bash_command(const struct cli_command *command, FILE *out)
                 continue;
             fprintf(out, "        --%s) ", o->name);
             if (is_path(o->words)) {
-                fprintf(out, "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -%c -- \"$cur\")",
+                fprintf(out,
+                        "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -%c -- \"$cur\")",
                         o->words[1]);
             } else {
                 fputs("words=\"", out);

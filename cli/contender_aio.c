@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The contender `glibc-aio`: POSIX AIO as the system's libc does it (aio_read, aio_suspend), with its
- * default settings, as a program meets it. Opening and closing have no asynchronous form there and are
- * done by hand. */
+/* The contender `glibc-aio`: POSIX AIO as the system's libc does it (aio_read, aio_suspend), with
+ * its default settings, as a program meets it. Opening and closing have no asynchronous form there
+ * and are done by hand. */
 #include "bench.h"
 
 #include <aio.h>

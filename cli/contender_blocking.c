@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The contender `blocking`: what a program does without any asynchronous interface. nop: the cheapest
- * system call, one by one; files: a plain loop; random: one thread per operation in flight. */
+/* The contender `blocking`: what a program does without any asynchronous interface. nop: the
+ * cheapest system call, one by one; files: a plain loop; random: one thread per operation in
+ * flight. */
 #include "bench.h"
 
 #include <fcntl.h>

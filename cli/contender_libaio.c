@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The contender `libaio`: the kernel's older interface (io_submit, io_getevents), which is asynchronous
- * for direct I/O only: on buffered files io_submit does the reading. */
+/* The contender `libaio`: the kernel's older interface (io_submit, io_getevents), which is
+ * asynchronous for direct I/O only: on buffered files io_submit does the reading. */
 #include "bench.h"
 
 #ifdef HAVE_LIBAIO

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A small JSON writer: escapes strings, places commas and indents; the caller only names members. */
+/* A small JSON writer: escapes strings, places commas and indents; the caller only names members.
+ * */
 #include "cli.h"
 
 #include <assert.h>
@@ -8,7 +9,7 @@
 
 void json_init(struct json *json, FILE *out)
 {
-    *json = (struct json){.out = out};
+    *json = (struct json){ .out = out };
 }
 
 /* Length of the UTF-8 sequence at `s` if it is well-formed, else 0: a path may hold any bytes, and

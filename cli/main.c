@@ -33,12 +33,12 @@ static void print_overview(FILE *out)
 static bool opt_man_synopsis;
 
 static const struct cli_option help_options[] = {
-    {.name = "man-synopsis",
-     .kind = CLI_FLAG,
-     .into = &opt_man_synopsis,
-     .help = "print the synopsis in scdoc's form",
-     .hidden = true},
-    {0},
+    { .name = "man-synopsis",
+      .kind = CLI_FLAG,
+      .into = &opt_man_synopsis,
+      .help = "print the synopsis in scdoc's form",
+      .hidden = true },
+    { 0 },
 };
 
 static int help_run(const struct cli_settings *set, int argc, char **argv)
@@ -73,7 +73,7 @@ const struct cli_command cli_help = {
 int main(int argc, char **argv)
 {
     const struct cli_command *command;
-    struct cli_settings set = {0};
+    struct cli_settings set = { 0 };
     int first = 0, status;
 
     cli_talk_setup(NULL, false, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads a command line by getopt_long from the command's one option table, and prints from the same
- * table --help and the man page's synopsis. Values land in the variables that the table points to. */
+ * table --help and the man page's synopsis. Values land in the variables that the table points to.
+ * */
 #include "cli.h"
 
 #include <errno.h>
@@ -17,28 +18,28 @@ static bool opt_help, opt_json, opt_quiet;
 static const char *opt_engine, *opt_color = "auto", *opt_progress = "auto";
 
 static const struct cli_option common_options[] = {
-    {.name = "help", .kind = CLI_FLAG, .into = &opt_help, .help = "show this help"},
-    {.name = "json", .kind = CLI_FLAG, .into = &opt_json, .help = "print one JSON document"},
-    {.name = "quiet", .kind = CLI_FLAG, .into = &opt_quiet, .help = "no notes and no progress"},
-    {.name = "engine",
-     .kind = CLI_TEXT,
-     .into = &opt_engine,
-     .value = "NAME",
-     .words = "@engine",
-     .help = "use this engine only"},
-    {.name = "color",
-     .kind = CLI_TEXT,
-     .into = &opt_color,
-     .value = "WHEN",
-     .words = "auto always never",
-     .help = "colours: auto (default), always, never; NO_COLOR counts for auto"},
-    {.name = "progress",
-     .kind = CLI_TEXT,
-     .into = &opt_progress,
-     .value = "HOW",
-     .words = "auto plain none",
-     .help = "auto (default, only on a terminal), plain (lines, for logs), none"},
-    {0},
+    { .name = "help", .kind = CLI_FLAG, .into = &opt_help, .help = "show this help" },
+    { .name = "json", .kind = CLI_FLAG, .into = &opt_json, .help = "print one JSON document" },
+    { .name = "quiet", .kind = CLI_FLAG, .into = &opt_quiet, .help = "no notes and no progress" },
+    { .name = "engine",
+      .kind = CLI_TEXT,
+      .into = &opt_engine,
+      .value = "NAME",
+      .words = "@engine",
+      .help = "use this engine only" },
+    { .name = "color",
+      .kind = CLI_TEXT,
+      .into = &opt_color,
+      .value = "WHEN",
+      .words = "auto always never",
+      .help = "colours: auto (default), always, never; NO_COLOR counts for auto" },
+    { .name = "progress",
+      .kind = CLI_TEXT,
+      .into = &opt_progress,
+      .value = "HOW",
+      .words = "auto plain none",
+      .help = "auto (default, only on a terminal), plain (lines, for logs), none" },
+    { 0 },
 };
 
 const struct cli_option *cli_common_options(void)
@@ -119,19 +120,14 @@ static int store_number(const struct cli_option *option, const char *value)
 static int store_value(const struct cli_option *option, const char *value)
 {
     switch (option->kind) {
-    case CLI_FLAG:
-        *(bool *)option->into = true;
-        return CLI_OK;
-    case CLI_TEXT:
-        *(const char **)option->into = value;
-        return CLI_OK;
+    case CLI_FLAG: *(bool *)option->into = true; return CLI_OK;
+    case CLI_TEXT: *(const char **)option->into = value; return CLI_OK;
     case CLI_SECONDS:
         if (cli_parse_seconds(value, option->into) < 0)
             return cli_usage_error("--%s=%s is not a number of seconds", option->name, value);
         return CLI_OK;
     case CLI_COUNT:
-    case CLI_SIZE:
-        return store_number(option, value);
+    case CLI_SIZE: return store_number(option, value);
     }
     return CLI_USAGE;
 }
@@ -158,9 +154,9 @@ static int settle_common(struct cli_settings *ret_set)
     ret_set->json = opt_json;
     ret_set->quiet = opt_quiet;
     ret_set->engine = opt_engine;
-    ret_set->color = strcmp(opt_color, "always") == 0 ||
-                     (strcmp(opt_color, "auto") == 0 && isatty(STDOUT_FILENO) &&
-                      !(no_color && *no_color));
+    ret_set->color =
+        strcmp(opt_color, "always") == 0 ||
+        (strcmp(opt_color, "auto") == 0 && isatty(STDOUT_FILENO) && !(no_color && *no_color));
     return CLI_OK;
 }
 
@@ -168,7 +164,7 @@ static int settle_common(struct cli_settings *ret_set)
 static int join_tables(const struct cli_command *command, const struct cli_option **all,
                        struct option *longs)
 {
-    const struct cli_option *tables[] = {command->options, common_options};
+    const struct cli_option *tables[] = { command->options, common_options };
     int count = 0;
 
     for (size_t t = 0; t < 2; t++) {
@@ -182,7 +178,7 @@ static int join_tables(const struct cli_command *command, const struct cli_optio
             all[count++] = o;
         }
     }
-    longs[count] = (struct option){0};
+    longs[count] = (struct option){ 0 };
     return count;
 }
 
@@ -237,9 +233,8 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
 
 static void print_option_help(const struct cli_option *option, FILE *out)
 {
-    int width = option->value
-                    ? fprintf(out, "  --%s=%s", option->name, option->value)
-                    : fprintf(out, "  --%s", option->name);
+    int width = option->value ? fprintf(out, "  --%s=%s", option->name, option->value)
+                              : fprintf(out, "  --%s", option->name);
 
     if (width > 24)
         fprintf(out, "\n%26s%s\n", "", option->help);
@@ -249,8 +244,8 @@ static void print_option_help(const struct cli_option *option, FILE *out)
 
 void cli_print_help(const struct cli_command *command, FILE *out)
 {
-    const struct cli_option *tables[] = {command->options, common_options};
-    static const char *const titles[] = {"Options:", "Options of every command:"};
+    const struct cli_option *tables[] = { command->options, common_options };
+    static const char *const titles[] = { "Options:", "Options of every command:" };
 
     fprintf(out, "Usage: ouro %s [OPTION]...%s%s\n", command->name, command->operands ? " " : "",
             command->operands ? command->operands : "");
@@ -270,7 +265,7 @@ void cli_print_help(const struct cli_command *command, FILE *out)
 
 void cli_print_man_synopsis(const struct cli_command *command, FILE *out)
 {
-    const struct cli_option *tables[] = {command->options, common_options};
+    const struct cli_option *tables[] = { command->options, common_options };
 
     fprintf(out, "*ouro %s*", command->name);
     for (size_t t = 0; t < 2; t++) {

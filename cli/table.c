@@ -9,7 +9,7 @@
 
 void table_init(struct table *table, unsigned columns, const char *align)
 {
-    *table = (struct table){.columns = columns, .align = align};
+    *table = (struct table){ .columns = columns, .align = align };
 }
 
 void table_cell(struct table *table, const char *format, ...)
@@ -88,5 +88,5 @@ void table_finish(struct table *table)
     for (size_t i = 0; i < table->count; i++)
         free(table->cells[i]);
     free(table->cells);
-    *table = (struct table){0};
+    *table = (struct table){ 0 };
 }

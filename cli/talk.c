@@ -86,8 +86,8 @@ void cli_progress(const char *format, ...)
         return;
     if (talk_progress == PROGRESS_DRAW) {
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (drawn && (now.tv_sec - last.tv_sec) * 1000000000LL + now.tv_nsec - last.tv_nsec <
-                         REDRAW_NS)
+        if (drawn &&
+            (now.tv_sec - last.tv_sec) * 1000000000LL + now.tv_nsec - last.tv_nsec < REDRAW_NS)
             return;
         last = now;
         fputs("\r\033[K", stderr);
@@ -117,10 +117,10 @@ static void note_signal(int signo)
 
 void cli_catch_signals(void)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
-        struct sigaction action = {.sa_handler = note_signal}, old;
+        struct sigaction action = { .sa_handler = note_signal }, old;
 
         /* A signal that our parent had ignored (nohup) stays ignored. */
         sigaction(signals[i], NULL, &old);

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/* The contenders `ouro:ENGINE`, one for each engine of the library: written as a program would use
+ * it, with operations that are submitted in batches and completions that are reaped as values. */
+#include "bench.h"
+
+#include "ouro.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ENGINES_MAX = 8, WORKERS_MAX = 32, TRIALS = 5, TRIAL_NS = 20 * 1000 * 1000 };
+
+enum stage { STAGE_OPEN, STAGE_READ, STAGE_CLOSE };
+
+/* One operation in flight; in suite files it opens, reads and closes one file after the other. */
+struct slot {
+    ouro_op op; /* first: an event's operation is its slot */
+    enum stage stage;
+    int fd;
+    uint64_t begun;
+    uint64_t where; /* offset, or number of the file */
+    char *data;
+};
+
+struct loop_user {
+    const struct job *job;
+    ouro_loop *loop;
+    int fd;
+    char *buffers;
+    uint64_t stride;
+    struct slot *slots;
+    struct slot **idle;
+    unsigned idle_count;
+    ouro_op **batch; /* prepared, not yet submitted */
+    unsigned batch_count;
+    ouro_event *events;
+    unsigned in_flight;
+    unsigned every; /* flush when so many are prepared; 0: all at the next turn */
+    bool registered;
+};
+
+static int failed_call(const char *what, int error)
+{
+    cli_error("%s: %s", what, strerror(-error));
+    return error;
+}
+
+static int submit_batch(struct loop_user *u)
+{
+    unsigned count = u->batch_count;
+    int r;
+
+    u->batch_count = 0;
+    if (!count)
+        return 0;
+    r = ouro_submit_n(u->loop, u->batch, count);
+    if (r > 0)
+        u->in_flight += (unsigned)r;
+    if (r < (int)count)
+        return failed_call("ouro_submit_n", r < 0 ? r : -EAGAIN);
+    return 0;
+}
+
+/* The same, and the engine sees it at once instead of at the next turn. */
+static int submit_now(struct loop_user *u)
+{
+    int r = submit_batch(u);
+
+    return r < 0 ? r : ouro_flush(u->loop);
+}
+
+/* Runs the loop until `min` events lie ready and takes up to a depth of them: how many, or -errno.
+ * */
+static int wait_events(struct loop_user *u, unsigned min)
+{
+    int r = ouro_run(u->loop, min, OURO_FOREVER);
+
+    if (r < 0 && r != -EINTR)
+        return failed_call("ouro_run", r);
+    r = ouro_reap(u->loop, u->events, u->job->depth);
+    if (r < 0)
+        return failed_call("ouro_reap", r);
+    u->in_flight -= (unsigned)r;
+    return r;
+}
+
+static int nop_batch(struct loop_user *u)
+{
+    int r;
+
+    for (unsigned i = 0; i < u->job->depth; i++) {
+        ouro_prep_nop(&u->slots[i].op);
+        u->batch[i] = &u->slots[i].op;
+    }
+    u->batch_count = u->job->depth;
+    r = submit_batch(u);
+    if (r < 0)
+        return r;
+    while (u->in_flight) {
+        r = wait_events(u, u->in_flight);
+        for (int i = 0; i < r; i++)
+            if (u->events[i].res < 0)
+                return (int)u->events[i].res;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int nop_round(struct loop_user *u, struct round *round)
+{
+    unsigned depth = u->job->depth;
+    uint64_t start = now_ns(), now = start, before;
+
+    while (now - start < round->limit_ns && !cli_signal) {
+        before = now;
+        for (unsigned batch = 0; batch < NOP_BATCHES; batch++) {
+            int r = nop_batch(u);
+            if (r < 0)
+                return r;
+        }
+        now = now_ns();
+        histogram_add(round->latency, (now - before) / NOP_BATCHES, NOP_BATCHES * depth);
+        round->operations += NOP_BATCHES * depth;
+    }
+    return cli_signal ? -EINTR : 0;
+}
+
+static void begin_block(struct loop_user *u, uint64_t *seed, uint64_t now)
+{
+    struct slot *slot = u->idle[--u->idle_count];
+
+    slot->begun = now;
+    slot->where = random_offset(u->job, seed);
+    ouro_prep_read(&slot->op, u->fd, slot->data, u->job->block, (int64_t)slot->where);
+    slot->op.flags = u->registered ? OURO_REGBUF : 0;
+    u->batch[u->batch_count++] = &slot->op;
+}
+
+static void begin_file(struct loop_user *u, unsigned index, uint64_t now)
+{
+    struct slot *slot = u->idle[--u->idle_count];
+
+    slot->begun = now;
+    slot->where = index;
+    slot->stage = STAGE_OPEN;
+    slot->fd = -1;
+    ouro_prep_open(&slot->op, u->job->dir_fd, u->job->names[index], O_RDONLY, 0);
+    u->batch[u->batch_count++] = &slot->op;
+}
+
+static void end_slot(struct loop_user *u, struct slot *slot, struct round *round, uint64_t now)
+{
+    u->idle[u->idle_count++] = slot;
+    round->operations++;
+    histogram_add(round->latency, now - slot->begun, 1);
+}
+
+/* What a file's operation has brought, and its next one. A read that failed still leads to close.
+ * */
+static int go_on(struct loop_user *u, struct slot *slot, int64_t result, struct round *round,
+                 uint64_t now)
+{
+    const struct job *job = u->job;
+    unsigned index = (unsigned)slot->where;
+    int r = 0;
+
+    switch (slot->stage) {
+    case STAGE_OPEN:
+        if (result < 0) {
+            end_slot(u, slot, round, now);
+            return job_check_file(job, index, NULL, result, false);
+        }
+        slot->fd = (int)result;
+        slot->stage = STAGE_READ;
+        ouro_prep_read(&slot->op, slot->fd, slot->data, job->size, 0);
+        break;
+    case STAGE_READ:
+        r = job_check_file(job, index, slot->data, result, round->full_check);
+        slot->stage = STAGE_CLOSE;
+        ouro_prep_close(&slot->op, slot->fd);
+        break;
+    case STAGE_CLOSE:
+        end_slot(u, slot, round, now);
+        return result < 0 ? failed_call("close", (int)result) : 0;
+    }
+    u->batch[u->batch_count++] = &slot->op;
+    return r;
+}
+
+static int finish(struct loop_user *u, const ouro_event *event, struct round *round, uint64_t now)
+{
+    struct slot *slot = (struct slot *)(void *)event->op;
+
+    if (u->job->suite == SUITE_FILES)
+        return go_on(u, slot, event->res, round, now);
+    end_slot(u, slot, round, now);
+    return job_check_block(u->job, slot->where, slot->data, event->res, round->full_check);
+}
+
+static int read_round(struct loop_user *u, struct round *round)
+{
+    const struct job *job = u->job;
+    bool files = job->suite == SUITE_FILES, more = true;
+    uint64_t start = now_ns(), now = start, seed = round->seed;
+    unsigned next = 0;
+    int r = 0;
+
+    while (more || u->in_flight || u->batch_count) {
+        int count;
+
+        while (more && r == 0 && u->idle_count && (!files || next < job->count)) {
+            if (files)
+                begin_file(u, next++, now);
+            else
+                begin_block(u, &seed, now);
+            if (u->every && u->batch_count == u->every)
+                r = submit_now(u);
+        }
+        count = submit_batch(u);
+        r = r ? r : count;
+        count = u->in_flight ? wait_events(u, 1) : 0;
+        if (count < 0)
+            return count; /* the loop is broken; close cancels and drains what is left */
+        now = now_ns();
+        for (int i = 0; i < count; i++) {
+            int finished = finish(u, &u->events[i], round, now);
+            r = r ? r : finished;
+        }
+        if (r < 0 || cli_signal || (files ? next == job->count : now - start >= round->limit_ns))
+            more = false;
+    }
+    return cli_signal ? -EINTR : r;
+}
+
+static int ouro_round(void *state, struct round *round)
+{
+    struct loop_user *u = state;
+
+    return u->job->suite == SUITE_NOP ? nop_round(u, round) : read_round(u, round);
+}
+
+/* As the contender liburing does: a fast device idles while a batch is being gathered. */
+static int choose_batch(struct loop_user *u)
+{
+    static const unsigned choices[] = { 0, 4, 1 };
+    enum { CHOICES = sizeof(choices) / sizeof(choices[0]) };
+    struct histogram *latency = calloc(1, sizeof(*latency));
+    unsigned chosen = 0;
+    double best = 0;
+    int r = latency ? 0 : -ENOMEM;
+
+    for (unsigned i = 0; i < TRIALS * CHOICES && r == 0; i++) {
+        struct round round = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
+        uint64_t begin;
+        double rate;
+
+        u->every = choices[i % CHOICES];
+        r = job_prepare_caches(u->job);
+        begin = now_ns();
+        if (r == 0)
+            r = read_round(u, &round);
+        rate = (double)round.operations / (double)(now_ns() - begin);
+        if (rate > best) {
+            best = rate;
+            chosen = u->every;
+        }
+    }
+    u->every = chosen;
+    free(latency);
+    return r;
+}
+
+static void ouro_contender_close(void *state)
+{
+    struct loop_user *u = state;
+
+    ouro_close(u->loop, OURO_FOREVER);
+    if (u->fd >= 0)
+        close(u->fd);
+    free(u->slots);
+    free(u->idle);
+    free(u->batch);
+    free(u->events);
+    free(u->buffers);
+    free(u);
+}
+
+static int make_slots(struct loop_user *u)
+{
+    const struct job *job = u->job;
+    unsigned depth = job->depth;
+
+    u->slots = calloc(depth, sizeof(*u->slots));
+    u->idle = calloc(depth, sizeof(struct slot *));
+    u->batch = calloc(depth, sizeof(ouro_op *));
+    u->events = calloc(depth, sizeof(*u->events));
+    if (!u->slots || !u->idle || !u->batch || !u->events)
+        return -ENOMEM;
+    if (job->suite != SUITE_NOP) {
+        u->buffers =
+            job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &u->stride);
+        if (!u->buffers)
+            return -ENOMEM;
+    }
+    for (unsigned i = 0; i < depth; i++) {
+        u->slots[i].data = u->buffers ? u->buffers + i * u->stride : NULL;
+        u->idle[u->idle_count++] = &u->slots[i];
+    }
+    return 0;
+}
+
+static int open_random(struct loop_user *u, char *why)
+{
+    struct iovec region = { u->buffers, u->stride * u->job->depth };
+
+    u->fd = job_open_file(u->job, why);
+    if (u->fd < 0)
+        return u->fd;
+    if (u->job->direct && ouro_register_buffers(u->loop, &region, 1) == 0)
+        u->registered = true;
+    return choose_batch(u);
+}
+
+static int ouro_contender_open(const struct contender *self, const struct job *job,
+                               void **ret_state, char *why)
+{
+    ouro_config config = { .size = sizeof(config), .engine = self->engine };
+    struct loop_user *u = calloc(1, sizeof(*u));
+    int r;
+
+    if (!u)
+        return -ENOMEM;
+    u->job = job;
+    u->fd = -1;
+    if (job->depth > 256)
+        config.depth = job->depth;
+    /* Where operations run on threads, as many as the contender `blocking` has, within reason. */
+    if (job->suite != SUITE_NOP)
+        config.max_workers = job->depth < WORKERS_MAX ? job->depth : WORKERS_MAX;
+    r = ouro_open(&config, &u->loop);
+    if (r < 0)
+        ouro_probe(self->engine, why, WHY_SIZE, NULL);
+    else
+        r = make_slots(u);
+    if (r == 0 && job->suite == SUITE_RANDOM)
+        r = open_random(u, why);
+    if (r < 0)
+        ouro_contender_close(u);
+    else
+        *ret_state = u;
+    return r;
+}
+
+static const char *ouro_describe(const struct job *job)
+{
+    return job->suite == SUITE_NOP     ? "ouro_submit_n, ouro_run, ouro_reap"
+           : job->suite == SUITE_FILES ? "open, read and close are operations of the loop"
+                                       : "ouro_submit_n, ouro_run, ouro_reap";
+}
+
+unsigned contender_ouro_list(struct contender *ret, unsigned max)
+{
+    static char names[ENGINES_MAX][32];
+    const char *engine;
+    unsigned count = 0;
+
+    while (count < max && count < ENGINES_MAX && (engine = ouro_engine_list(count))) {
+        snprintf(names[count], sizeof(names[count]), "ouro:%s", engine);
+        ret[count] = (struct contender){
+            .name = names[count],
+            .engine = engine,
+            .suites = 1u << SUITE_NOP | 1u << SUITE_FILES | 1u << SUITE_RANDOM,
+            .describe = ouro_describe,
+            .open = ouro_contender_open,
+            .round = ouro_round,
+            .close = ouro_contender_close,
+        };
+        count++;
+    }
+    return count;
+}
