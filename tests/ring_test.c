@@ -563,7 +563,9 @@ static void refused(int error, const char *word)
     CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &before), 0);
     signal(SIGCHLD, count_signal);
     signal(SIGSYS, count_signal);
+    errno = 4711;
     CHECK_EQ(ring_blocked(why, sizeof(why)), error);
+    CHECK_EQ(errno, 4711);
     printf("# %s\n", why);
     CHECK(strstr(why, word));
     why[0] = '\0';
