@@ -401,13 +401,13 @@ const struct cli_command cli_bench = {
     .operands_max = 1,
     .options = options,
     .run = run,
-    .details =
-        "Suites:\n"
-        "  nop     operations that do nothing, in batches: what the interface itself costs\n"
-        "  files   open, read and close of many small files\n"
-        "  random  random reads of one file\n\n"
-        "Contenders: blocking, glibc-aio, libaio, liburing, and ouro:ENGINE for each engine.\n"
-        "They take turns, round by round. A round during which other processes used more than\n"
-        "10 % of a core is thrown away, counted and repeated up to twice. Ratios are of paired\n"
-        "rounds: the median and its 95 % bootstrap interval. All data is verified.\n",
+    .details = "Suites:\n"
+               "  nop     operations that do nothing, in batches: the cost of the interface\n"
+               "  files   open, read and close of many small files\n"
+               "  random  random reads of one file\n\n"
+               "Contenders: blocking, glibc-aio, libaio, liburing, and ouro:ENGINE for each\n"
+               "engine. They take turns, round by round. A round during which other processes\n"
+               "used more than 10 % of a core is thrown away, counted and repeated up to twice.\n"
+               "Ratios are of paired rounds: the median and its 95 % bootstrap interval. All\n"
+               "data is verified, except that of --file.\n",
 };

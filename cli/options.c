@@ -231,15 +231,36 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
     return check_operands(command, argc - optind, argv + optind);
 }
 
+enum { HELP_COLUMN = 26, HELP_WIDTH = 80 };
+
+/* Prints text from `column` on, going on below HELP_COLUMN when a line is full. */
+static void print_wrapped(const char *text, int column, FILE *out)
+{
+    while (*text) {
+        size_t length = strcspn(text, " ");
+
+        if (column + (int)length > HELP_WIDTH) {
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        }
+        fprintf(out, "%.*s%s", (int)length, text, text[length] ? " " : "");
+        column += (int)length + 1;
+        text += length + (text[length] == ' ');
+    }
+    fputc('\n', out);
+}
+
 static void print_option_help(const struct cli_option *option, FILE *out)
 {
     int width = option->value ? fprintf(out, "  --%s=%s", option->name, option->value)
                               : fprintf(out, "  --%s", option->name);
 
-    if (width > 24)
-        fprintf(out, "\n%26s%s\n", "", option->help);
-    else
-        fprintf(out, "%*s%s\n", 26 - width, "", option->help);
+    if (width + 2 > HELP_COLUMN) {
+        fputc('\n', out);
+        width = 0;
+    }
+    fprintf(out, "%*s", HELP_COLUMN - width, "");
+    print_wrapped(option->help, HELP_COLUMN, out);
 }
 
 void cli_print_help(const struct cli_command *command, FILE *out)

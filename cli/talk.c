@@ -131,6 +131,7 @@ void cli_catch_signals(void)
     }
     /* Who stops reading our output must not keep us from cleaning up; the write fails instead. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit likewise */
 }
 
 int cli_finish_output(int status)
