@@ -174,7 +174,7 @@ struct ouro_op {
     uint32_t heap_at_, epoch_, waits_, region_;
     int32_t aux_fd_, real_fd_;
     int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
-    int32_t spare0_;
+    uint32_t epoch2_;
 #if defined(_WIN64)
     uint64_t spare_[4];
 #elif UINTPTR_MAX == UINT32_MAX

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine.h"
 #include "ouro.h"
@@ -155,6 +156,7 @@ struct ouro__list { /* through next_ and prev_ */
 #define OURO__SLOT_MASK ((1u << OURO__SLOT_BITS) - 1)
 #define OURO__REMOTE (1u << 19)
 #define OURO__CHUNKS 12
+#define OURO__STACK_END UINT32_MAX
 struct ouro__slot {
     _Atomic(ouro_op *) op; /* NULL: free */
     _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
@@ -183,12 +185,14 @@ enum {
     FILE_SOCKET,
     FILE_OTHER
 };
+enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
 struct ouro__file {
     uint32_t in_flight;
     uint32_t epoch;      /* barriers accepted so far */
     uint8_t kind;        /* FILE_* */
     uint8_t ours;        /* opened by this loop: facts stay */
     uint8_t readonly;    /* opened by this loop for reading only */
+    uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
     uint8_t busy;        /* lanes taken */
     uint16_t barriers;   /* held operations that wait for all earlier ones */
     uint32_t held_in[2]; /* held operations that want each lane */
@@ -224,8 +228,11 @@ struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while a
     bool served;
 };
 
+#define OURO__SERVICE_STACK ((size_t)1 << 20)
 struct ouro__workers;  /* workers.c */
 struct ouro__notifier; /* notify.c */
+
+enum { OURO__SLOT_EMPTY = -1, OURO__SLOT_OPENING = -2 };
 
 struct ouro_loop {
     /* every operation */
@@ -235,6 +242,8 @@ struct ouro_loop {
     struct ouro__slots slots;
     struct ouro__ring calls, events; /* completions with and without callback */
     uint32_t in_flight;              /* accepted, not final */
+    uint32_t places;                 /* in flight, or with an event that nobody took */
+    uint32_t events_ready;           /* events to reap */
     uint32_t max_ops;
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
@@ -251,7 +260,7 @@ struct ouro_loop {
     struct ouro__file **files;
     uint32_t file_pages;
     struct ouro__direct {
-        int fd; /* -1: empty; -2: being opened */
+        int fd; /* or OURO__SLOT_... */
         struct ouro__file file;
     } * direct;
     uint32_t direct_count;
@@ -263,7 +272,7 @@ struct ouro_loop {
     struct ouro__luck {
         uint32_t misses, skip;
     } luck_read, luck_open;
-    uint32_t try_count;
+    uint32_t try_count, idle_turns;
     size_t try_bytes;
 
     /* who drives */
@@ -281,7 +290,12 @@ struct ouro_loop {
     struct ouro__inbox inbox;
     struct ouro__workers *workers;
     struct ouro__notifier *notifier;
-    _Atomic uint64_t next_deadline; /* for the notifier */
+
+    /* an engine that the system took away: its state lives until close; lost_watch waits for the proof
+     * that the kernel is done with its operations */
+    const struct ouro__engine *lost_engine;
+    void *lost_state;
+    ouro_op lost_watch;
 
     ouro_config config;
     char why[1024];
@@ -301,21 +315,30 @@ static inline void ouro__set_state(ouro_op *op, enum ouro__state to)
         op->state_ = (uint8_t)to;
 }
 int ouro__check(ouro_loop *loop, const ouro_op *op);
-int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* bytes left > 0, or 0 when none */
+int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* 0: nothing is left */
+uint64_t ouro__wanted_bytes(const ouro_op *op);
 int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, uint32_t base, ouro_op *op);
 void ouro__slot_give(ouro_loop *loop, ouro_op *op);
 struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t slot);
 ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id); /* NULL: stale */
+void ouro__each_slot(ouro_loop *loop, int (*fn)(ouro_loop *, ouro_op *, void *), void *user);
+void ouro__slots_finish(ouro_loop *loop, struct ouro__slots *slots);
 
 /* ---- core.c: an operation's way from submit to its completion ------------------------------ */
 
 int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
+void ouro__unaccept(ouro_loop *loop, ouro_op *op);
+int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
+void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
 void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
+void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
+void ouro__cancel_all(ouro_loop *loop);
 /* The engine's, or a worker's, word on a RUNNING or returned operation. res as the system said it. */
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
-/* The end: res as the caller shall see it. */
+/* The end: res as the last step gave it; and res as the caller shall see it. */
+void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
 
 /* For engines: the next operation, RUNNING from now on, or NULL. Tries cached files on the spot on
@@ -343,9 +366,14 @@ static inline int ouro__ready_fd(const ouro_op *op)
 
 void ouro__sleep(ouro_loop *loop, ouro_time until); /* around an engine's sleep */
 void ouro__awake(ouro_loop *loop);
-int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
+void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE loops act at once */
+int ouro__enter(ouro_loop *loop);      /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
+void ouro__compact(ouro_loop *loop);
+void ouro__cond_init(pthread_cond_t *cond);
+void *ouro__service_main(void *loop);
 void ouro__served(ouro_loop *loop, const ouro_op *op); /* wakes the thread that waits for it */
+void ouro__served_all(ouro_loop *loop);
 void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size);
 int ouro__ring_room(ouro_loop *loop, uint32_t more);
 
@@ -358,26 +386,46 @@ void ouro__heap_fire(ouro_loop *loop);
 struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* of op->fd; NULL: none */
 struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make);
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
-int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start, 0: held, or -errno */
-void ouro__order_leave(ouro_loop *loop, ouro_op *op);
+int ouro__file_enter(ouro_loop *loop, ouro_op *op);  /* counts it; -errno */
+void ouro__file_leave(ouro_loop *loop, ouro_op *op); /* it is final */
+int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */
 void ouro__order_unhold(ouro_loop *loop, ouro_op *op);
 void ouro__files_finish(ouro_loop *loop);
+void ouro__files_forget(ouro_loop *loop);
+bool ouro__fd_nonblocking(int fd);
+void ouro__fd_unblock(int fd, int flags);
+void ouro__fd_close(int fd);
+int ouro__fd_copy(int fd);
+void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
 
-void ouro__chain_next(ouro_loop *loop, ouro_op *next, ouro_op *ended, int64_t res, bool broken);
+bool ouro__chain_breaks(const ouro_op *op);
+void ouro__chain_cut(ouro_op *op);
 
 void ouro__ring_bell(ouro_loop *loop);                        /* any thread */
 void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res); /* any thread: AWAY -> the driver */
 void ouro__inbox_drain(ouro_loop *loop);
 void ouro__message_send(ouro_loop *loop, ouro_op *op);
 bool ouro__message_take_back(ouro_op *op);
+void ouro__inbox_close(ouro_loop *loop);
+bool ouro__inbox_busy(ouro_loop *loop);
 
-int ouro__select(ouro_loop *loop, unsigned from, ouro_time settle);
+int ouro__engines_set(ouro_loop *loop, const char *list);
+int ouro__select(ouro_loop *loop, unsigned from);
+void ouro__lost_finish(ouro_loop *loop, int forked);
+int ouro__open_why(const ouro_config *config, ouro_loop **ret, char *why, size_t why_size);
+int ouro__alive_open(ouro_loop *loop); /* process.c */
+void ouro__alive_close(ouro_loop *loop);
+unsigned ouro__cores(void);
+const char *ouro__environment(const char *name);
+void ouro__pause(void);
+void ouro__queue_signal(int signo, void *value);
+void ouro__await_hangup(int fd);
+void ouro__direct_finish(ouro_loop *loop, int forked); /* register.c */
 void ouro__notify_fire(ouro_loop *loop);
 void ouro__notify_rearm(ouro_loop *loop);
-void ouro__notify_finish(ouro_loop *loop);
-void ouro__trace(ouro_loop *loop, const ouro_op *op, const char *what, int64_t res);
+void ouro__notify_finish(ouro_loop *loop, int forked);
 
 /* ---- perform.c: every operation as one system call: THE definition of what it means --------- */
 
@@ -385,8 +433,11 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 /* One step of the operation, on the calling thread: result as the system says it (short transfers, -EINTR,
  * -EAGAIN are the core's to continue). TRY: never waits: -EAGAIN instead, with op->ready_ set to
  * what must hold (and aux_fd_ with NOTE_AUX if that is not op->fd), or -EOPNOTSUPP when only a
- * blocking attempt can tell (then ROUTE_BLOCKER). Touches result_, ready_, aux_fd_, notes_ alone. */
+ * blocking attempt can tell (then ROUTE_BLOCKER). -EAGAIN with ready_ == 0 is a result: the caller
+ * asked for it (RWF_NOWAIT, OURO_FDMODE, SPLICE_F_NONBLOCK). Touches result_, ready_, aux_fd_, notes_ alone. */
 int64_t ouro__perform(ouro_op *op, unsigned how);
+/* Can pipes be written without SIGPIPE (RWF_NOSIGNAL)? */
+bool ouro__has_nosignal(void);
 
 /* ---- workers.c: threads in two classes -------------------------------------------------------- */
 

@@ -64,6 +64,14 @@ struct ouro__engine {
     /* Registered regions (count 0: none). 0 when the kernel has them now (operations with OURO_REGBUF
      * may then name region op->region_), else -errno, and the core uses plain memory. May be NULL. */
     int (*buffers)(ouro_loop *loop, const struct iovec *regions, unsigned count);
+
+    /* The system took the engine away; called by ouro__engine_lost. Reports what is known to be
+     * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's objects
+     * without waiting. Operations that are still RUNNING then may be the kernel's yet: the result is a
+     * descriptor, from now on the caller's, that hangs up (POLLHUP) when the kernel is done with all
+     * of them. The state stays, for wake() by threads that have not noticed; close releases it. NULL:
+     * cannot be lost. */
+    int (*abandon)(ouro_loop *loop);
 };
 
 extern const struct ouro__engine ouro__engine_uring, ouro__engine_threads;

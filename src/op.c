@@ -190,3 +190,17 @@ int ouro__span_of(const ouro_op *op, struct ouro__span *ret)
     ret->rwf = (int)op->arg[ARG_RWF];
     return left;
 }
+
+/* How many bytes the whole operation asks for. */
+uint64_t ouro__wanted_bytes(const ouro_op *op)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+    const struct iovec *iov = ouro__ptr(op, ARG_BUF);
+    uint64_t bytes = 0;
+
+    if (!(traits & KIND_VECTOR))
+        return op->arg[ARG_LEN];
+    for (uint64_t i = 0; i < op->arg[ARG_LEN]; i++)
+        bytes += iov[i].iov_len;
+    return bytes;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* chain.c: operations that run one after the other. A member whose turn has not come is HELD with
+ * MARK_TURN; chain_ points to the next member, prev_ to the one before. The kernel's own links are not
+ * used: their rules differ from ours in what breaks a chain and when descriptors are resolved. */
+#include "core.h"
+
+static int accept_all(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int r = ouro__check(loop, ops[i]);
+        if (r == 0)
+            r = ouro__accept(loop, ops[i]);
+        if (r < 0) {
+            while (i)
+                ouro__unaccept(loop, ops[--i]);
+            return r;
+        }
+    }
+    return 0;
+}
+
+int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    int r;
+
+    if (!loop || !ops || !count)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = loop->closing ? -ESHUTDOWN : accept_all(loop, ops, count);
+    if (r == 0) {
+        for (unsigned i = 0; i < count; i++) {
+            ops[i]->marks_ |= MARK_CHAIN | (i ? MARK_TURN : 0);
+            ops[i]->chain_ = i + 1 < count ? ops[i + 1] : NULL;
+            ops[i]->prev_ = i ? ops[i - 1] : NULL;
+        }
+        ouro__begin(loop, ops[0]);
+        ouro__submitted(loop);
+    }
+    ouro__leave(loop);
+    return r;
+}
+
+/* Does the end of this member end the rest? */
+bool ouro__chain_breaks(const ouro_op *op)
+{
+    if (op->flags & OURO_SOFT)
+        return false;
+    if (op->res < 0)
+        return true;
+    return op->flags & OURO_EXACT && (uint64_t)op->res < ouro__wanted_bytes(op);
+}
+
+/* A member whose turn has not come ends: the ones before it end without it. */
+void ouro__chain_cut(ouro_op *op)
+{
+    op->prev_->chain_ = NULL;
+    op->marks_ &= (uint8_t)~MARK_TURN;
+}

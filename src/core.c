@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: MIT */
+/* core.c: an operation's way from submit to its completion; the same for all engines.
+ *
+ * accept (counted, ordered) -> start (queued) -> pull (the engine has it) -> report (what the system
+ * said: try again, go on, or the end) -> finish (the caller's result, the event). Nothing here runs a
+ * callback: finish puts events into rings, and loop.c delivers them. */
+#include "core.h"
+
+#define RETRIES_ON_ENGINE 3
+#define RETRIES 16
+#define RETRIES_AT_ALL 200 /* then even -EAGAIN is a result: nothing here knows how to wait */
+#define EVENT_IN 1u        /* POLLIN */
+#define EVENT_OUT 4u       /* POLLOUT */
+#define RESTART_FIRST 512
+#define RESTART_LAST 516
+#define STEP_NONBLOCK 2u /* SPLICE_F_NONBLOCK */
+#define STEP_NOWAIT 8u   /* RWF_NOWAIT */
+
+/* ---- Accept -------------------------------------------------------------------------------- */
+
+static int find_region(ouro_loop *loop, ouro_op *op)
+{
+    uintptr_t at = (uintptr_t)op->arg[ARG_BUF];
+
+    for (uint32_t i = 0; i < loop->region_count; i++) {
+        uintptr_t base = (uintptr_t)loop->regions[i].iov_base;
+        size_t size = loop->regions[i].iov_len;
+        if (at >= base && at - base <= size && op->arg[ARG_LEN] <= size - (at - base)) {
+            op->region_ = i;
+            return 0;
+        }
+    }
+    return -EFAULT;
+}
+
+static int reserve_slot(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__direct *direct;
+
+    if (op->code != OURO_OPEN || !op->arg[ARG_SLOT])
+        return 0;
+    direct = &loop->direct[op->arg[ARG_SLOT] - 1];
+    if (direct->fd != OURO__SLOT_EMPTY)
+        return -EBUSY;
+    direct->fd = OURO__SLOT_OPENING;
+    return 0;
+}
+
+static void unreserve_slot(ouro_loop *loop, ouro_op *op)
+{
+    if (op->code == OURO_OPEN && op->arg[ARG_SLOT])
+        loop->direct[op->arg[ARG_SLOT] - 1].fd = OURO__SLOT_EMPTY;
+}
+
+static ouro_time wanted_time(const ouro_op *op)
+{
+    ouro_time at = op->arg[ARG_TIME];
+
+    if (op->code != OURO_TIMER)
+        return op->deadline;
+    return op->deadline && op->deadline < at ? op->deadline : at;
+}
+
+static void clear(ouro_loop *loop, ouro_op *op)
+{
+    op->cflags = 0;
+    op->marks_ = 0;
+    op->loop_ = loop;
+    op->done_ = 0;
+    op->since_ = loop->now;
+    op->route_ = loop->routes[op->code];
+    op->lanes_ = op->retries_ = op->notes_ = 0;
+    op->ready_ = 0;
+}
+
+/* What a posted operation lacks, and a submitted one is refused for. */
+static int admit(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (op->flags & OURO_REGBUF && (r = find_region(loop, op)) < 0)
+        return r;
+    if ((r = reserve_slot(loop, op)) < 0)
+        return r;
+    if ((op->deadline || op->code == OURO_TIMER) &&
+        (r = ouro__heap_add(loop, op, wanted_time(op))) < 0)
+        goto unreserve;
+    if ((r = ouro__file_enter(loop, op)) < 0)
+        goto unheap;
+    loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
+    return 0;
+unheap:
+    if (op->marks_ & MARK_HEAP)
+        ouro__heap_remove(loop, op);
+unreserve:
+    unreserve_slot(loop, op);
+    return r;
+}
+
+static int take_place(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (loop->places > loop->calls.mask && (r = ouro__ring_room(loop, 1)) < 0)
+        return r;
+    if ((r = ouro__slot_take(loop, &loop->slots, 0, op)) < 0)
+        return r;
+    clear(loop, op);
+    return 0;
+}
+
+/* Counts a checked operation in; it is HELD and somebody calls ouro__begin (or another's end does). */
+int ouro__accept(ouro_loop *loop, ouro_op *op)
+{
+    int r = take_place(loop, op);
+
+    if (r < 0)
+        return r;
+    if (op->code != OURO_NOP || op->deadline) {
+        r = admit(loop, op);
+        if (r < 0) {
+            ouro__slot_give(loop, op);
+            return r;
+        }
+    }
+    ouro__set_state(op, STATE_HELD);
+    loop->places++;
+    loop->in_flight++;
+    loop->stats.submitted++;
+    return 0;
+}
+
+/* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
+void ouro__unaccept(ouro_loop *loop, ouro_op *op)
+{
+    loop->places--;
+    loop->in_flight--;
+    loop->stats.submitted--;
+    if (op->marks_ & MARK_HEAP)
+        ouro__heap_remove(loop, op);
+    if (op->marks_ & MARK_FILE)
+        ouro__file_leave(loop, op);
+    loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
+    unreserve_slot(loop, op);
+    ouro__slot_give(loop, op);
+    ouro__set_state(op, STATE_IDLE);
+}
+
+/* An operation of another thread, whose slot was taken when it was posted. -EAGAIN: no room for its
+ * completion yet, it stays in the inbox. */
+int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (loop->places > loop->calls.mask && ouro__ring_room(loop, 1) < 0)
+        return -EAGAIN;
+    clear(loop, op);
+    ouro__set_state(op, STATE_HELD);
+    loop->places++;
+    loop->in_flight++;
+    loop->stats.submitted++;
+    r = loop->closing ? -ECANCELED : admit(loop, op);
+    if (r == 0) {
+        ouro__begin(loop, op);
+    } else {
+        loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
+        ouro__finish(loop, op, r, r == -ECANCELED ? OURO_C_CANCELED : 0);
+    }
+    return 0;
+}
+
+/* ---- Start --------------------------------------------------------------------------------- */
+
+/* A HELD operation whose turn in its chain has come: starts unless its file's order holds it. */
+void ouro__begin(ouro_loop *loop, ouro_op *op)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+
+    if (op->code == OURO_CLOSE)
+        ouro__cancel_others(loop, op);
+    if (traits & KIND_FD &&
+        (op->flags & (OURO_SERIAL | OURO_BARRIER) || op->code == OURO_CLOSE ||
+         traits & (KIND_POSITION | KIND_FD2) ||
+         (traits & KIND_SPAN && (int64_t)op->arg[ARG_OFFSET] == OURO_CUR)) &&
+        !ouro__order_enter(loop, op))
+        return;
+    ouro__start(loop, op);
+}
+
+/* Nothing holds the operation any more. Never ends it: the ends come from pull and report. */
+void ouro__start(ouro_loop *loop, ouro_op *op)
+{
+    if (op->route_ != ROUTE_CORE) {
+        ouro__set_state(op, STATE_QUEUED);
+        ouro__push(&loop->queue, op);
+    } else if (op->code == OURO_TIMER) {
+        ouro__set_state(op, STATE_TIMING);
+    } else {
+        ouro__set_state(op, STATE_AWAY);
+        ouro__message_send(loop, op);
+    }
+}
+
+void ouro__requeue(ouro_loop *loop, ouro_op *op)
+{
+    ouro__set_state(op, STATE_QUEUED);
+    ouro__push(&loop->queue, op);
+}
+
+void ouro__unpull(ouro_loop *loop, ouro_op *op)
+{
+    ouro__set_state(op, STATE_QUEUED);
+    ouro__push_front(&loop->queue, op);
+}
+
+void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
+{
+    int r;
+
+    ouro__set_state(op, STATE_AWAY);
+    loop->stats.pooled++;
+    r = ouro__workers_submit(loop, op, route == ROUTE_BLOCKER);
+    if (r < 0)
+        ouro__finish(loop, op, r, 0);
+}
+
+static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
+{
+    if (op->route_ == ROUTE_ENGINE && loop->engine->route_op)
+        return loop->engine->route_op(loop, op);
+    return op->route_;
+}
+
+/* Slow part of pull: true when the operation went another way. */
+static bool diverted(ouro_loop *loop, ouro_op *op)
+{
+    enum ouro__route route;
+    int64_t res;
+
+    if (ouro__kinds[op->code].traits & KIND_TRY && ouro__try(loop, op, &res)) {
+        op->notes_ |= NOTE_INLINE;
+        loop->stats.inlined++;
+        ouro__report(loop, op, res);
+        return true;
+    }
+    route = route_of(loop, op);
+    if (route == ROUTE_ENGINE)
+        return false;
+    ouro__to_worker(loop, op, route);
+    return true;
+}
+
+ouro_op *ouro__pull(ouro_loop *loop)
+{
+    ouro_op *op;
+
+    while ((op = ouro__pop(&loop->queue))) {
+        ouro__set_state(op, STATE_RUNNING);
+        if (op->code == OURO_NOP || op->ready_ || !diverted(loop, op))
+            return op;
+    }
+    return NULL;
+}
+
+/* ---- Report -------------------------------------------------------------------------------- */
+
+static bool ending(const ouro_op *op)
+{
+    return op->marks_ & (MARK_CANCEL | MARK_TIMEOUT);
+}
+
+/* Does the caller want to see -EAGAIN? */
+static bool wants_again(const ouro_op *op)
+{
+    switch (op->code) {
+    case OURO_READV:
+    case OURO_WRITEV:
+        if (op->arg[ARG_RWF] & STEP_NOWAIT)
+            return true;
+        break;
+    case OURO_SPLICE: return op->arg[ARG_RWF] & STEP_NONBLOCK;
+    case OURO_READ:
+    case OURO_WRITE: break;
+    case OURO_WORK: return true;
+    default: return false;
+    }
+    return op->flags & OURO_FDMODE && ouro__fd_nonblocking(ouro__fd(op));
+}
+
+static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
+{
+    loop->stats.retried++;
+    op->retries_ += op->retries_ < UINT8_MAX;
+    op->notes_ &= (uint8_t)~NOTE_POOLED;
+    if (route == ROUTE_ENGINE)
+        ouro__requeue(loop, op);
+    else
+        ouro__to_worker(loop, op, route);
+}
+
+/* Would block: wait for readiness, where the operation knows of any; a worker waits for the rest. */
+static void would_block(ouro_loop *loop, ouro_op *op)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+
+    if (op->ready_ == 0 && traits & KIND_SPAN && op->retries_ < RETRIES)
+        op->ready_ = traits & KIND_READS ? EVENT_IN : EVENT_OUT;
+    if (op->ready_)
+        again(loop, op, ROUTE_ENGINE);
+    else
+        again(loop, op, traits & KIND_SPAN ? ROUTE_BLOCKER : ROUTE_WORKER);
+}
+
+static bool interrupted(int64_t res)
+{
+    return res == -EINTR || (res <= -RESTART_FIRST && res >= -RESTART_LAST);
+}
+
+/* A failed step. True: it was started again. */
+static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    bool canceled = res == -ECANCELED, again_error = res == -EAGAIN;
+
+    if (op->code == OURO_WORK || ending(op))
+        return false;
+    if (again_error && !wants_again(op) && op->retries_ < RETRIES_AT_ALL) {
+        would_block(loop, op);
+        return true;
+    }
+    /* Nobody asked for a cancel: its thread has ended, or a pids limit left no thread to run it. */
+    if ((interrupted(res) || canceled) && (interrupted(res) || op->retries_ < RETRIES)) {
+        bool elsewhere = canceled && op->retries_ >= RETRIES_ON_ENGINE;
+        if (interrupted(res))
+            op->retries_ = 0;
+        again(loop, op, elsewhere || op->notes_ & NOTE_POOLED ? ROUTE_WORKER : ROUTE_ENGINE);
+        return true;
+    }
+    return false;
+}
+
+/* The descriptor of a poll is ready (or failed). POLL operations end by it, others try again. */
+static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    op->ready_ = 0;
+    if (res < 0 && (ending(op) || !interrupted(res))) {
+        ouro__ended(loop, op, res);
+        return;
+    }
+    if (op->notes_ & NOTE_PIDFD) {
+        ouro__fd_close(op->aux_fd_);
+        op->notes_ &= (uint8_t) ~(NOTE_PIDFD | NOTE_AUX);
+    }
+    op->notes_ &= (uint8_t)~NOTE_AUX;
+    if (ending(op))
+        ouro__ended(loop, op, -ECANCELED);
+    else
+        again(loop, op, ROUTE_ENGINE);
+}
+
+static bool wants_more(const ouro_op *op, int64_t res)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+    struct ouro__span span;
+
+    if (!(traits & KIND_BYTES) || res <= 0)
+        return false;
+    if (!(op->flags & OURO_EXACT) && !(traits & KIND_VECTOR && op->arg[ARG_LEN] > OURO__IOV_MAX))
+        return false;
+    if (traits & KIND_SPAN)
+        return ouro__span_of(op, &span);
+    return (uint64_t)op->done_ < op->arg[ARG_LEN];
+}
+
+/* The engine's, a worker's, or an attempt's word on an operation. */
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    if (op->code == OURO_NOP && !op->marks_ && res == 0) {
+        ouro__finish(loop, op, 0, 0);
+        return;
+    }
+    if (op->ready_ && res != -EAGAIN) {
+        readied(loop, op, res);
+        return;
+    }
+    if (res < 0 && recovered(loop, op, res))
+        return;
+    if (ouro__kinds[op->code].traits & KIND_BYTES && res > 0 && wants_more(op, res)) {
+        op->done_ += res;
+        if (wants_more(op, res)) {
+            op->retries_ = 0;
+            if (ending(op))
+                ouro__ended(loop, op, -ECANCELED);
+            else
+                again(loop, op, op->notes_ & NOTE_POOLED ? ROUTE_WORKER : ROUTE_ENGINE);
+            return;
+        }
+        res = 0;
+    }
+    ouro__ended(loop, op, res);
+}
+
+/* ---- The end ------------------------------------------------------------------------------- */
+
+static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
+{
+    struct ouro__direct *direct;
+
+    if (op->notes_ & NOTE_UNBLOCK)
+        ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
+    if (!op->arg[ARG_SLOT]) {
+        ouro__file_opened(loop, op, (int)fd);
+        return fd;
+    }
+    direct = &loop->direct[op->arg[ARG_SLOT] - 1];
+    memset(&direct->file, 0, sizeof(direct->file));
+    direct->fd = (int)fd;
+    return 0;
+}
+
+static void closed(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+
+    file->ours = file->readonly = false;
+    if (op->flags & OURO_DIRECT)
+        loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
+}
+
+/* Turns the last step's result into the operation's. */
+void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    bool bytes = ouro__kinds[op->code].traits & KIND_BYTES;
+    bool ran = op->code == OURO_WORK && op->notes_ & NOTE_POOLED;
+    bool stopped = ending(op) && !ran && (res == -ECANCELED || res == -EAGAIN || interrupted(res));
+    uint32_t cflags = 0;
+
+    if (op->notes_ & NOTE_PIDFD)
+        ouro__fd_close(op->aux_fd_);
+    if (op->code == OURO_OPEN && res >= 0)
+        res = opened(loop, op, res);
+    else
+        unreserve_slot(loop, op);
+    if (op->code == OURO_CLOSE && res != -EBADF && !stopped)
+        closed(loop, op);
+    if (stopped) {
+        bool timeout = op->marks_ & MARK_TIMEOUT;
+        res = timeout ? -ETIMEDOUT : -ECANCELED;
+        cflags = timeout ? OURO_C_TIMEDOUT : OURO_C_CANCELED;
+    }
+    if (bytes && op->done_) {
+        op->cause = res < 0 ? (int32_t)res : 0;
+        res = op->done_ + (res > 0 ? res : 0);
+    }
+    ouro__finish(loop, op, res, cflags);
+}
+
+static void push_event(struct ouro__ring *ring, ouro_op *op)
+{
+    ring->at[ring->tail++ & ring->mask] =
+        (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
+}
+
+/* The completion becomes visible. A plain operation is the caller's from here on. */
+static void deliver(ouro_loop *loop, ouro_op *op)
+{
+    bool waited = op->marks_ & MARK_WAITED;
+
+    if (op->flags & OURO_QUIET && op->res >= 0) {
+        loop->places--;
+        if (waited || loop->waiters)
+            ouro__served(loop, op);
+        ouro__set_state(op, STATE_DONE);
+    } else if (op->cb) {
+        ouro__set_state(op, STATE_REPORTED);
+        push_event(&loop->calls, op);
+    } else {
+        if (loop->events.tail - loop->events.head > loop->events.mask)
+            ouro__compact(loop);
+        op->heap_at_ = loop->events.tail;
+        push_event(&loop->events, op);
+        loop->events_ready++;
+        if (waited || loop->waiters)
+            ouro__served(loop, op);
+        ouro__set_state(op, STATE_DONE);
+    }
+}
+
+/* Ends one operation; the result is the next chain member that must end too, or NULL. */
+static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
+{
+    ouro_op *next = op->marks_ & MARK_CHAIN ? op->chain_ : NULL;
+    bool broken = false;
+
+    if (op->notes_)
+        cflags |= (op->notes_ & NOTE_POOLED ? OURO_C_POOLED : 0u) |
+                  (op->notes_ & NOTE_INLINE ? OURO_C_INLINE : 0u) |
+                  (op->notes_ & NOTE_LOST ? OURO_C_LOST : 0u);
+    op->res = res;
+    op->cflags = cflags;
+    if (!op->done_)
+        op->cause = 0;
+    if (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) {
+        loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
+        loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);
+    }
+    if (next)
+        broken = ouro__chain_breaks(op);
+    if (op->marks_ & MARK_HEAP)
+        ouro__heap_remove(loop, op);
+    if (op->marks_ & MARK_FILE)
+        ouro__file_leave(loop, op);
+    if (op->flags & OURO_REGBUF)
+        loop->regbuf_in_flight--;
+    ouro__slot_give(loop, op);
+    loop->in_flight--;
+    loop->stats.completed++;
+    deliver(loop, op);
+    if (!next)
+        return NULL;
+    next->marks_ &= (uint8_t)~MARK_TURN;
+    if (broken)
+        return next;
+    ouro__begin(loop, next);
+    return NULL;
+}
+
+/* The end of an operation, wherever it is; a broken chain ends with it, in order. */
+void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
+{
+    while ((op = finish_one(loop, op, res, cflags))) {
+        unreserve_slot(loop, op);
+        res = -ECANCELED;
+        cflags = OURO_C_CANCELED;
+    }
+}
+
+/* ---- Cancel -------------------------------------------------------------------------------- */
+
+static void stop(ouro_loop *loop, ouro_op *op)
+{
+    ouro__ended(loop, op, -ECANCELED);
+}
+
+/* A request to end early: MARK_CANCEL, or MARK_TIMEOUT from the heap. */
+void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
+{
+    if (op->state_ <= STATE_INBOX || op->state_ == STATE_REPORTED || ending(op))
+        return;
+    op->marks_ |= (uint8_t)mark;
+    switch (op->state_) {
+    case STATE_HELD:
+        if (op->marks_ & MARK_TURN)
+            ouro__chain_cut(op);
+        else
+            ouro__order_unhold(loop, op);
+        stop(loop, op);
+        break;
+    case STATE_QUEUED:
+        ouro__unlink(&loop->queue, op);
+        stop(loop, op);
+        break;
+    case STATE_RUNNING:
+        if (!(op->notes_ & NOTE_LOST))
+            loop->engine->cancel(loop, op);
+        break;
+    case STATE_AWAY:
+        if (op->code == OURO_MESSAGE ? ouro__message_take_back(op) : ouro__workers_cancel(loop, op))
+            stop(loop, op);
+        break;
+    case STATE_TIMING: stop(loop, op); break;
+    default: break;
+    }
+}
+
+static int cancel_on_fd(ouro_loop *loop, ouro_op *op, void *user)
+{
+    const ouro_op *key = user;
+    uint16_t traits = ouro__kinds[op->code].traits;
+    bool direct = key->flags & OURO_DIRECT;
+
+    if (op == key || !(op->marks_ & MARK_FILE))
+        return 0;
+    if ((op->fd == key->fd && !(op->flags & OURO_DIRECT) == !direct) ||
+        (!direct && traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) == key->fd))
+        ouro__cancel(loop, op, MARK_CANCEL);
+    return 0;
+}
+
+/* Cancels what else is in flight on key->fd. */
+void ouro__cancel_others(ouro_loop *loop, ouro_op *key)
+{
+    struct ouro__file *file = ouro__file_of(loop, key);
+
+    if (file && file->in_flight > (key->marks_ & MARK_FILE ? 1u : 0u))
+        ouro__each_slot(loop, cancel_on_fd, key);
+}
+
+static int cancel_one(ouro_loop *loop, ouro_op *op, void *user)
+{
+    (void)user;
+    ouro__cancel(loop, op, MARK_CANCEL);
+    return 0;
+}
+
+void ouro__cancel_all(ouro_loop *loop)
+{
+    ouro__each_slot(loop, cancel_one, NULL);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* facts.c: what a descriptor stands for, and operations that are tried on the spot.
+ *
+ * Facts about a descriptor that the program opened live only while operations of ours are in flight on
+ * it, because programs close and reuse numbers behind our back. A stale fact may cost speed, never
+ * correctness: nothing that is tried here can wait for ever, whatever the number stands for by now.
+ *
+ * Cached data and names are faster by a plain call that refuses to block (RWF_NOWAIT, RESOLVE_CACHED)
+ * than through any engine; what is not cached goes to the engine. After misses the next operations are
+ * not tried, in growing number, so that cold files cost little; a turn has a budget, so that hot ones do
+ * not keep timers waiting. Files in memory (tmpfs) know no RWF_NOWAIT and are read plainly: io_uring would
+ * send each read to a thread, three times slower. */
+#include "core.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#define TRIES_PER_TURN 256u
+#define BYTES_PER_TURN ((size_t)1 << 20)
+#define SKIP_MOST 512u
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+#define RESOLVE_FROM_CACHE 0x20u
+#define TMPFS_MAGIC_NUMBER 0x01021994
+#define RAMFS_MAGIC_NUMBER 0x858458f6u
+
+static uint8_t kind_of(int fd)
+{
+    struct stat st;
+    struct statfs fs;
+    long flags;
+
+    if (sys_fstat(fd, &st) < 0)
+        return FILE_UNKNOWN;
+    if (S_ISSOCK(st.st_mode))
+        return FILE_SOCKET;
+    if (S_ISFIFO(st.st_mode))
+        return FILE_STREAM;
+    if (S_ISCHR(st.st_mode)) {
+        /* Terminals and the like have no position, /dev/zero and friends do. */
+        struct iovec none = { NULL, 0 };
+        return sys_preadv2(fd, &none, 1, 0, 0) == -ESPIPE ? FILE_STREAM : FILE_OTHER;
+    }
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return S_ISDIR(st.st_mode) ? FILE_OTHER : FILE_STREAM; /* eventfd and the like */
+    flags = sys_fcntl(fd, F_GETFL, 0);
+    if (flags >= 0 && flags & O_DIRECT)
+        return FILE_DIRECT;
+    if (S_ISREG(st.st_mode) && sys_fstatfs(fd, &fs) == 0 &&
+        ((uint32_t)fs.f_type == TMPFS_MAGIC_NUMBER || (uint32_t)fs.f_type == RAMFS_MAGIC_NUMBER))
+        return FILE_MEMORY;
+    return FILE_PLAIN;
+}
+
+void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd)
+{
+    (void)loop;
+    if (file->kind == FILE_UNKNOWN)
+        file->kind = kind_of(fd);
+}
+
+bool ouro__fd_nonblocking(int fd)
+{
+    long flags = sys_fcntl(fd, F_GETFL, 0);
+
+    return flags >= 0 && flags & O_NONBLOCK;
+}
+
+/* Takes the O_NONBLOCK away that opening added to the caller's flags. */
+void ouro__fd_unblock(int fd, int flags)
+{
+    sys_fcntl(fd, F_SETFL, (long)flags & ~(long)O_NONBLOCK);
+}
+
+void ouro__fd_close(int fd)
+{
+    sys_close(fd);
+}
+
+int ouro__fd_copy(int fd)
+{
+    return (int)sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static bool lucky(struct ouro__luck *luck)
+{
+    if (luck->skip) {
+        luck->skip--;
+        return false;
+    }
+    return true;
+}
+
+static bool hit(struct ouro__luck *luck)
+{
+    luck->misses = 0;
+    return true;
+}
+
+static bool missed(struct ouro__luck *luck)
+{
+    luck->misses += luck->misses < 9;
+    luck->skip = (1u << luck->misses) < SKIP_MOST ? 1u << luck->misses : SKIP_MOST;
+    return false;
+}
+
+static size_t span_bytes(const struct ouro__span *span)
+{
+    size_t bytes = 0;
+
+    if (span->single)
+        return span->len;
+    for (unsigned i = 0; i < span->count && bytes < BYTES_PER_TURN; i++)
+        bytes += span->iov[i].iov_len;
+    return bytes;
+}
+
+/* RWF_NOWAIT does not wait for the page cache, but for the device if the file is O_DIRECT. */
+static bool buffered(struct ouro__file *file, int fd)
+{
+    if (!file->cache) {
+        long flags = sys_fcntl(fd, F_GETFL, 0);
+        file->cache = flags >= 0 && !(flags & O_DIRECT) ? CACHE_YES : CACHE_NO;
+    }
+    return file->cache == CACHE_YES;
+}
+
+static int64_t read_now(struct ouro__file *file, int fd, const struct ouro__span *span)
+{
+    struct iovec one = { span->ptr, span->len };
+    const struct iovec *iov = span->single ? &one : span->iov;
+    int count = span->single ? 1 : (int)span->count;
+    int64_t r = -EOPNOTSUPP;
+
+    if (file->kind == FILE_UNKNOWN || file->kind == FILE_PLAIN)
+        r = sys_preadv2(fd, iov, count, span->offset, span->rwf | RWF_NOWAIT);
+    if (r == -EOPNOTSUPP || r == -ESPIPE)
+        ouro__file_learn(NULL, file, fd);
+    if (file->kind == FILE_MEMORY && span->offset != OURO_CUR)
+        r = span->single && !span->rwf ? sys_pread(fd, span->ptr, span->len, span->offset)
+                                       : sys_preadv2(fd, iov, count, span->offset, span->rwf);
+    return r;
+}
+
+/* Short is the end of the file, or of what is cached; another step tells. What was read stays read: the
+ * engine goes on behind it. */
+static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+    struct ouro__span span;
+    size_t bytes;
+
+    if (!(loop->caps & OURO_CAP_NOWAIT) || op->arg[ARG_LEN] == 0)
+        return false;
+    if (file->kind == FILE_STREAM || file->kind == FILE_SOCKET || file->kind == FILE_OTHER)
+        return false;
+    if (file->kind != FILE_MEMORY && !lucky(&loop->luck_read))
+        return false;
+    if (!buffered(file, ouro__fd(op)))
+        return false;
+    while (ouro__span_of(op, &span)) {
+        bytes = span_bytes(&span);
+        if (loop->try_bytes && loop->try_bytes + bytes > BYTES_PER_TURN)
+            return false;
+        *ret = read_now(file, ouro__fd(op), &span);
+        if (*ret < 0)
+            return missed(&loop->luck_read);
+        loop->try_bytes += (size_t)*ret;
+        if (*ret == 0 || (size_t)*ret == bytes || file->kind == FILE_MEMORY)
+            return hit(&loop->luck_read);
+        op->done_ += *ret;
+    }
+    *ret = 0;
+    return hit(&loop->luck_read);
+}
+
+static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
+{
+    int flags = ouro__int(op, ARG_FLAGS);
+
+    if (!(loop->caps & OURO_CAP_CACHED) || flags & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
+        return false;
+    if (!lucky(&loop->luck_open))
+        return false;
+    *ret = sys_openat2((int)op->fd, ouro__ptr(op, ARG_PATH), flags | O_CLOEXEC | O_NONBLOCK, 0,
+                       RESOLVE_FROM_CACHE);
+    if (*ret < 0 && *ret != -ENOENT && *ret != -EACCES && *ret != -ENOTDIR && *ret != -ELOOP)
+        return missed(&loop->luck_open);
+    if (*ret >= 0 && !(flags & O_NONBLOCK))
+        op->notes_ |= NOTE_UNBLOCK;
+    return hit(&loop->luck_open);
+}
+
+/* Closing what was only read does not wait for a device. */
+static bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+
+    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT || !file->readonly)
+        return false;
+    *ret = sys_close((int)op->fd);
+    if (*ret == -EINTR)
+        *ret = 0;
+    return true;
+}
+
+/* Tries an operation on the spot; true: *ret is its result. */
+bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
+{
+    bool done = false;
+
+    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
+        return false;
+    op->notes_ |= NOTE_NO_TRY;
+    loop->try_count++;
+    if (op->code == OURO_OPEN)
+        done = try_open(loop, op, ret);
+    else if (op->code == OURO_CLOSE)
+        done = try_close(loop, op, ret);
+    else
+        done = try_read(loop, op, ret);
+    return done;
+}
+
+/* The loop has opened fd: its facts live until the loop closes it. */
+void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd)
+{
+    struct ouro__file *file = ouro__file_at(loop, fd, true);
+    int flags = ouro__int(op, ARG_FLAGS);
+
+    if (!file)
+        return;
+    file->ours = true;
+    file->kind = FILE_UNKNOWN;
+    file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
+    file->readonly = (flags & O_ACCMODE) == O_RDONLY;
+}

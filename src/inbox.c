@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* inbox.c: what comes to a loop from other threads: posted operations, messages, operations that
+ * return from workers or other loops, and cancel requests; and the doorbell that wakes the driver.
+ *
+ * Lists are under inbox.lock. Cancel requests by id are a lock-free stack through the slots themselves,
+ * so that a signal handler may push one and none needs memory. Who adds something rings the bell: the
+ * first one since the driver looked wakes the engine. */
+#include "core.h"
+
+#define FDS_AT_ONCE 16u
+
+void ouro__ring_bell(ouro_loop *loop)
+{
+    if (!atomic_exchange(&loop->inbox.rung, true))
+        loop->engine->wake(loop);
+}
+
+/* ---- From other threads -------------------------------------------------------------------- */
+
+static int post_owned(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    int r;
+
+    pthread_mutex_lock(&inbox->lock);
+    r = inbox->closed ? -ESHUTDOWN : ouro__check(loop, op);
+    if (r == 0)
+        r = ouro__slot_take(loop, &inbox->slots, OURO__REMOTE, op);
+    if (r == 0) {
+        ouro__set_state(op, STATE_INBOX);
+        if (ret_id)
+            *ret_id = op->id_;
+        ouro__push(&inbox->posted, op);
+    }
+    pthread_mutex_unlock(&inbox->lock);
+    if (r == 0)
+        ouro__ring_bell(loop);
+    return r;
+}
+
+int ouro_post(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
+{
+    int r;
+
+    if (!loop || !op)
+        return -EINVAL;
+    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return -EOWNERDEAD;
+    if (!loop->locked_mode)
+        return post_owned(loop, op, ret_id);
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
+    if (r == 0)
+        r = ouro__accept(loop, op);
+    if (r == 0) {
+        if (ret_id)
+            *ret_id = op->id_;
+        ouro__begin(loop, op);
+        ouro__submitted(loop);
+    }
+    ouro__leave(loop);
+    return r;
+}
+
+/* An operation that was AWAY comes back. Any thread; the operation is not touched afterwards. */
+void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+
+    op->result_ = res;
+    pthread_mutex_lock(&inbox->lock);
+    ouro__push(&inbox->returned, op);
+    /* Under the lock: the driver may close the loop as soon as it has the last operation. */
+    ouro__ring_bell(loop);
+    pthread_mutex_unlock(&inbox->lock);
+}
+
+int ouro_cancel_id(ouro_loop *loop, ouro_id id)
+{
+    uint32_t index = (uint32_t)(id & OURO__SLOT_MASK);
+    struct ouro__slot *slot;
+    uint32_t head, none = 0;
+
+    if (!loop)
+        return -EINVAL;
+    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return -EOWNERDEAD;
+    slot = ouro__slot_at(loop, index);
+    if (!slot || !id || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
+        return 0;
+    atomic_store(&slot->cancel_id, id);
+    /* In the stack already: whoever empties it reads cancel_id after taking the slot out. */
+    if (!atomic_compare_exchange_strong(&slot->cancel_next, &none, OURO__STACK_END))
+        return 0;
+    head = atomic_load(&loop->inbox.cancels);
+    do {
+        atomic_store(&slot->cancel_next, head ? head : OURO__STACK_END);
+    } while (!atomic_compare_exchange_weak(&loop->inbox.cancels, &head, index + 1));
+    ouro__ring_bell(loop);
+    return 0;
+}
+
+int ouro_cancel_all(ouro_loop *loop)
+{
+    if (!loop)
+        return -EINVAL;
+    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return -EOWNERDEAD;
+    atomic_store(&loop->inbox.cancel_all, true);
+    ouro__ring_bell(loop);
+    return 0;
+}
+
+static int remember_fd(ouro_loop *loop, int fd)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+
+    for (unsigned i = 0; i < inbox->fd_count; i++)
+        if (inbox->fds[i] == fd)
+            return 0;
+    if (inbox->fd_count == inbox->fd_room) {
+        unsigned room = inbox->fd_room ? inbox->fd_room * 2 : FDS_AT_ONCE;
+        int *fds = ouro__alloc(loop, inbox->fds, inbox->fd_room * sizeof(int), room * sizeof(int));
+        if (!fds)
+            return -ENOMEM;
+        inbox->fds = fds;
+        inbox->fd_room = room;
+    }
+    inbox->fds[inbox->fd_count++] = fd;
+    return 0;
+}
+
+int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return -EOWNERDEAD;
+    if (fd < 0)
+        return -EBADF;
+    pthread_mutex_lock(&loop->inbox.lock);
+    r = remember_fd(loop, (int)fd);
+    pthread_mutex_unlock(&loop->inbox.lock);
+    if (r == 0)
+        ouro__ring_bell(loop);
+    return r;
+}
+
+void ouro_wake(ouro_loop *loop)
+{
+    if (!loop || !atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return;
+    atomic_store(&loop->inbox.woken, true);
+    ouro__ring_bell(loop);
+}
+
+/* ---- Messages ------------------------------------------------------------------------------ */
+
+/* The operation itself travels: from our loop to the other's inbox, and back when the word was taken. */
+void ouro__message_send(ouro_loop *loop, ouro_op *op)
+{
+    ouro_loop *to = ouro__ptr(op, ARG_TO);
+    bool closed;
+
+    (void)loop;
+    pthread_mutex_lock(&to->inbox.lock);
+    closed = to->inbox.closed;
+    if (!closed) {
+        ouro__push(&to->inbox.messages, op);
+        op->worker_ = to;
+        ouro__ring_bell(to);
+    }
+    pthread_mutex_unlock(&to->inbox.lock);
+    if (closed)
+        ouro__return(op->loop_, op, -EPIPE);
+}
+
+/* True: the other loop had not seen it; it is ours again. */
+bool ouro__message_take_back(ouro_op *op)
+{
+    ouro_loop *to = ouro__ptr(op, ARG_TO);
+    bool mine;
+
+    pthread_mutex_lock(&to->inbox.lock);
+    mine = op->worker_ == to;
+    if (mine)
+        ouro__unlink(&to->inbox.messages, op);
+    pthread_mutex_unlock(&to->inbox.lock);
+    return mine;
+}
+
+static void receive(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    ouro_op *op;
+
+    for (;;) {
+        if (loop->places > loop->events.mask && ouro__ring_room(loop, 1) < 0)
+            break;
+        pthread_mutex_lock(&inbox->lock);
+        op = ouro__pop(&inbox->messages);
+        if (op)
+            op->worker_ = NULL;
+        pthread_mutex_unlock(&inbox->lock);
+        if (!op)
+            return;
+        if (loop->events.tail - loop->events.head > loop->events.mask)
+            ouro__compact(loop);
+        loop->places++;
+        loop->events_ready++;
+        loop->events.at[loop->events.tail++ & loop->events.mask] =
+            (ouro_event){ .res = (int64_t)op->arg[ARG_WORD], .cflags = OURO_C_MESSAGE };
+        ouro__served(loop, NULL);
+        ouro__return(op->loop_, op, 0);
+    }
+    atomic_store(&inbox->rung, true); /* no room: look again at the next turn */
+}
+
+/* The loop closes: messages that nobody will take go back. */
+void ouro__inbox_close(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    ouro_op *op;
+
+    do {
+        pthread_mutex_lock(&inbox->lock);
+        inbox->closed = true;
+        op = ouro__pop(&inbox->messages);
+        if (op)
+            op->worker_ = NULL;
+        pthread_mutex_unlock(&inbox->lock);
+        if (op)
+            ouro__return(op->loop_, op, -EPIPE);
+    } while (op);
+}
+
+/* ---- The driver's side --------------------------------------------------------------------- */
+
+static void accept_posted(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    struct ouro__list list;
+    ouro_op *op;
+
+    pthread_mutex_lock(&inbox->lock);
+    list = inbox->posted;
+    inbox->posted = (struct ouro__list){ 0 };
+    pthread_mutex_unlock(&inbox->lock);
+    while ((op = ouro__pop(&list))) {
+        if (ouro__accept_posted(loop, op) == 0)
+            continue;
+        /* No room for its completion: it and the rest wait, in their order. */
+        ouro__push_front(&list, op);
+        pthread_mutex_lock(&inbox->lock);
+        if (inbox->posted.head) {
+            list.tail->next_ = inbox->posted.head;
+            inbox->posted.head->prev_ = list.tail;
+            list.tail = inbox->posted.tail;
+        }
+        inbox->posted = list;
+        pthread_mutex_unlock(&inbox->lock);
+        atomic_store(&inbox->rung, true);
+        return;
+    }
+}
+
+static void take_returned(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    struct ouro__list list;
+    ouro_op *op;
+
+    pthread_mutex_lock(&inbox->lock);
+    list = inbox->returned;
+    inbox->returned = (struct ouro__list){ 0 };
+    pthread_mutex_unlock(&inbox->lock);
+    while ((op = ouro__pop(&list)))
+        ouro__report(loop, op, op->result_);
+}
+
+static void take_cancels(ouro_loop *loop)
+{
+    uint32_t at = atomic_exchange(&loop->inbox.cancels, 0);
+
+    while (at && at != OURO__STACK_END) {
+        struct ouro__slot *slot = ouro__slot_at(loop, at - 1);
+        ouro_op *op;
+        at = atomic_exchange(&slot->cancel_next, 0);
+        op = ouro__slot_find(loop, atomic_load(&slot->cancel_id));
+        if (op && op->state_ == STATE_INBOX)
+            ouro_cancel_id(loop, op->id_); /* no room to accept it yet: next turn */
+        else if (op)
+            ouro__cancel(loop, op, MARK_CANCEL);
+    }
+}
+
+static void take_fds(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    ouro_op key = { 0 };
+
+    pthread_mutex_lock(&inbox->lock);
+    while (inbox->fd_count) {
+        key.fd = inbox->fds[--inbox->fd_count];
+        pthread_mutex_unlock(&inbox->lock);
+        ouro__cancel_others(loop, &key);
+        pthread_mutex_lock(&inbox->lock);
+    }
+    pthread_mutex_unlock(&inbox->lock);
+}
+
+void ouro__inbox_drain(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+
+    if (!atomic_load_explicit(&inbox->rung, memory_order_relaxed))
+        return;
+    atomic_exchange(&inbox->rung, false);
+    loop->stats.wakeups++;
+    take_returned(loop);
+    accept_posted(loop);
+    take_cancels(loop);
+    take_fds(loop);
+    if (atomic_exchange(&inbox->cancel_all, false))
+        ouro__cancel_all(loop);
+    receive(loop);
+    if (loop->waiters && atomic_load(&inbox->woken))
+        ouro__served_all(loop);
+}
+
+bool ouro__inbox_busy(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    bool busy;
+
+    pthread_mutex_lock(&inbox->lock);
+    busy = inbox->posted.head || inbox->returned.head;
+    pthread_mutex_unlock(&inbox->lock);
+    return busy;
+}

@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: MIT */
+/* loop.c: submitting, turns of the loop, and the ways to learn of completions.
+ *
+ * OWNED: one thread, no lock. SHARED and SERVICE: everything is under loop->lock, which is not held while
+ * an engine sleeps or a callback runs. One thread at a time leads: it makes turns. The others follow:
+ * they sleep on a condition of their own until the leader has served them, or leadership is free. In a
+ * SERVICE loop the library's thread is the only leader. */
+#include "core.h"
+
+#define DEPTH_MOST 8u
+#define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
+
+/* Runs of this thread inside callbacks, of any loop. */
+static _Thread_local unsigned depth;
+
+/* ---- Who may drive ------------------------------------------------------------------------- */
+
+static int own(ouro_loop *loop)
+{
+    if (atomic_load_explicit(&loop->owned, memory_order_acquire))
+        return pthread_equal(loop->owner, pthread_self()) ? 0 : -EPERM;
+    /* The first to drive owns; two threads that race for that is the caller's fault, but found. */
+    pthread_mutex_lock(&loop->inbox.lock);
+    if (!atomic_load(&loop->owned)) {
+        loop->owner = pthread_self();
+        atomic_store_explicit(&loop->owned, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&loop->inbox.lock);
+    return pthread_equal(loop->owner, pthread_self()) ? 0 : -EPERM;
+}
+
+int ouro__enter(ouro_loop *loop)
+{
+    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
+        return -EOWNERDEAD;
+    if (!loop->locked_mode)
+        return own(loop);
+    pthread_mutex_lock(&loop->lock);
+    return 0;
+}
+
+void ouro__leave(ouro_loop *loop)
+{
+    if (loop->locked_mode)
+        pthread_mutex_unlock(&loop->lock);
+}
+
+void ouro__sleep(ouro_loop *loop, ouro_time until)
+{
+    loop->stats.waits++;
+    loop->sleeping = true;
+    loop->sleep_until = until;
+    if (loop->locked_mode)
+        pthread_mutex_unlock(&loop->lock);
+}
+
+void ouro__awake(ouro_loop *loop)
+{
+    if (loop->locked_mode)
+        pthread_mutex_lock(&loop->lock);
+    loop->sleeping = false;
+    loop->now = sys_now();
+}
+
+static bool may_lead(const ouro_loop *loop)
+{
+    if (loop->leading)
+        return false;
+    return !loop->service_runs || pthread_equal(loop->service, pthread_self());
+}
+
+/* ---- Submitting ---------------------------------------------------------------------------- */
+
+/* After accepting. Nobody may be about to run a SHARED loop: what can start starts now. */
+void ouro__submitted(ouro_loop *loop)
+{
+    if (!loop->locked_mode)
+        return;
+    if (!loop->service_runs)
+        loop->engine->submit(loop);
+    if (loop->sleeping &&
+        (loop->queue.head || loop->calls.head != loop->calls.tail ||
+         (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
+        ouro__ring_bell(loop);
+}
+
+int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    unsigned done = 0;
+    int r;
+
+    if (!loop || (!ops && count))
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    if (loop->closing)
+        r = -ESHUTDOWN;
+    while (r == 0 && done < count) {
+        r = ouro__check(loop, ops[done]);
+        if (r == 0)
+            r = ouro__accept(loop, ops[done]);
+        if (r == 0)
+            ouro__begin(loop, ops[done++]);
+    }
+    if (done)
+        ouro__submitted(loop);
+    ouro__leave(loop);
+    return done ? (int)done : r;
+}
+
+int ouro_submit(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (!loop || !op)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
+    if (r == 0)
+        r = ouro__accept(loop, op);
+    if (r == 0) {
+        ouro__begin(loop, op);
+        ouro__submitted(loop);
+    }
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_flush(ouro_loop *loop)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    loop->try_count = 0;
+    loop->try_bytes = 0;
+    loop->engine->submit(loop);
+    ouro__submitted(loop);
+    ouro__leave(loop);
+    return 0;
+}
+
+ouro_id ouro_op_id(const ouro_op *op)
+{
+    return op ? op->id_ : 0;
+}
+
+int ouro_cancel(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (!loop || !op)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    if (op->state_ == STATE_INBOX)
+        r = ouro_cancel_id(loop, op->id_);
+    else
+        ouro__cancel(loop, op, MARK_CANCEL);
+    ouro__submitted(loop);
+    ouro__leave(loop);
+    return r;
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+/* All of the loop's memory; size 0 frees. */
+void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size)
+{
+    void *fresh;
+
+    if (!old && !size)
+        return NULL;
+    fresh = loop->config.alloc ? loop->config.alloc(loop->config.alloc_ctx, old, size)
+                               : sys_realloc(old, size);
+    if (fresh || !size)
+        __atomic_fetch_add(&loop->stats.memory, size - (old ? old_size : 0), __ATOMIC_RELAXED);
+    return fresh;
+}
+
+static int grow_ring(ouro_loop *loop, struct ouro__ring *ring, uint32_t room)
+{
+    ouro_event *at = ouro__alloc(loop, NULL, 0, (size_t)room * sizeof(*at));
+
+    if (!at)
+        return -ENOMEM;
+    for (uint32_t i = ring->head; i != ring->tail; i++)
+        at[i & (room - 1)] = ring->at[i & ring->mask];
+    ouro__alloc(loop, ring->at, ring->at ? ((size_t)ring->mask + 1) * sizeof(*at) : 0, 0);
+    ring->at = at;
+    ring->mask = room - 1;
+    return 0;
+}
+
+/* Events that were taken out of the middle leave holes: closes them. */
+void ouro__compact(ouro_loop *loop)
+{
+    struct ouro__ring *ring = &loop->events;
+    uint32_t to = ring->head;
+
+    for (uint32_t i = ring->head; i != ring->tail; i++) {
+        ouro_event event = ring->at[i & ring->mask];
+        if (event.op || event.cflags & OURO_C_MESSAGE)
+            ring->at[to++ & ring->mask] = event;
+    }
+    ring->tail = to;
+}
+
+/* Room for the completions of `more` further operations: both rings hold one of each in flight or
+ * uncollected, so that a completion never needs memory. */
+int ouro__ring_room(ouro_loop *loop, uint32_t more)
+{
+    uint32_t need = loop->places + more, room = loop->calls.mask + 1;
+
+    if (need > loop->max_ops)
+        return -EAGAIN;
+    while (room < need)
+        room *= 2;
+    if (room > loop->calls.mask + 1) {
+        if (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* ---- Turns --------------------------------------------------------------------------------- */
+
+static ouro_time earlier(ouro_time a, ouro_time b)
+{
+    return !a ? b : !b ? a : a < b ? a : b;
+}
+
+static void look_at_clock(ouro_loop *loop)
+{
+    if (loop->heap_count || ++loop->idle_turns >= CLOCK_TURNS) {
+        loop->now = sys_now();
+        loop->idle_turns = 0;
+        if (loop->heap_count)
+            ouro__heap_fire(loop);
+    }
+}
+
+/* One turn: what came from elsewhere and what is due, then the engine, which may sleep until then. */
+static void turn(ouro_loop *loop, ouro_time until)
+{
+    loop->try_count = 0;
+    loop->try_bytes = 0;
+    ouro__inbox_drain(loop);
+    look_at_clock(loop);
+    if (loop->calls.head != loop->calls.tail)
+        until = OURO_NOWAIT;
+    else if (loop->heap_count && until != OURO_NOWAIT)
+        until = earlier(until, loop->heap[0].at);
+    if (until != OURO_NOWAIT && atomic_load_explicit(&loop->inbox.rung, memory_order_relaxed))
+        until = OURO_NOWAIT;
+    loop->engine->wait(loop, until);
+    ouro__inbox_drain(loop);
+    look_at_clock(loop);
+}
+
+/* Runs the callbacks that are ready now, `max` at most. */
+static unsigned dispatch(ouro_loop *loop, unsigned max)
+{
+    unsigned count = loop->calls.tail - loop->calls.head, done;
+
+    if (count > max)
+        count = max;
+    loop->depth++;
+    depth++;
+    for (done = 0; done < count && loop->calls.head != loop->calls.tail; done++) {
+        ouro_event event = loop->calls.at[loop->calls.head++ & loop->calls.mask];
+        ouro_op *op = event.op;
+        ouro_cb *cb = op->cb;
+
+        op->res = event.res;
+        op->cflags = event.cflags;
+        op->cause = event.cause;
+        loop->places--;
+        if (loop->locked_mode) {
+            ouro__set_state(op, STATE_DONE);
+            pthread_mutex_unlock(&loop->lock);
+            cb(op);
+            pthread_mutex_lock(&loop->lock);
+        } else {
+            ouro__set_state(op, STATE_DONE);
+            cb(op);
+        }
+    }
+    depth--;
+    loop->depth--;
+    return done;
+}
+
+/* ---- Following a leader -------------------------------------------------------------------- */
+
+static void add_waiter(ouro_loop *loop, struct ouro__waiter *waiter)
+{
+    waiter->served = false;
+    waiter->next = loop->waiters;
+    loop->waiters = waiter;
+}
+
+static void remove_waiter(ouro_loop *loop, struct ouro__waiter *waiter)
+{
+    struct ouro__waiter **at = &loop->waiters;
+
+    while (*at != waiter)
+        at = &(*at)->next;
+    *at = waiter->next;
+}
+
+static bool waits_for(const struct ouro__waiter *waiter, const ouro_op *op)
+{
+    if (!waiter->ops)
+        return true;
+    for (unsigned i = 0; op && i < waiter->count; i++)
+        if (waiter->ops[i] == op)
+            return true;
+    return false;
+}
+
+/* An operation is final, or an event came: wakes who waits for it. */
+void ouro__served(ouro_loop *loop, const ouro_op *op)
+{
+    for (struct ouro__waiter *w = loop->waiters; w; w = w->next) {
+        if (!w->served && waits_for(w, op)) {
+            w->served = true;
+            pthread_cond_signal(&w->cond);
+        }
+    }
+}
+
+void ouro__served_all(ouro_loop *loop)
+{
+    for (struct ouro__waiter *w = loop->waiters; w; w = w->next) {
+        w->served = true;
+        pthread_cond_signal(&w->cond);
+    }
+}
+
+/* Leadership is free: one who waits takes it. */
+static void hand_on(ouro_loop *loop)
+{
+    if (loop->service_runs)
+        return;
+    for (struct ouro__waiter *w = loop->waiters; w; w = w->next) {
+        if (!w->served) {
+            w->served = true;
+            pthread_cond_signal(&w->cond);
+            return;
+        }
+    }
+}
+
+static void follow(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time until)
+{
+    add_waiter(loop, waiter);
+    while (!waiter->served) {
+        if (until == OURO_FOREVER) {
+            pthread_cond_wait(&waiter->cond, &loop->lock);
+        } else {
+            struct timespec at = { .tv_sec = (time_t)(until / OURO_S),
+                                   .tv_nsec = (long)(until % OURO_S) };
+            if (pthread_cond_timedwait(&waiter->cond, &loop->lock, &at) == ETIMEDOUT)
+                break;
+        }
+    }
+    remove_waiter(loop, waiter);
+    loop->now = sys_now();
+}
+
+/* Makes one turn if nobody leads, else waits for the leader's. Result: callbacks run. */
+static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time until, unsigned max)
+{
+    if (!loop->locked_mode) {
+        turn(loop, until);
+        return dispatch(loop, max);
+    }
+    if (may_lead(loop)) {
+        loop->leading = true;
+        turn(loop, until);
+        loop->leading = false;
+        if (loop->calls.head == loop->calls.tail)
+            return 0;
+        hand_on(loop);
+        return dispatch(loop, max);
+    }
+    if (until != OURO_NOWAIT)
+        follow(loop, waiter, until);
+    else if (!loop->service_runs)
+        loop->engine->submit(loop);
+    return loop->service_runs ? 0 : dispatch(loop, max);
+}
+
+static void start_waiting(ouro_loop *loop, struct ouro__waiter *waiter)
+{
+    if (loop->locked_mode)
+        ouro__cond_init(&waiter->cond);
+}
+
+/* Our own wait ends: somebody else may have to lead. */
+static void stop_waiting(ouro_loop *loop, struct ouro__waiter *waiter)
+{
+    if (loop->locked_mode) {
+        pthread_cond_destroy(&waiter->cond);
+        if (!loop->leading)
+            hand_on(loop);
+    }
+    if (loop->notifier)
+        ouro__notify_rearm(loop);
+}
+
+static bool time_is_up(ouro_time until)
+{
+    return until == OURO_NOWAIT || (until != OURO_FOREVER && sys_now() >= until);
+}
+
+/* ---- Running ------------------------------------------------------------------------------- */
+
+static bool enough(const ouro_loop *loop, unsigned ran, unsigned min)
+{
+    if (min != OURO_ALL)
+        return ran + loop->events_ready >= min;
+    return !loop->in_flight && !atomic_load(&loop->inbox.rung) &&
+           loop->calls.head == loop->calls.tail;
+}
+
+static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
+{
+    struct ouro__waiter waiter = { .ops = NULL };
+    unsigned ran = 0;
+
+    if (depth >= DEPTH_MOST)
+        return -EDEADLK;
+    start_waiting(loop, &waiter);
+    do {
+        bool woken = atomic_exchange(&loop->inbox.woken, false);
+        bool stop = woken || enough(loop, ran, min) || until == OURO_NOWAIT;
+        ran += step(loop, &waiter, stop ? OURO_NOWAIT : until, max);
+        if (stop)
+            break;
+    } while (!enough(loop, ran, min) && !time_is_up(until));
+    stop_waiting(loop, &waiter);
+    return (int)(ran + loop->events_ready);
+}
+
+int ouro_run(ouro_loop *loop, unsigned min, ouro_time until)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = run(loop, min, min ? until : OURO_NOWAIT, UINT32_MAX);
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_dispatch(ouro_loop *loop, unsigned max)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = run(loop, 0, OURO_NOWAIT, max ? max : UINT32_MAX);
+    if (r >= 0 && loop->queue.head)
+        loop->engine->submit(loop);
+    ouro__leave(loop);
+    return r;
+}
+
+static void drop_holes(ouro_loop *loop)
+{
+    struct ouro__ring *ring = &loop->events;
+
+    while (ring->head != ring->tail) {
+        const ouro_event *event = &ring->at[ring->head & ring->mask];
+        if (event->op || event->cflags & OURO_C_MESSAGE)
+            return;
+        ring->head++;
+    }
+}
+
+int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
+{
+    struct ouro__ring *ring;
+    unsigned count = 0;
+    int r;
+
+    if (!loop || (!ret && max))
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    ring = &loop->events;
+    while (count < max && ring->head != ring->tail) {
+        ouro_event event = ring->at[ring->head++ & ring->mask];
+        if (event.op || event.cflags & OURO_C_MESSAGE)
+            ret[count++] = event;
+    }
+    loop->places -= count;
+    loop->events_ready -= count;
+    if (loop->notifier)
+        ouro__notify_rearm(loop);
+    ouro__leave(loop);
+    return (int)count;
+}
+
+/* ---- Waiting for one ----------------------------------------------------------------------- */
+
+int ouro_done(const ouro_op *op)
+{
+    return op && __atomic_load_n(&op->state_, __ATOMIC_ACQUIRE) == STATE_DONE;
+}
+
+/* Takes the event of a final operation out of the ring, whose place it remembers. */
+static int collect(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__ring *ring = &loop->events;
+    uint32_t at = op->heap_at_;
+
+    if (op->flags & OURO_QUIET && op->res >= 0)
+        return 0;
+    if (at - ring->head >= ring->tail - ring->head || ring->at[at & ring->mask].op != op)
+        for (at = ring->head; at != ring->tail && ring->at[at & ring->mask].op != op; at++)
+            ;
+    if (at == ring->tail)
+        return -EINVAL;
+    ring->at[at & ring->mask] = (ouro_event){ 0 };
+    loop->places--;
+    loop->events_ready--;
+    drop_holes(loop);
+    return 0;
+}
+
+static int find_done(ouro_loop *loop, ouro_op *const *ops, unsigned count, bool first)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < count; i++) {
+        ouro_op *op = ops[i];
+        if (!op)
+            continue;
+        any = true;
+        if (op->state_ == STATE_DONE)
+            return collect(loop, op) < 0 ? -EINVAL : (int)i;
+        if (first && (op->cb || op->state_ == STATE_IDLE))
+            return -EINVAL;
+        op->marks_ |= loop->locked_mode ? MARK_WAITED : 0;
+    }
+    return any ? -ETIME : -EINVAL;
+}
+
+static int wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until,
+                    bool wakeable)
+{
+    struct ouro__waiter waiter = { .ops = ops, .count = count };
+    int r = find_done(loop, ops, count, true);
+
+    if (r != -ETIME)
+        return r;
+    if (depth >= DEPTH_MOST)
+        return -EDEADLK;
+    start_waiting(loop, &waiter);
+    for (;;) {
+        bool woken = wakeable && atomic_exchange(&loop->inbox.woken, false);
+        step(loop, &waiter, woken ? OURO_NOWAIT : until, UINT32_MAX);
+        r = find_done(loop, ops, count, false);
+        if (r == -ETIME && woken)
+            r = -EINTR;
+        if (r != -ETIME || time_is_up(until))
+            break;
+    }
+    stop_waiting(loop, &waiter);
+    return r;
+}
+
+int ouro_wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until)
+{
+    int r;
+
+    if (!loop || !ops || !count)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = wait_any(loop, ops, count, until, true);
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_wait(ouro_loop *loop, ouro_op *op, ouro_time until)
+{
+    return ouro_wait_any(loop, &op, 1, until);
+}
+
+int64_t ouro_do(ouro_loop *loop, ouro_op *op)
+{
+    int64_t res;
+    int r;
+
+    if (!loop || !op || op->cb)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    if (depth >= DEPTH_MOST)
+        r = -EDEADLK;
+    else
+        r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
+    if (r == 0)
+        r = ouro__accept(loop, op);
+    if (r == 0) {
+        ouro__begin(loop, op);
+        ouro__submitted(loop);
+        wait_any(loop, &op, 1, OURO_FOREVER, false);
+    }
+    res = r < 0 ? r : op->res;
+    ouro__leave(loop);
+    return res;
+}
+
+/* ---- Hosting ------------------------------------------------------------------------------- */
+
+int ouro_pollfd(ouro_loop *loop)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = loop->engine->pollfd(loop);
+    ouro__leave(loop);
+    return r;
+}
+
+ouro_time ouro_next_deadline(ouro_loop *loop)
+{
+    ouro_time at = OURO_FOREVER;
+
+    if (!loop || ouro__enter(loop) < 0)
+        return OURO_FOREVER;
+    if (loop->queue.head || loop->calls.head != loop->calls.tail || atomic_load(&loop->inbox.rung))
+        at = OURO_NOWAIT;
+    else if (loop->heap_count)
+        at = loop->heap[0].at;
+    ouro__leave(loop);
+    return at;
+}
+
+int ouro_timeout_ms(ouro_loop *loop)
+{
+    ouro_time at = ouro_next_deadline(loop), now;
+
+    if (at == OURO_FOREVER)
+        return -1;
+    now = sys_now();
+    if (at <= now)
+        return 0;
+    at = (at - now + OURO_MS - 1) / OURO_MS;
+    return at < INT32_MAX ? (int)at : INT32_MAX;
+}
+
+ouro_time ouro_now(ouro_loop *loop)
+{
+    (void)loop;
+    return sys_now();
+}
+
+/* ---- The library's own thread -------------------------------------------------------------- */
+
+void *ouro__service_main(void *arg)
+{
+    ouro_loop *loop = arg;
+
+    pthread_mutex_lock(&loop->lock);
+    while (!loop->service_stop) {
+        struct ouro__waiter none = { .ops = NULL };
+        uint32_t before = loop->events_ready;
+
+        step(loop, &none, OURO_FOREVER, UINT32_MAX);
+        if (loop->notifier && loop->events_ready && loop->events_ready != before)
+            ouro__notify_fire(loop);
+    }
+    pthread_mutex_unlock(&loop->lock);
+    return NULL;
+}

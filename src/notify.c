@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* notify.c: telling a program that its loop wants attention, by eventfd, signal or a call on a thread.
+ *
+ * A SERVICE loop's thread fires by itself when there are events. The other loops have nobody who looks
+ * while the program does something else: a thread watches the loop's descriptor and its next deadline,
+ * fires once, and looks again after the loop was run or reaped. */
+#include "core.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define STACK ((size_t)256 << 10)
+
+struct ouro__notifier {
+    ouro_notify how;
+    pthread_t thread;
+    bool runs;
+    int control; /* eventfd: look again, or stop */
+    int watched; /* the loop's descriptor; -1 in SERVICE loops */
+    _Atomic bool stop, fired, wanted;
+    _Atomic uint64_t deadline;
+};
+
+static void fire(struct ouro__notifier *n)
+{
+    uint64_t one = 1;
+    union sigval value = { .sival_ptr = n->how.value };
+
+    switch (n->how.kind) {
+    case OURO_NOTIFY_EVENTFD: sys_write(n->how.fd, &one, sizeof(one)); break;
+    case OURO_NOTIFY_SIGNAL: ouro__queue_signal(n->how.signo, value.sival_ptr); break;
+    default: n->how.fn(n->how.value); break;
+    }
+}
+
+static void poke(struct ouro__notifier *n)
+{
+    uint64_t one = 1;
+
+    sys_write(n->control, &one, sizeof(one));
+}
+
+/* One sleep: until the loop wants to be run, or it was run and things changed. */
+static void watch(struct ouro__notifier *n)
+{
+    struct pollfd fds[2] = { { .fd = n->control, .events = POLLIN },
+                             { .fd = n->watched, .events = POLLIN } };
+    bool fired = atomic_load(&n->fired);
+    ouro_time deadline = fired ? OURO_FOREVER : atomic_load(&n->deadline);
+    uint64_t count;
+    long r = sys_ppoll(fds, fired || n->watched < 0 ? 1 : 2, deadline);
+
+    if (r > 0 && fds[0].revents) {
+        sys_read(n->control, &count, sizeof(count));
+        if (atomic_exchange(&n->wanted, false) && !atomic_load(&n->stop))
+            fire(n);
+        return;
+    }
+    if (!fired && (r > 0 || (r == 0 && deadline != OURO_FOREVER))) {
+        atomic_store(&n->fired, true);
+        fire(n);
+    }
+}
+
+static void *notifier_main(void *arg)
+{
+    struct ouro__notifier *n = arg;
+
+    while (!atomic_load(&n->stop))
+        watch(n);
+    return NULL;
+}
+
+/* SERVICE: there are events. The service thread itself calls no user function: THREAD has its own. */
+void ouro__notify_fire(ouro_loop *loop)
+{
+    struct ouro__notifier *n = loop->notifier;
+
+    if (loop->threading != OURO_SERVICE || atomic_exchange(&n->fired, true))
+        return;
+    if (n->how.kind != OURO_NOTIFY_THREAD) {
+        fire(n);
+    } else {
+        atomic_store(&n->wanted, true);
+        poke(n);
+    }
+}
+
+/* The loop was run or reaped: fire again when there is something new. */
+void ouro__notify_rearm(ouro_loop *loop)
+{
+    struct ouro__notifier *n = loop->notifier;
+    ouro_time deadline = OURO_FOREVER;
+
+    if (loop->threading == OURO_SERVICE) {
+        if (!loop->events_ready)
+            atomic_store(&n->fired, false);
+        return;
+    }
+    if (loop->queue.head || loop->calls.head != loop->calls.tail)
+        deadline = OURO_NOWAIT;
+    else if (loop->heap_count)
+        deadline = loop->heap[0].at;
+    atomic_store(&n->deadline, deadline);
+    atomic_store(&n->fired, false);
+    poke(n);
+}
+
+void ouro__notify_finish(ouro_loop *loop, int forked)
+{
+    struct ouro__notifier *n = loop->notifier;
+
+    if (!n)
+        return;
+    loop->notifier = NULL;
+    if (n->runs && !forked) {
+        atomic_store(&n->stop, true);
+        poke(n);
+        pthread_join(n->thread, NULL);
+    }
+    sys_close(n->control);
+    ouro__alloc(loop, n, sizeof(*n), 0);
+}
+
+static int check(const ouro_notify *how)
+{
+    if (how->size != sizeof(*how))
+        return -EINVAL;
+    switch (how->kind) {
+    case OURO_NOTIFY_NONE: return 0;
+    case OURO_NOTIFY_EVENTFD: return how->fd >= 0 ? 0 : -EBADF;
+    case OURO_NOTIFY_SIGNAL: return how->signo > 0 && how->signo <= SIGRTMAX ? 0 : -EINVAL;
+    case OURO_NOTIFY_THREAD: return how->fn ? 0 : -EFAULT;
+    default: return -EINVAL;
+    }
+}
+
+static int start(ouro_loop *loop, const ouro_notify *how)
+{
+    struct ouro__notifier *n = ouro__alloc(loop, NULL, 0, sizeof(*n));
+    long r = 0;
+
+    if (!n)
+        return -ENOMEM;
+    memset(n, 0, sizeof(*n));
+    n->how = *how;
+    n->watched = -1;
+    r = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r < 0)
+        goto release;
+    n->control = (int)r;
+    if (loop->threading != OURO_SERVICE && (r = loop->engine->pollfd(loop)) < 0)
+        goto close;
+    n->watched = loop->threading == OURO_SERVICE ? -1 : (int)r;
+    loop->notifier = n;
+    ouro__notify_rearm(loop);
+    if (loop->threading != OURO_SERVICE || how->kind == OURO_NOTIFY_THREAD)
+        r = sys_thread((void **)&n->thread, notifier_main, n, STACK);
+    if (r >= 0) {
+        n->runs = loop->threading != OURO_SERVICE || how->kind == OURO_NOTIFY_THREAD;
+        return 0;
+    }
+    loop->notifier = NULL;
+close:
+    sys_close(n->control);
+release:
+    ouro__alloc(loop, n, sizeof(*n), 0);
+    return (int)r;
+}
+
+int ouro_set_notify(ouro_loop *loop, const ouro_notify *how)
+{
+    int r;
+
+    if (!loop || !how)
+        return -EINVAL;
+    r = check(how);
+    if (r < 0)
+        return r;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    ouro__notify_finish(loop, 0);
+    if (how->kind != OURO_NOTIFY_NONE)
+        r = loop->closing ? -ESHUTDOWN : start(loop, how);
+    ouro__leave(loop);
+    return r;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* open.c: making a loop, ending it, and what a forked child does with its copy. */
+#include "core.h"
+
+#include <stdio.h>
+
+#define FIRST_PLACES 256u
+#define DEPTH_DEFAULT 256u
+#define DEPTH_MOST 32768u
+#define OPS_MOST (1u << 20)
+#define BLOCKING_DEFAULT 64u
+#define WORKERS_LEAST 4u
+
+static int check_config(const ouro_config *config)
+{
+    if (config->size != sizeof(*config) || config->threading > OURO_SERVICE)
+        return -EINVAL;
+    if (config->depth > DEPTH_MOST || config->max_ops > OPS_MOST)
+        return -EINVAL;
+    for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
+        if (config->reserved[i])
+            return -EINVAL;
+    return 0;
+}
+
+static void set_config(ouro_loop *loop, const ouro_config *config)
+{
+    unsigned workers = 2 * ouro__cores();
+
+    if (config)
+        loop->config = *config;
+    if (!loop->config.depth)
+        loop->config.depth = DEPTH_DEFAULT;
+    if (!loop->config.max_workers)
+        loop->config.max_workers = workers > WORKERS_LEAST ? workers : WORKERS_LEAST;
+    if (!loop->config.max_blocking)
+        loop->config.max_blocking = BLOCKING_DEFAULT;
+    loop->max_ops = loop->config.max_ops ? loop->config.max_ops : OPS_MOST;
+    loop->mask = loop->config.mask;
+    loop->threading = (uint8_t)loop->config.threading;
+    loop->locked_mode = loop->threading != OURO_OWNED;
+}
+
+static int make_ring(ouro_loop *loop, struct ouro__ring *ring)
+{
+    ring->at = ouro__alloc(loop, NULL, 0, FIRST_PLACES * sizeof(ouro_event));
+    if (!ring->at)
+        return -ENOMEM;
+    ring->mask = FIRST_PLACES - 1;
+    return 0;
+}
+
+static void free_ring(ouro_loop *loop, struct ouro__ring *ring)
+{
+    ouro__alloc(loop, ring->at, ring->at ? ((size_t)ring->mask + 1) * sizeof(ouro_event) : 0, 0);
+}
+
+/* Everything but the engine, which is closed. Half-built loops are fine. */
+static void release(ouro_loop *loop)
+{
+    void *(*alloc)(void *, void *, size_t) = loop->config.alloc;
+
+    free_ring(loop, &loop->calls);
+    free_ring(loop, &loop->events);
+    ouro__slots_finish(loop, &loop->slots);
+    ouro__slots_finish(loop, &loop->inbox.slots);
+    ouro__alloc(loop, loop->heap, loop->heap_room * sizeof(*loop->heap), 0);
+    ouro__alloc(loop, loop->inbox.fds, loop->inbox.fd_room * sizeof(int), 0);
+    ouro__files_finish(loop);
+    ouro__alive_close(loop);
+    pthread_mutex_destroy(&loop->inbox.lock);
+    pthread_mutex_destroy(&loop->lock);
+    if (alloc)
+        alloc(loop->config.alloc_ctx, loop, 0);
+    else
+        sys_realloc(loop, 0);
+}
+
+static int start_service(ouro_loop *loop)
+{
+    long r;
+
+    if (loop->threading != OURO_SERVICE)
+        return 0;
+    pthread_mutex_lock(&loop->lock);
+    loop->service_stop = false;
+    r = sys_thread((void **)&loop->service, ouro__service_main, loop, OURO__SERVICE_STACK);
+    loop->service_runs = r == 0;
+    pthread_mutex_unlock(&loop->lock);
+    return (int)r;
+}
+
+static void stop_service(ouro_loop *loop)
+{
+    if (!loop->service_runs)
+        return;
+    pthread_mutex_lock(&loop->lock);
+    loop->service_stop = true;
+    pthread_mutex_unlock(&loop->lock);
+    ouro__ring_bell(loop);
+    pthread_join(loop->service, NULL);
+    loop->service_runs = false;
+}
+
+static int build(ouro_loop *loop)
+{
+    const char *list = loop->config.engine;
+    int r;
+
+    pthread_mutex_init(&loop->lock, NULL);
+    pthread_mutex_init(&loop->inbox.lock, NULL);
+    loop->now = sys_now();
+    if (!list)
+        list = ouro__environment("OURO_ENGINE");
+    if ((r = ouro__engines_set(loop, list)) < 0)
+        return r;
+    loop->config.engine = loop->engines;
+    if ((r = ouro__alive_open(loop)) < 0)
+        return r;
+    if ((r = make_ring(loop, &loop->calls)) < 0 || (r = make_ring(loop, &loop->events)) < 0)
+        return r;
+    if ((r = ouro__select(loop, 0)) < 0)
+        return r;
+    if ((r = start_service(loop)) < 0) {
+        loop->engine->close(loop, 0, OURO_FOREVER);
+        return r;
+    }
+    return 0;
+}
+
+/* The reason is copied out also when there is no loop to keep it. */
+int ouro__open_why(const ouro_config *config, ouro_loop **ret, char *why, size_t why_size)
+{
+    ouro_loop *loop;
+    int r = config ? check_config(config) : 0;
+
+    if (r < 0)
+        return r;
+    if (config && config->alloc)
+        loop = config->alloc(config->alloc_ctx, NULL, sizeof(*loop));
+    else
+        loop = sys_realloc(NULL, sizeof(*loop));
+    if (!loop)
+        return -ENOMEM;
+    memset(loop, 0, sizeof(*loop));
+    set_config(loop, config);
+    r = build(loop);
+    if (why && why_size)
+        snprintf(why, why_size, "%s", loop->why);
+    if (r < 0) {
+        release(loop);
+        return r;
+    }
+    *ret = loop;
+    return 0;
+}
+
+int ouro_open(const ouro_config *config, ouro_loop **ret)
+{
+    return ret ? ouro__open_why(config, ret, NULL, 0) : -EINVAL;
+}
+
+/* ---- Closing ------------------------------------------------------------------------------- */
+
+/* Cancels all and runs what is left to its end. */
+static int drain(ouro_loop *loop, ouro_time until)
+{
+    ouro__inbox_close(loop);
+    for (;;) {
+        int r;
+        ouro_cancel_all(loop);
+        r = ouro_run(loop, OURO_ALL, until);
+        if (r < 0)
+            return r;
+        if (!loop->in_flight && loop->calls.head == loop->calls.tail && !ouro__inbox_busy(loop))
+            return 0;
+        if (until != OURO_FOREVER && sys_now() >= until)
+            return -EBUSY;
+    }
+}
+
+static int close_in_child(ouro_loop *loop)
+{
+    loop->engine->close(loop, 1, OURO_FOREVER);
+    ouro__lost_finish(loop, 1);
+    ouro__workers_finish(loop, 1);
+    ouro__notify_finish(loop, 1);
+    ouro__direct_finish(loop, 1);
+    release(loop);
+    return 0;
+}
+
+int ouro_close(ouro_loop *loop, ouro_time until)
+{
+    int r;
+
+    if (!loop)
+        return 0;
+    if (!atomic_load(loop->alive))
+        return close_in_child(loop);
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    if (loop->depth) {
+        ouro__leave(loop);
+        return -EDEADLK;
+    }
+    loop->closing = true;
+    ouro__leave(loop);
+    stop_service(loop);
+    r = drain(loop, until);
+    if (r < 0)
+        return r;
+    ouro__workers_finish(loop, 0);
+    ouro__notify_finish(loop, 0);
+    ouro__direct_finish(loop, 0);
+    r = loop->engine->close(loop, 0, until);
+    if (r < 0)
+        return r;
+    ouro__lost_finish(loop, 0);
+    release(loop);
+    return 0;
+}
+
+/* ---- Fork ---------------------------------------------------------------------------------- */
+
+static int forget(ouro_loop *loop, ouro_op *op, void *user)
+{
+    (void)user;
+    op->marks_ = 0;
+    ouro__set_state(op, STATE_IDLE);
+    ouro__slot_give(loop, op);
+    return 0;
+}
+
+/* Locks may have been held by threads that do not exist here: all is made anew. */
+int ouro_fork_child(ouro_loop *loop)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    if (atomic_load(loop->alive))
+        return -EINVAL;
+    loop->engine->close(loop, 1, OURO_FOREVER);
+    ouro__lost_finish(loop, 1);
+    ouro__workers_finish(loop, 1);
+    ouro__notify_finish(loop, 1);
+    pthread_mutex_init(&loop->lock, NULL);
+    pthread_mutex_init(&loop->inbox.lock, NULL);
+    ouro__each_slot(loop, forget, NULL);
+    loop->calls.head = loop->calls.tail = 0;
+    loop->events.head = loop->events.tail = 0;
+    loop->events_ready = loop->places = loop->in_flight = loop->heap_count = 0;
+    loop->queue = (struct ouro__list){ 0 };
+    loop->inbox.posted = loop->inbox.messages = loop->inbox.returned = (struct ouro__list){ 0 };
+    loop->inbox.fd_count = 0;
+    atomic_store(&loop->inbox.cancels, 0);
+    atomic_store(&loop->inbox.rung, false);
+    ouro__files_forget(loop);
+    loop->regions_native = false;
+    loop->regbuf_in_flight = 0;
+    loop->leading = loop->sleeping = loop->service_runs = false;
+    loop->waiters = NULL;
+    loop->depth = 0;
+    atomic_store(&loop->owned, false);
+    loop->engine_state = NULL;
+    loop->why[0] = 0;
+    atomic_store(loop->alive, 1);
+    r = ouro__select(loop, 0);
+    return r < 0 ? r : start_service(loop);
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* order.c: the records of descriptors on which operations are in flight, and the order among these
+ * operations: OURO_CUR on one file, SERIAL, BARRIER, and close after all others.
+ *
+ * A record has two lanes, reading and writing. A SERIAL operation takes the lane of its direction; one
+ * that uses the file's position takes both. Who cannot have its lanes is HELD in the record's list, first
+ * come first served. An operation with two descriptors (copy, splice) takes its lanes one record after
+ * the other, the lower descriptor first, so that two of them cannot wait for each other. */
+#include "core.h"
+
+#define PAGE_BITS 8
+#define PAGE_SIZE (1u << PAGE_BITS)
+#define FD_MOST (1 << 30)
+
+/* op->lanes_ */
+enum {
+    LANE_READ = 1,
+    LANE_WRITE = 2,
+    LANE_BOTH = 3,
+    SECOND = 2,          /* shift: the lanes wanted on the second descriptor */
+    HAS_FIRST = 16,      /* lanes of the first were granted */
+    HAS_SECOND = 32,     /* lanes of the second were granted */
+    WAITS_SECOND = 64,   /* held in the second descriptor's list */
+    WAITS_BARRIER = 128, /* waits_ earlier operations are not final yet */
+};
+
+struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make)
+{
+    uint32_t page = (uint32_t)fd >> PAGE_BITS;
+
+    if (fd < 0 || fd > FD_MOST)
+        return NULL;
+    if (page >= loop->file_pages) {
+        uint32_t pages = page + 1 < 8 ? 8 : page + 1;
+        struct ouro__file **files;
+        if (!make)
+            return NULL;
+        files = ouro__alloc(loop, loop->files, loop->file_pages * sizeof(*files),
+                            pages * sizeof(*files));
+        if (!files)
+            return NULL;
+        memset(files + loop->file_pages, 0, (pages - loop->file_pages) * sizeof(*files));
+        loop->files = files;
+        loop->file_pages = pages;
+    }
+    if (!loop->files[page]) {
+        size_t size = PAGE_SIZE * sizeof(struct ouro__file);
+        if (!make || !(loop->files[page] = ouro__alloc(loop, NULL, 0, size)))
+            return NULL;
+        memset(loop->files[page], 0, size);
+    }
+    return &loop->files[page][(uint32_t)fd & (PAGE_SIZE - 1)];
+}
+
+void ouro__files_finish(ouro_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->file_pages; i++)
+        ouro__alloc(loop, loop->files[i], PAGE_SIZE * sizeof(struct ouro__file), 0);
+    ouro__alloc(loop, loop->files, loop->file_pages * sizeof(struct ouro__file *), 0);
+}
+
+/* In a forked child: nothing is in flight, nothing is known. */
+void ouro__files_forget(ouro_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->file_pages; i++)
+        if (loop->files[i])
+            memset(loop->files[i], 0, PAGE_SIZE * sizeof(struct ouro__file));
+    for (uint32_t i = 0; i < loop->direct_count; i++)
+        memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
+}
+
+struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
+{
+    if (op->flags & OURO_DIRECT)
+        return &loop->direct[op->fd].file;
+    return ouro__file_at(loop, op->fd, false);
+}
+
+static struct ouro__file *second_of(ouro_loop *loop, const ouro_op *op)
+{
+    if (!(ouro__kinds[op->code].traits & (KIND_FD2 | KIND_DIR2)))
+        return NULL;
+    return ouro__file_at(loop, ouro__int(op, 0), false);
+}
+
+/* ---- Counting ------------------------------------------------------------------------------ */
+
+static void uncount(ouro_loop *loop, struct ouro__file *file)
+{
+    file->in_flight--;
+    if (file->closer && file->in_flight == 1) {
+        ouro_op *closer = file->closer;
+        file->closer = NULL;
+        ouro__start(loop, closer);
+    } else if (!file->in_flight && !file->ours) {
+        file->kind = FILE_UNKNOWN;
+        file->cache = CACHE_UNKNOWN;
+    }
+}
+
+/* Counts the operation in the records of its descriptors. */
+int ouro__file_enter(ouro_loop *loop, ouro_op *op)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+    struct ouro__file *first = NULL, *second = NULL;
+
+    if (!(traits & (KIND_FD | KIND_DIR)))
+        return 0;
+    if (op->flags & OURO_DIRECT) {
+        if (loop->direct[op->fd].fd < 0)
+            return -EBADF;
+        op->real_fd_ = loop->direct[op->fd].fd;
+        first = &loop->direct[op->fd].file;
+    } else if (op->fd >= 0 && !(first = ouro__file_at(loop, op->fd, true))) {
+        return op->fd > FD_MOST ? -EBADF : -ENOMEM;
+    }
+    if (traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) >= 0) {
+        second = ouro__file_at(loop, ouro__int(op, 0), true);
+        if (!second)
+            return ouro__int(op, 0) > FD_MOST ? -EBADF : -ENOMEM;
+    }
+    if ((first && first->closer) || (second && second->closer))
+        return -EBADF;
+    if (first) {
+        first->in_flight++;
+        op->epoch_ = first->epoch;
+    }
+    if (second) {
+        second->in_flight++;
+        op->epoch2_ = second->epoch;
+    }
+    op->marks_ |= MARK_FILE;
+    return 0;
+}
+
+/* ---- Lanes --------------------------------------------------------------------------------- */
+
+static uint8_t position_lanes(ouro_loop *loop, struct ouro__file *file, int fd, bool positioned)
+{
+    if (!positioned || !file)
+        return 0;
+    ouro__file_learn(loop, file, fd);
+    return file->kind == FILE_STREAM || file->kind == FILE_SOCKET ? 0 : LANE_BOTH;
+}
+
+/* The lanes that the operation wants on its first and second descriptor. */
+static void want(ouro_loop *loop, ouro_op *op, struct ouro__file *first)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+    uint8_t lanes = 0;
+
+    if (traits & KIND_FD2) {
+        struct ouro__file *second = second_of(loop, op);
+        lanes =
+            position_lanes(loop, first, ouro__fd(op), (int64_t)op->arg[ARG_IN_OFFSET] == OURO_CUR);
+        lanes |= (uint8_t)(position_lanes(loop, second, ouro__int(op, 0),
+                                          (int64_t)op->arg[ARG_OUT_OFFSET] == OURO_CUR)
+                           << SECOND);
+        if (second == first)
+            lanes = (lanes | lanes >> SECOND) & LANE_BOTH;
+    } else {
+        bool positioned = traits & KIND_POSITION ||
+                          (traits & KIND_SPAN && (int64_t)op->arg[ARG_OFFSET] == OURO_CUR);
+        lanes = position_lanes(loop, first, ouro__fd(op), positioned);
+        if (positioned && !lanes)
+            op->notes_ |= NOTE_STREAM;
+        if (op->flags & OURO_SERIAL)
+            lanes |= traits & KIND_READS ? LANE_READ : LANE_WRITE;
+    }
+    op->lanes_ = lanes;
+}
+
+static bool grant(struct ouro__file *file, uint8_t lanes, uint8_t blocked)
+{
+    if (lanes & (file->busy | blocked))
+        return false;
+    file->busy |= lanes;
+    return true;
+}
+
+static void hold(struct ouro__file *file, ouro_op *op, uint8_t lanes)
+{
+    if (lanes & LANE_READ)
+        file->held_in[0]++;
+    if (lanes & LANE_WRITE)
+        file->held_in[1]++;
+    ouro__push(&file->held, op);
+}
+
+static void unhold(struct ouro__file *file, ouro_op *op, uint8_t lanes)
+{
+    if (lanes & LANE_READ)
+        file->held_in[0]--;
+    if (lanes & LANE_WRITE)
+        file->held_in[1]--;
+    ouro__unlink(&file->held, op);
+}
+
+/* Lanes that earlier held operations want: nobody overtakes them. */
+static uint8_t wanted(const struct ouro__file *file)
+{
+    return (uint8_t)((file->held_in[0] ? LANE_READ : 0) | (file->held_in[1] ? LANE_WRITE : 0));
+}
+
+/* Takes what it can, lower descriptor first. True: has all; else it is held where it stopped. */
+static bool advance(ouro_loop *loop, ouro_op *op)
+{
+    bool swap = ouro__kinds[op->code].traits & KIND_FD2 && ouro__int(op, 0) < op->fd;
+
+    for (unsigned step = 0; step < 2; step++) {
+        bool second = (step == 1) != swap;
+        uint8_t has = second ? HAS_SECOND : HAS_FIRST;
+        uint8_t lanes = (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH;
+        struct ouro__file *file;
+        if (!lanes || op->lanes_ & has)
+            continue;
+        file = second ? second_of(loop, op) : ouro__file_of(loop, op);
+        if (!grant(file, lanes, wanted(file))) {
+            op->lanes_ = (uint8_t)((op->lanes_ & ~WAITS_SECOND) | (second ? WAITS_SECOND : 0));
+            hold(file, op, lanes);
+            return false;
+        }
+        op->lanes_ |= has;
+    }
+    return true;
+}
+
+/* 1: may start; 0: it is held. */
+int ouro__order_enter(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+
+    if (op->code == OURO_CLOSE) {
+        if (file->in_flight == 1)
+            return 1;
+        file->closer = op;
+        return 0;
+    }
+    want(loop, op, file);
+    if (op->flags & OURO_BARRIER && file->in_flight > 1) {
+        op->waits_ = file->in_flight - 1;
+        op->epoch_ = ++file->epoch;
+        op->lanes_ |= WAITS_BARRIER;
+        op->marks_ |= MARK_LANES;
+        file->barriers++;
+        hold(file, op, op->lanes_ & LANE_BOTH);
+        return 0;
+    }
+    if (!op->lanes_)
+        return 1;
+    op->marks_ |= MARK_LANES;
+    return advance(loop, op);
+}
+
+/* The first held operations whose lanes are free now start. */
+static void release(ouro_loop *loop, struct ouro__file *file)
+{
+    uint8_t blocked = file->busy;
+    ouro_op *next;
+
+    for (ouro_op *op = file->held.head; op; op = next) {
+        bool second = op->lanes_ & WAITS_SECOND;
+        uint8_t lanes = (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH;
+
+        next = op->next_;
+        if ((wanted(file) & ~blocked) == 0 && !file->barriers)
+            return;
+        if (op->lanes_ & WAITS_BARRIER || lanes & blocked) {
+            blocked |= lanes;
+            continue;
+        }
+        unhold(file, op, lanes);
+        file->busy |= lanes;
+        blocked |= lanes;
+        op->lanes_ |= second ? HAS_SECOND : HAS_FIRST;
+        op->lanes_ &= (uint8_t)~WAITS_SECOND;
+        if (advance(loop, op))
+            ouro__start(loop, op);
+    }
+}
+
+/* An operation of an epoch before theirs is final: barriers come closer. */
+static void approach(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
+{
+    ouro_op *next;
+
+    for (ouro_op *op = file->held.head; op; op = next) {
+        uint8_t lanes = op->lanes_ & LANE_BOTH;
+
+        next = op->next_;
+        if (!(op->lanes_ & WAITS_BARRIER) || (int32_t)(op->epoch_ - epoch) <= 0 || --op->waits_)
+            continue;
+        op->lanes_ &= (uint8_t)~WAITS_BARRIER;
+        file->barriers--;
+        unhold(file, op, lanes);
+        if (advance(loop, op))
+            ouro__start(loop, op);
+    }
+}
+
+/* Takes a HELD operation out of its list, because it ends. */
+void ouro__order_unhold(ouro_loop *loop, ouro_op *op)
+{
+    bool second = op->lanes_ & WAITS_SECOND;
+    struct ouro__file *file = second ? second_of(loop, op) : ouro__file_of(loop, op);
+
+    if (op->code == OURO_CLOSE) {
+        file->closer = NULL;
+        return;
+    }
+    unhold(file, op, (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH);
+    if (op->lanes_ & WAITS_BARRIER)
+        file->barriers--;
+    op->lanes_ &= (uint8_t) ~(WAITS_BARRIER | WAITS_SECOND);
+}
+
+static void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
+{
+    if (file->barriers)
+        approach(loop, file, epoch);
+    if (file->held.head)
+        release(loop, file);
+    uncount(loop, file);
+}
+
+/* The operation is final: gives its lanes back, lets others start, and is counted no more. */
+void ouro__file_leave(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__file *first = op->fd >= 0 ? ouro__file_of(loop, op) : NULL;
+    struct ouro__file *second = second_of(loop, op);
+
+    if (op->marks_ & MARK_LANES) {
+        if (op->lanes_ & HAS_FIRST)
+            first->busy &= (uint8_t) ~(op->lanes_ & LANE_BOTH);
+        if (op->lanes_ & HAS_SECOND)
+            second->busy &= (uint8_t) ~(op->lanes_ >> SECOND & LANE_BOTH);
+    }
+    op->marks_ &= (uint8_t) ~(MARK_LANES | MARK_FILE);
+    if (first)
+        leave(loop, first, op->epoch_);
+    if (second)
+        leave(loop, second, op->epoch2_);
+}

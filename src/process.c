@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* process.c: what the loop asks of the process: the word that a fork wipes, and conditions that wait on
+ * the monotonic clock. */
+#include "core.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+void ouro__cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* A word that is 1 in this process and 0 in a forked child: one load tells, where getpid is a system
+ * call. */
+int ouro__alive_open(ouro_loop *loop)
+{
+    void *page;
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    long r = sys_mmap(&page, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (r < 0)
+        return (int)r;
+    r = sys_madvise(page, size, MADV_WIPEONFORK);
+    if (r < 0) {
+        sys_munmap(page, size);
+        return (int)r;
+    }
+    loop->alive = page;
+    atomic_store(loop->alive, 1);
+    return 0;
+}
+
+void ouro__alive_close(ouro_loop *loop)
+{
+    if (loop->alive)
+        sys_munmap((void *)loop->alive, (size_t)sysconf(_SC_PAGESIZE));
+    loop->alive = NULL;
+}
+
+unsigned ouro__cores(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores > 0 ? (unsigned)cores : 1;
+}
+
+/* Not for programs that run with more rights than their user. */
+const char *ouro__environment(const char *name)
+{
+    return secure_getenv(name);
+}
+
+void ouro__pause(void)
+{
+    sys_poll(NULL, 0, 1);
+}
+
+void ouro__await_hangup(int fd)
+{
+    struct pollfd watch = { .fd = fd, .events = POLLIN };
+    long r;
+
+    do
+        r = sys_poll(&watch, 1, -1);
+    while (r == -EINTR || r == -EAGAIN);
+}
+
+void ouro__queue_signal(int signo, void *value)
+{
+    int saved = errno;
+
+    sigqueue(getpid(), signo, (union sigval){ .sival_ptr = value });
+    errno = saved;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* register.c: memory regions and open files that a program names once. An engine that can make them
+ * known to the kernel does; everywhere else they mean the same. */
+#include "core.h"
+
+#define SLOTS_MOST 65536u
+#define REGIONS_MOST 16384u
+
+static void forget_regions(ouro_loop *loop)
+{
+    ouro__alloc(loop, loop->regions, loop->region_count * sizeof(*loop->regions), 0);
+    loop->regions = NULL;
+    loop->region_count = 0;
+    loop->regions_native = false;
+}
+
+static int set_regions(ouro_loop *loop, const struct iovec *regions, unsigned count)
+{
+    struct iovec *copy = NULL;
+
+    if (loop->regbuf_in_flight)
+        return -EBUSY;
+    if (count) {
+        copy = ouro__alloc(loop, NULL, 0, count * sizeof(*copy));
+        if (!copy)
+            return -ENOMEM;
+        memcpy(copy, regions, count * sizeof(*copy));
+    }
+    if (loop->regions_native)
+        loop->engine->buffers(loop, NULL, 0);
+    forget_regions(loop);
+    loop->regions = copy;
+    loop->region_count = count;
+    if (count && loop->engine->buffers && loop->caps & OURO_CAP_FIXED)
+        loop->regions_native = loop->engine->buffers(loop, regions, count) == 0;
+    if (count && !loop->regions_native)
+        loop->stats.fallback++;
+    return 0;
+}
+
+int ouro_register_buffers(ouro_loop *loop, const struct iovec *regions, unsigned count)
+{
+    int r;
+
+    if (!loop || (count && !regions) || count > REGIONS_MOST)
+        return -EINVAL;
+    for (unsigned i = 0; i < count; i++)
+        if (!regions[i].iov_base || !regions[i].iov_len)
+            return -EFAULT;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = loop->closing ? -ESHUTDOWN : set_regions(loop, regions, count);
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_direct_table(ouro_loop *loop, unsigned slots)
+{
+    int r;
+
+    if (!loop || !slots || slots > SLOTS_MOST)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    if (loop->direct) {
+        r = -EBUSY;
+    } else if (!(loop->direct = ouro__alloc(loop, NULL, 0, slots * sizeof(*loop->direct)))) {
+        r = -ENOMEM;
+    } else {
+        memset(loop->direct, 0, slots * sizeof(*loop->direct));
+        for (unsigned i = 0; i < slots; i++)
+            loop->direct[i].fd = OURO__SLOT_EMPTY;
+        loop->direct_count = slots;
+    }
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_direct_install(ouro_loop *loop, unsigned slot)
+{
+    int r;
+
+    if (!loop)
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    r = slot < loop->direct_count && loop->direct[slot].fd >= 0
+            ? ouro__fd_copy(loop->direct[slot].fd)
+            : -EBADF;
+    ouro__leave(loop);
+    return r;
+}
+
+/* Closes the files that are still in slots (in a forked child: this process' copies). */
+void ouro__direct_finish(ouro_loop *loop, int forked)
+{
+    (void)forked;
+    for (uint32_t i = 0; i < loop->direct_count; i++)
+        if (loop->direct[i].fd >= 0)
+            ouro__fd_close(loop->direct[i].fd);
+    ouro__alloc(loop, loop->direct, loop->direct_count * sizeof(*loop->direct), 0);
+    loop->direct = NULL;
+    loop->direct_count = 0;
+    forget_regions(loop);
+}
