@@ -334,7 +334,7 @@ static int bench(const struct cli_settings *set, struct job *job, const struct p
     static struct absentee absent[CONTENDERS_MAX];
     const struct contender *picked[CONTENDERS_MAX];
     struct report report = { .job = job, .plan = plan, .runs = runs, .absent = absent };
-    unsigned depths[DEPTHS_MAX], count = 0;
+    unsigned depths[DEPTHS_MAX] = { 0 }, count = 0;
     int status = read_depths(job->suite, depths, &report.count);
 
     if (status == CLI_OK && opt_contenders)

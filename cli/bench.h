@@ -180,6 +180,8 @@ struct run {
     unsigned rounds; /* that every entry has */
     struct entry entries[CONTENDERS_MAX + 1];
     unsigned count;
+    double *numbers; /* what the entries' rates, cpu and wall point into */
+    struct histogram *latencies;
 };
 
 struct plan {

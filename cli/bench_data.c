@@ -53,33 +53,46 @@ static bool data_is_right(const char *data, uint64_t size, unsigned index, uint6
     return true;
 }
 
+/* One wrong read rarely comes alone; and several threads may be reading. */
+static bool may_tell(void)
+{
+    static _Atomic unsigned told;
+
+    return told++ < 3;
+}
+
+/* Says what is wrong with a read of `path`. */
+static int refuse(const char *path, uint64_t offset, uint64_t wanted, int64_t result)
+{
+    bool tell = may_tell();
+
+    if (result < 0) {
+        if (tell)
+            cli_error("%s: %s at offset %" PRIu64, path, strerror((int)-result), offset);
+        return (int)result;
+    }
+    if (tell)
+        cli_error("%s: wrong data at offset %" PRIu64 " (%" PRId64 " bytes came of %" PRIu64 ")",
+                  path, offset, result, wanted);
+    return -EBADMSG;
+}
+
 int job_check_file(const struct job *job, unsigned index, const void *data, int64_t result,
                    bool full)
 {
-    if (result < 0) {
-        cli_error("%s/%s: %s", job->work_path, job->names[index], strerror((int)-result));
-        return (int)result;
-    }
-    if ((uint64_t)result == job->size && data_is_right(data, job->size, index, 0, full))
+    if (result >= 0 && (uint64_t)result == job->size &&
+        data_is_right(data, job->size, index, 0, full))
         return 0;
-    cli_error("%s/%s: wrong data (%" PRId64 " bytes came of %" PRIu64 ")", job->work_path,
-              job->names[index], result, job->size);
-    return -EBADMSG;
+    return refuse(job->names[index], 0, job->size, result);
 }
 
 int job_check_block(const struct job *job, uint64_t offset, const void *data, int64_t result,
                     bool full)
 {
-    if (result < 0) {
-        cli_error("%s: %s at offset %" PRIu64, job->path, strerror((int)-result), offset);
-        return (int)result;
-    }
-    if ((uint64_t)result == job->block &&
+    if (result >= 0 && (uint64_t)result == job->block &&
         (!job->known || data_is_right(data, job->block, BIG_FILE, offset, full)))
         return 0;
-    cli_error("%s: wrong data at offset %" PRIu64 " (%" PRId64 " bytes came of %" PRIu64 ")",
-              job->path, offset, result, job->block);
-    return -EBADMSG;
+    return refuse(job->path, offset, job->block, result);
 }
 
 char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride)

@@ -62,7 +62,8 @@ static int measure_once(struct entry *entry, struct round *round, struct measure
     sum->wall += (double)(end - begin) / 1e9;
     sum->cpu += own_end - own;
     sum->operations += round->operations;
-    if (machine >= 0 && machine_end - machine > own_end - own)
+    /* May be negative for one pass, as the machine's clock ticks slowly: judged as a sum. */
+    if (machine >= 0)
         sum->foreign += machine_end - machine - (own_end - own);
     return r;
 }
@@ -102,7 +103,7 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
     for (unsigned try = 0; r == 0; try++) {
         struct round round = {
             .limit_ns = (uint64_t)(plan->seconds * 1e9 / plan->rounds),
-            .seed = ((uint64_t)number << 32) + which * 1000003u + try,
+            .seed = ((uint64_t)number << 32) + (uint64_t)which * 1000003u + try,
             .latency = kept,
         };
         bool disturbed;
@@ -121,7 +122,7 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
         entry->rates[number] = (double)m.operations / m.wall;
         entry->cpu[number] = m.cpu;
         entry->wall[number] = m.wall;
-        entry->foreign += m.foreign;
+        entry->foreign += m.foreign > 0 ? m.foreign : 0;
         entry->operations += m.operations;
         histogram_merge(entry->latency, kept);
     }
@@ -158,17 +159,28 @@ static int report_failure(const struct entry *entry, int error)
     return CLI_FAILED;
 }
 
-static int open_entry(struct run *run, struct entry *entry, unsigned rounds)
+static int make_room(struct run *run, unsigned rounds)
+{
+    run->numbers = calloc((size_t)run->count * 3 * rounds, sizeof(*run->numbers));
+    run->latencies = calloc(run->count, sizeof(*run->latencies));
+    if (!run->numbers || !run->latencies) {
+        cli_error("%s", strerror(ENOMEM));
+        return CLI_FAILED;
+    }
+    for (unsigned i = 0; i < run->count; i++) {
+        run->entries[i].rates = run->numbers + (size_t)i * 3 * rounds;
+        run->entries[i].cpu = run->entries[i].rates + rounds;
+        run->entries[i].wall = run->entries[i].cpu + rounds;
+        run->entries[i].latency = &run->latencies[i];
+    }
+    return CLI_OK;
+}
+
+static int open_entry(const struct run *run, struct entry *entry)
 {
     char why[WHY_SIZE] = "";
     int r;
 
-    entry->rates = calloc(rounds, sizeof(*entry->rates));
-    entry->cpu = calloc(rounds, sizeof(*entry->cpu));
-    entry->wall = calloc(rounds, sizeof(*entry->wall));
-    entry->latency = calloc(1, sizeof(*entry->latency));
-    if (!entry->rates || !entry->cpu || !entry->wall || !entry->latency)
-        return report_failure(entry, -ENOMEM);
     r = entry->contender->open(entry->contender, run->job, &entry->state, why);
     if (r < 0) {
         entry->state = NULL;
@@ -197,12 +209,12 @@ static void show_progress(const struct run *run, const struct plan *plan, unsign
 int run_measure(struct run *run, const struct plan *plan)
 {
     uint64_t begin = now_ns();
-    int status = CLI_OK;
+    int status = make_room(run, plan->rounds);
 
     for (unsigned i = 0; i < run->count && status == CLI_OK; i++) {
         cli_progress("%s, depth %u: warming up %s", suite_name(run->job->suite), run->depth,
                      run->entries[i].contender->name);
-        status = open_entry(run, &run->entries[i], plan->rounds);
+        status = open_entry(run, &run->entries[i]);
     }
     for (; run->rounds < plan->rounds && status == CLI_OK; run->rounds++) {
         for (unsigned i = 0; i < run->count && status == CLI_OK; i++) {
@@ -225,14 +237,8 @@ int run_measure(struct run *run, const struct plan *plan)
 
 void run_free(struct run *run)
 {
-    for (unsigned i = 0; i < run->count; i++) {
-        struct entry *entry = &run->entries[i];
-
-        free(entry->rates);
-        free(entry->cpu);
-        free(entry->wall);
-        free(entry->latency);
-    }
+    free(run->numbers);
+    free(run->latencies);
 }
 
 int run_find(const struct run *run, const char *contender)

@@ -169,7 +169,8 @@ void chart_rounds(FILE *out, const char *title, const char *unit, const double *
     begin_figure(out, title, unit, LINES_HEIGHT + legend_rows * 22);
     draw_scale(out, most, left, right, bottom);
     for (unsigned s = 0; s < series; s++) {
-        double x = left + s % 4 * 200.0, y = LINES_HEIGHT + s / 4 * 22.0;
+        unsigned row = s / 4;
+        double x = left + s % 4 * 200.0, y = LINES_HEIGHT + row * 22.0;
 
         fprintf(out, "<polyline class=\"s%u\" stroke-width=\"2\" points=\"", s % COLORS);
         for (unsigned r = 0; r < rounds; r++)

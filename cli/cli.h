@@ -54,13 +54,13 @@ enum cli_kind {
 struct cli_option {
     const char *name; /* long name without dashes */
     enum cli_kind kind;
+    bool hidden;       /* for tests and packaging: not in help or completion */
     void *into;        /* where the value goes; holds the default before */
     const char *value; /* name of the value in help; NULL for a flag */
     const char *help;  /* one line, without a full stop */
     const char *words; /* completion: words divided by spaces, or "@file", "@dir", "@engine",
                        * "@command" */
     uint64_t min, max; /* range of COUNT and SIZE; max 0 = no limit */
-    bool hidden;       /* for tests and packaging: not in help or completion */
 };
 
 /* What the options that every command has were set to. */
@@ -104,8 +104,9 @@ const struct cli_command *cli_find_command(const char *name, size_t length);
 
 /* "ouro bench: message" on stderr; the command's name is set by main.c. */
 void cli_error(const char *format, ...) CLI_PRINTF(1, 2);
-/* The same, followed by a pointer to --help; returns CLI_USAGE. */
-int cli_usage_error(const char *format, ...) CLI_PRINTF(1, 2);
+/* The same, followed by a pointer to --help; its value is CLI_USAGE. */
+#define cli_usage_error(...) (cli_tell_usage(__VA_ARGS__), (int)CLI_USAGE)
+void cli_tell_usage(const char *format, ...) CLI_PRINTF(1, 2);
 /* Said only without --quiet. */
 void cli_note(const char *format, ...) CLI_PRINTF(1, 2);
 /* One line that says how far the command is: redrawn at most 10 times a second on a terminal,
@@ -147,12 +148,14 @@ void json_null(struct json *json, const char *key);
 
 /* ---- table.c: columns that line up; every cell is copied ---- */
 
+enum { TABLE_CELL_SIZE = 256 }; /* longer text is cut */
+
 struct table {
     unsigned columns;
+    bool failed;        /* out of memory: printed as such */
     size_t count, room; /* cells, the titles first */
-    char **cells;
+    char (*cells)[TABLE_CELL_SIZE];
     const char *align; /* one letter per column: 'l' or 'r' */
-    bool failed;       /* out of memory: printed as such */
 };
 
 void table_init(struct table *table, unsigned columns, const char *align);

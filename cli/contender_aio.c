@@ -145,7 +145,7 @@ static int posix_open(const struct contender *self, const struct job *job, void 
     p->job = job;
     p->fd = -1;
     p->slots = calloc(job->depth, sizeof(*p->slots));
-    p->waiting = calloc(job->depth, sizeof(*p->waiting));
+    p->waiting = calloc(job->depth, sizeof(const struct aiocb *));
     p->buffers =
         job_buffers(job->depth, job->suite == SUITE_FILES ? job->size : job->block, &p->stride);
     if (!p->slots || !p->waiting || !p->buffers)

@@ -85,7 +85,7 @@ static int read_blocks(struct reader *reader, const struct round *round)
     const struct job *job = b->job;
     char *data = b->buffers + reader->index * b->stride;
     uint64_t start = now_ns(), before = start, now = start;
-    uint64_t seed = round->seed + reader->index * 0x51ed27u;
+    uint64_t seed = round->seed + (uint64_t)reader->index * 0x51ed27u;
     int r = 0;
 
     while (now - start < round->limit_ns && !cli_signal && r == 0) {

@@ -109,8 +109,8 @@ static int nop_round(struct raw *raw, struct round *round)
             }
         }
         now = now_ns();
-        histogram_add(round->latency, (now - before) / NOP_BATCHES, NOP_BATCHES * depth);
-        round->operations += NOP_BATCHES * depth;
+        histogram_add(round->latency, (now - before) / NOP_BATCHES, (uint64_t)NOP_BATCHES * depth);
+        round->operations += (uint64_t)NOP_BATCHES * depth;
     }
     return cli_signal ? -EINTR : 0;
 }
@@ -316,11 +316,33 @@ static int choose_variant(struct raw *raw)
     return r;
 }
 
+/* What the suites need that read. */
+static int open_reading(struct raw *raw, char *why)
+{
+    const struct job *job = raw->job;
+    unsigned depth = job->depth;
+
+    raw->slots = calloc(depth, sizeof(*raw->slots));
+    raw->idle = calloc(depth, sizeof(*raw->idle));
+    raw->buffers =
+        job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &raw->stride);
+    if (!raw->slots || !raw->idle || !raw->buffers)
+        return -ENOMEM;
+    for (unsigned i = 0; i < depth; i++)
+        raw->idle[raw->idle_count++] = i;
+    if (job->suite == SUITE_RANDOM) {
+        raw->fd = job_open_file(job, why);
+        if (raw->fd < 0)
+            return raw->fd;
+        register_things(raw);
+    }
+    return choose_variant(raw);
+}
+
 static int liburing_open(const struct contender *self, const struct job *job, void **ret_state,
                          char *why)
 {
     struct raw *raw = calloc(1, sizeof(*raw));
-    unsigned depth = job->depth;
     int r;
 
     (void)self;
@@ -330,36 +352,13 @@ static int liburing_open(const struct contender *self, const struct job *job, vo
     raw->fd = -1;
     raw->variant = &random_variants[0];
     r = open_ring(raw, why);
-    if (r == 0 && job->suite != SUITE_NOP) {
-        raw->slots = calloc(depth, sizeof(*raw->slots));
-        raw->idle = calloc(depth, sizeof(*raw->idle));
-        raw->buffers =
-            job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &raw->stride);
-        r = raw->slots && raw->idle && raw->buffers ? 0 : -ENOMEM;
-    }
-    if (r == 0 && job->suite == SUITE_RANDOM) {
-        raw->fd = r = job_open_file(job, why);
-        if (r >= 0)
-            register_things(raw);
-    }
-    if (r < 0) {
+    if (r == 0 && job->suite != SUITE_NOP)
+        r = open_reading(raw, why);
+    if (r < 0)
         liburing_close(raw);
-        return r;
-    }
-    if (raw->idle)
-        while (raw->idle_count < depth) {
-            raw->idle[raw->idle_count] = raw->idle_count;
-            raw->idle_count++;
-        }
-    if (job->suite != SUITE_NOP) {
-        r = choose_variant(raw);
-        if (r < 0) {
-            liburing_close(raw);
-            return r;
-        }
-    }
-    *ret_state = raw;
-    return 0;
+    else
+        *ret_state = raw;
+    return r;
 }
 
 static const char *liburing_describe(const struct job *job)

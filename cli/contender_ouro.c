@@ -122,8 +122,8 @@ static int nop_round(struct loop_user *u, struct round *round)
                 return r;
         }
         now = now_ns();
-        histogram_add(round->latency, (now - before) / NOP_BATCHES, NOP_BATCHES * depth);
-        round->operations += NOP_BATCHES * depth;
+        histogram_add(round->latency, (now - before) / NOP_BATCHES, (uint64_t)NOP_BATCHES * depth);
+        round->operations += (uint64_t)NOP_BATCHES * depth;
     }
     return cli_signal ? -EINTR : 0;
 }

@@ -233,19 +233,24 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
 
 enum { HELP_COLUMN = 26, HELP_WIDTH = 80 };
 
-/* Prints text from `column` on, going on below HELP_COLUMN when a line is full. */
-static void print_wrapped(const char *text, int column, FILE *out)
+/* Prints text from HELP_COLUMN on, in as many lines as it needs. */
+static void print_wrapped(const char *text, FILE *out)
 {
-    while (*text) {
-        size_t length = strcspn(text, " ");
+    int column = HELP_COLUMN;
 
-        if (column + (int)length > HELP_WIDTH) {
+    for (const char *word = text; *word;) {
+        size_t length = strcspn(word, " ");
+
+        if (column + 1 + (int)length > HELP_WIDTH) {
             fprintf(out, "\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
+        } else if (word != text) {
+            fputc(' ', out);
+            column++;
         }
-        fprintf(out, "%.*s%s", (int)length, text, text[length] ? " " : "");
-        column += (int)length + 1;
-        text += length + (text[length] == ' ');
+        fprintf(out, "%.*s", (int)length, word);
+        column += (int)length;
+        word += length + (word[length] == ' ');
     }
     fputc('\n', out);
 }
@@ -260,7 +265,7 @@ static void print_option_help(const struct cli_option *option, FILE *out)
         width = 0;
     }
     fprintf(out, "%*s", HELP_COLUMN - width, "");
-    print_wrapped(option->help, HELP_COLUMN, out);
+    print_wrapped(option->help, out);
 }
 
 void cli_print_help(const struct cli_command *command, FILE *out)

@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
 void table_init(struct table *table, unsigned columns, const char *align)
 {
@@ -14,15 +13,11 @@ void table_init(struct table *table, unsigned columns, const char *align)
 
 void table_cell(struct table *table, const char *format, ...)
 {
-    char text[256];
     va_list args;
 
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
     if (table->count == table->room) {
         size_t room = table->room ? 2 * table->room : 64;
-        char **cells = realloc(table->cells, room * sizeof(*cells));
+        char(*cells)[TABLE_CELL_SIZE] = realloc(table->cells, room * sizeof(*cells));
 
         if (!cells) {
             table->failed = true;
@@ -31,11 +26,9 @@ void table_cell(struct table *table, const char *format, ...)
         table->cells = cells;
         table->room = room;
     }
-    table->cells[table->count] = strdup(text);
-    if (!table->cells[table->count])
-        table->failed = true;
-    else
-        table->count++;
+    va_start(args, format);
+    vsnprintf(table->cells[table->count++], TABLE_CELL_SIZE, format, args);
+    va_end(args);
 }
 
 static int text_width(const char *text)
@@ -85,8 +78,6 @@ void table_print(const struct table *table, FILE *out, bool color)
 
 void table_finish(struct table *table)
 {
-    for (size_t i = 0; i < table->count; i++)
-        free(table->cells[i]);
     free(table->cells);
     *table = (struct table){ 0 };
 }

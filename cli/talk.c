@@ -53,7 +53,7 @@ void cli_error(const char *format, ...)
     va_end(args);
 }
 
-int cli_usage_error(const char *format, ...)
+void cli_tell_usage(const char *format, ...)
 {
     va_list args;
 
@@ -62,7 +62,6 @@ int cli_usage_error(const char *format, ...)
     va_end(args);
     fprintf(stderr, "Try 'ouro%s%s --help'.\n", talk_command ? " " : "",
             talk_command ? talk_command : "");
-    return CLI_USAGE;
 }
 
 void cli_note(const char *format, ...)
