@@ -38,8 +38,9 @@ bool axis_allows(const struct test_case *what, unsigned axis, unsigned value)
 static bool row_allowed(const struct test_case *what, const unsigned row[AXIS_COUNT])
 {
     for (unsigned axis = 0; axis < AXIS_COUNT; axis++) {
-        /* A fixed axis has one value: the first, but a threaded test cannot be OWNED. */
-        if (what->fixed & 1u << axis && row[axis] != 0)
+        unsigned first = axis == AXIS_STYLE ? (unsigned)what->style : 0;
+
+        if (what->fixed & 1u << axis && row[axis] != first)
             return false;
         if (!axis_allows(what, axis, row[axis]))
             return false;

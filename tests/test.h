@@ -51,6 +51,7 @@ struct test_case {
     void (*run)(struct test *t);
     const char *pitfalls; /* rows of the list of pitfalls that it proves: "K1 K14" */
     unsigned needs, fixed;
+    enum style style; /* with FIX_STYLE */
     unsigned seconds; /* its time limit; 0: 10 */
     bool heavy;       /* quick runs give it three rows only */
     bool no_loop;     /* it opens loops by itself */
