@@ -273,6 +273,7 @@ struct ouro_loop {
         uint32_t misses, skip;
     } luck_read, luck_open;
     uint32_t try_count, idle_turns;
+    uint64_t turn_completed; /* stats.completed when the turn began */
     size_t try_bytes;
 
     /* who drives */
@@ -367,6 +368,9 @@ static inline int ouro__ready_fd(const ouro_op *op)
 void ouro__sleep(ouro_loop *loop, ouro_time until); /* around an engine's sleep */
 void ouro__awake(ouro_loop *loop);
 void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE loops act at once */
+/* For engines, after pulling and before sleeping: how long they may sleep now. Something may have
+ * finished on the spot, or a new timer may be due earlier. */
+ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
 int ouro__enter(ouro_loop *loop);      /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);

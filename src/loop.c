@@ -247,18 +247,23 @@ static void look_at_clock(ouro_loop *loop)
     }
 }
 
+ouro_time ouro__until(const ouro_loop *loop, ouro_time until)
+{
+    if (until == OURO_NOWAIT || loop->stats.completed != loop->turn_completed ||
+        atomic_load_explicit(&loop->inbox.rung, memory_order_relaxed))
+        return OURO_NOWAIT;
+    return loop->heap_count ? earlier(until, loop->heap[0].at) : until;
+}
+
 /* One turn: what came from elsewhere and what is due, then the engine, which may sleep until then. */
 static void turn(ouro_loop *loop, ouro_time until)
 {
     loop->try_count = 0;
     loop->try_bytes = 0;
+    loop->turn_completed = loop->stats.completed;
     ouro__inbox_drain(loop);
     look_at_clock(loop);
     if (loop->calls.head != loop->calls.tail)
-        until = OURO_NOWAIT;
-    else if (loop->heap_count && until != OURO_NOWAIT)
-        until = earlier(until, loop->heap[0].at);
-    if (until != OURO_NOWAIT && atomic_load_explicit(&loop->inbox.rung, memory_order_relaxed))
         until = OURO_NOWAIT;
     loop->engine->wait(loop, until);
     ouro__inbox_drain(loop);

@@ -14,12 +14,18 @@
 
 struct ring_params;
 struct pollfd;
+struct sigaction;
 struct stat;
 struct statfs;
 
-/* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c. */
-#define SYS_PORTABLE_CALLS(X) \
-    X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack))
+/* A leftover of BSD in <signal.h>, in the way of our entry of that name. */
+#undef sigmask
+
+/* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c, which also
+ * says where a call is not quite the system's (thread, ppoll, take_signal). */
+#define SYS_PORTABLE_CALLS(X)                                                                    \
+    X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
+    X(join, (void *thread), (thread))
 
 #if !defined(_WIN32)
 #define SYS_POSIX_CALLS(X)                                                                     \
@@ -47,6 +53,7 @@ struct statfs;
     X(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))           \
     X(recvmsg, (int fd, void *msghdr, int flags), (fd, msghdr, flags))                         \
     X(sendmsg, (int fd, const void *msghdr, int flags), (fd, msghdr, flags))                   \
+    X(lseek, (int fd, int64_t offset, int whence), (fd, offset, whence))                       \
     X(fsync, (int fd), (fd))                                                                   \
     X(fdatasync, (int fd), (fd))                                                               \
     X(openat, (int dir, const char *path, int flags, unsigned mode), (dir, path, flags, mode)) \
@@ -76,7 +83,12 @@ struct statfs;
     X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))      \
     X(wait4, (int pid, int *status, int options), (pid, status, options))                      \
     X(pidfd_open, (int pid), (pid))                                                            \
-    X(fcntl, (int fd, int command, long arg), (fd, command, arg))
+    X(fcntl, (int fd, int command, long arg), (fd, command, arg))                              \
+    X(sigaction, (int signo, const struct sigaction *action, struct sigaction *old),           \
+      (signo, action, old))                                                                    \
+    X(sigmask, (int how, const void *set, void *old), (how, set, old))                         \
+    X(take_signal, (int signo), (signo))                                                       \
+    X(signal_thread, (void *thread, int signo), (thread, signo))
 #else
 #define SYS_POSIX_CALLS(X)
 #endif

@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: MIT */
+/* threads.c: the engine that works everywhere: readiness by poll(2), everything else on workers.
+ *
+ * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is tried without
+ * waiting, armed in the set of descriptors when it would block, reported when poll(2) shows it ready,
+ * and tried again by the core. The rest goes to workers. splice(2) does too, to those that may wait for
+ * ever: even with SPLICE_F_NONBLOCK it reads files from the disk, which the driver's thread must not.
+ *
+ * One entry of the set stands for all operations on a descriptor, so that there are never more entries
+ * than descriptors: poll(2) refuses more than RLIMIT_NOFILE. `watches`, by descriptor number, says
+ * where its entry is and who waits there, in order of arming. Entry 0 is the doorbell.
+ *
+ * While the driver of a SHARED loop sleeps, without the lock, others may arm and disarm: it sleeps on a
+ * copy, an arming wakes it, and a changed set is looked at once more. A hosted loop (ouro_pollfd) has one
+ * descriptor to show, the doorbell: a thread polls another copy and rings when something is ready, then
+ * rests until the driver has looked. epoll would save the thread, but it forgets descriptors that are
+ * closed, keeps those that were duplicated, and would need the set to be kept in step, for an engine that
+ * nobody takes for its speed. */
+#include "../core.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define ROOM_FIRST 16u
+#define PULLS_PER_TURN 1024u
+#define PART 64u                /* entries, when poll(2) refuses the whole set */
+#define PART_PAUSE_NS 10000000u /* ... and how often they are looked at */
+
+struct watch {
+    struct ouro__list ops;
+    uint32_t at; /* its entry; 0: none */
+};
+
+struct copy { /* of the entries, for somebody who polls without the lock */
+    struct pollfd *fds;
+    uint32_t room;
+};
+
+struct poller { /* hosted loops only */
+    bool runs;
+    void *thread;
+    pthread_mutex_t lock;
+    pthread_cond_t given;
+    int poke[2];      /* its own doorbell */
+    struct copy copy; /* the driver's while the thread rests, else the thread's */
+    uint32_t count;   /* entries to poll; 0: it rests */
+    uint64_t version; /* of the set that it polls */
+    bool stop;
+};
+
+struct threads {
+    int bell[2]; /* twice the same eventfd, or the ends of a pipe */
+    _Atomic bool rung;
+    struct pollfd *fds;
+    uint32_t count, room;
+    struct watch *watches;
+    uint32_t watch_room;
+    uint64_t version;        /* of the set */
+    struct copy copy;        /* for the sleeping driver */
+    struct ouro__list ended; /* left the set; result_ says how */
+    struct poller poller;
+};
+
+static struct threads *state_of(ouro_loop *loop)
+{
+    return loop->engine_state;
+}
+
+/* ---- Doorbells ----------------------------------------------------------------------------------- */
+
+static int bell_open(int bell[2])
+{
+    long r = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (r < 0)
+        return (int)sys_pipe2(bell, O_CLOEXEC | O_NONBLOCK);
+    bell[0] = bell[1] = (int)r;
+    return 0;
+}
+
+static void bell_close(const int bell[2])
+{
+    sys_close(bell[0]);
+    if (bell[1] != bell[0])
+        sys_close(bell[1]);
+}
+
+/* A full pipe is rung already. */
+static void bell_ring(const int bell[2])
+{
+    const uint64_t one = 1;
+
+    sys_write(bell[1], &one, sizeof(one));
+}
+
+static void bell_still(const int bell[2])
+{
+    uint64_t some[32];
+
+    while (sys_read(bell[0], some, sizeof(some)) == (long)sizeof(some))
+        ; /* a pipe may hold more */
+}
+
+static void threads_wake(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+
+    if (!atomic_exchange(&state->rung, true))
+        bell_ring(state->bell);
+}
+
+/* Who rings between the two lines has been heard: the driver looks at everything after this. */
+static void hear_bell(struct threads *state)
+{
+    bell_still(state->bell);
+    atomic_exchange(&state->rung, false);
+}
+
+/* ---- The set -------------------------------------------------------------------------------------- */
+
+static int grow_watches(ouro_loop *loop, uint32_t need)
+{
+    struct threads *state = state_of(loop);
+    uint32_t room = state->watch_room ? state->watch_room : ROOM_FIRST;
+    struct watch *watches;
+
+    if (need <= state->watch_room)
+        return 0;
+    while (room < need)
+        room *= 2;
+    watches = ouro__alloc(loop, state->watches, state->watch_room * sizeof(*watches),
+                          room * sizeof(*watches));
+    if (!watches)
+        return -ENOMEM;
+    memset(watches + state->watch_room, 0, (room - state->watch_room) * sizeof(*watches));
+    state->watches = watches;
+    state->watch_room = room;
+    return 0;
+}
+
+static int grow_set(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    uint32_t room = state->room * 2;
+    struct pollfd *fds;
+
+    if (state->count < state->room)
+        return 0;
+    fds = ouro__alloc(loop, state->fds, state->room * sizeof(*fds), room * sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    state->fds = fds;
+    state->room = room;
+    return 0;
+}
+
+/* Copies the set; false: no memory for it. */
+static bool copy_set(ouro_loop *loop, struct copy *copy)
+{
+    struct threads *state = state_of(loop);
+
+    if (copy->room < state->count) {
+        struct pollfd *fds =
+            ouro__alloc(loop, copy->fds, copy->room * sizeof(*fds), state->room * sizeof(*fds));
+        if (!fds)
+            return false;
+        copy->fds = fds;
+        copy->room = state->room;
+    }
+    memcpy(copy->fds, state->fds, state->count * sizeof(*copy->fds));
+    return true;
+}
+
+static int arm(ouro_loop *loop, ouro_op *op)
+{
+    struct threads *state = state_of(loop);
+    uint32_t fd = (uint32_t)ouro__ready_fd(op);
+    struct watch *watch;
+
+    if (grow_watches(loop, fd + 1) < 0 || grow_set(loop) < 0)
+        return -ENOMEM;
+    watch = &state->watches[fd];
+    if (!watch->at) {
+        watch->at = state->count++;
+        state->fds[watch->at] = (struct pollfd){ .fd = (int)fd };
+    }
+    state->fds[watch->at].events |= (short)(uint16_t)op->ready_;
+    ouro__push(&watch->ops, op);
+    op->worker_ = state; /* says that it is armed */
+    state->version++;
+    return 0;
+}
+
+static void drop_entry(struct threads *state, struct watch *watch)
+{
+    struct pollfd *last = &state->fds[--state->count];
+
+    state->watches[last->fd].at = watch->at;
+    state->fds[watch->at] = *last;
+    watch->at = 0;
+}
+
+/* Takes an operation out of the set; what it waited for may stay in the entry until that is so. */
+static void disarm(struct threads *state, struct watch *watch, ouro_op *op, int64_t res)
+{
+    ouro__unlink(&watch->ops, op);
+    op->worker_ = NULL;
+    op->result_ = res;
+    ouro__push(&state->ended, op);
+    state->version++;
+}
+
+/* One entry that poll(2) has marked: ends its operations, oldest first, and says what is left of it. */
+static void collect_entry(struct threads *state, struct pollfd *entry)
+{
+    struct watch *watch = &state->watches[entry->fd];
+    uint32_t got = (uint16_t)entry->revents, left = 0;
+    ouro_op *op, *next;
+
+    for (op = watch->ops.head; op; op = next) {
+        uint32_t bits = got & (op->ready_ | POLLERR | POLLHUP | POLLNVAL);
+
+        next = op->next_;
+        if (bits)
+            disarm(state, watch, op, bits & POLLNVAL ? -EBADF : (int64_t)bits);
+        else
+            left |= op->ready_;
+    }
+    entry->events = (short)(uint16_t)left;
+    entry->revents = 0;
+    if (!watch->ops.head)
+        drop_entry(state, watch);
+}
+
+static void collect(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    uint32_t i = 1;
+
+    if (state->fds[0].revents && !loop->sleeping) /* else it is for the sleeper */
+        hear_bell(state);
+    state->fds[0].revents = 0;
+    while (i < state->count) {
+        struct pollfd *entry = &state->fds[i];
+        int fd = entry->fd;
+
+        if (entry->revents)
+            collect_entry(state, entry);
+        i += i < state->count && state->fds[i].fd == fd; /* else another one stands here now */
+    }
+}
+
+static void report_ended(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    ouro_op *op;
+
+    while ((op = ouro__pop(&state->ended)))
+        ouro__report(loop, op, op->result_);
+}
+
+/* ---- Sleeping ------------------------------------------------------------------------------------- */
+
+/* The limit of open files is below what is open, or the kernel has no memory for so many: looks at
+ * them a few at a time, and sleeps a little on the doorbell alone. */
+static void poll_in_parts(ouro_loop *loop, ouro_time until)
+{
+    struct threads *state = state_of(loop);
+    ouro_time soon = sys_now() + PART_PAUSE_NS;
+    bool ready = false;
+
+    for (uint32_t i = 0; i < state->count; i += PART) {
+        uint32_t n = state->count - i < PART ? state->count - i : PART;
+
+        for (uint32_t k = 0; k < n; k++)
+            state->fds[i + k].revents = 0;
+        ready |= sys_poll(state->fds + i, n, 0) > 0;
+    }
+    if (ready || until == OURO_NOWAIT)
+        return;
+    if (until == OURO_FOREVER || until > soon)
+        until = soon;
+    ouro__sleep(loop, until);
+    sys_ppoll(&(struct pollfd){ .fd = state->bell[0], .events = POLLIN }, 1, until);
+    ouro__awake(loop);
+}
+
+/* In SHARED and SERVICE loops others change the set meanwhile: a copy is polled. */
+static long sleep_on_copy(ouro_loop *loop, ouro_time until)
+{
+    struct threads *state = state_of(loop);
+    uint64_t version = state->version;
+    uint32_t count = state->count;
+    long r;
+
+    if (!copy_set(loop, &state->copy))
+        return -ENOMEM;
+    ouro__sleep(loop, until);
+    r = sys_ppoll(state->copy.fds, count, until);
+    ouro__awake(loop);
+    if (r > 0 && state->version == version)
+        memcpy(state->fds, state->copy.fds, count * sizeof(*state->fds));
+    else if (r > 0 || state->version != version)
+        r = sys_poll(state->fds, state->count, 0);
+    return r;
+}
+
+static void look(ouro_loop *loop, ouro_time until)
+{
+    struct threads *state = state_of(loop);
+    long r;
+
+    if (until == OURO_NOWAIT) {
+        r = sys_poll(state->fds, state->count, 0);
+    } else if (loop->locked_mode) {
+        r = sleep_on_copy(loop, until);
+    } else {
+        ouro__sleep(loop, until);
+        r = sys_ppoll(state->fds, state->count, until);
+        ouro__awake(loop);
+    }
+    if (r < 0 && r != -EINTR) {
+        poll_in_parts(loop, until);
+        r = 1;
+    }
+    if (r > 0)
+        collect(loop);
+}
+
+/* ---- The thread of a hosted loop --------------------------------------------------------------------- */
+
+static void *poller_main(void *arg)
+{
+    ouro_loop *loop = arg;
+    struct poller *poller = &state_of(loop)->poller;
+
+    pthread_mutex_lock(&poller->lock);
+    while (!poller->stop) {
+        uint32_t count = poller->count;
+
+        if (!count) {
+            pthread_cond_wait(&poller->given, &poller->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&poller->lock);
+        if (sys_poll(poller->copy.fds, count, -1) < 0)
+            sys_poll(NULL, 0, PART_PAUSE_NS / 1000000); /* the driver looks at them in parts */
+        pthread_mutex_lock(&poller->lock);
+        bell_still(poller->poke);
+        poller->count = 0;
+        threads_wake(loop);
+    }
+    pthread_mutex_unlock(&poller->lock);
+    return NULL;
+}
+
+/* Gives the poller the set as it is now. If it polls an older one it is made to rest, and rings: then
+ * the driver comes here again. */
+static void offer(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    struct poller *poller = &state->poller;
+
+    if (!poller->runs)
+        return;
+    pthread_mutex_lock(&poller->lock);
+    if (poller->count) {
+        if (poller->version != state->version)
+            bell_ring(poller->poke);
+    } else if (state->count > 1) {
+        if (copy_set(loop, &poller->copy)) {
+            poller->copy.fds[0].fd = poller->poke[0];
+            poller->version = state->version;
+            poller->count = state->count;
+            pthread_cond_signal(&poller->given);
+        } else {
+            threads_wake(loop); /* no memory: the host has to look all the time */
+        }
+    }
+    pthread_mutex_unlock(&poller->lock);
+}
+
+static int poller_start(ouro_loop *loop)
+{
+    struct poller *poller = &state_of(loop)->poller;
+    int r = bell_open(poller->poke);
+
+    if (r < 0)
+        return r;
+    poller->stop = false;
+    poller->count = 0;
+    pthread_mutex_init(&poller->lock, NULL);
+    pthread_cond_init(&poller->given, NULL);
+    r = (int)sys_thread(&poller->thread, poller_main, loop, 0);
+    if (r < 0) {
+        pthread_cond_destroy(&poller->given);
+        pthread_mutex_destroy(&poller->lock);
+        bell_close(poller->poke);
+        return r;
+    }
+    poller->runs = true;
+    return 0;
+}
+
+static void poller_stop(ouro_loop *loop, int forked)
+{
+    struct poller *poller = &state_of(loop)->poller;
+
+    if (!poller->runs)
+        return;
+    if (!forked) {
+        pthread_mutex_lock(&poller->lock);
+        poller->stop = true;
+        pthread_cond_signal(&poller->given);
+        bell_ring(poller->poke);
+        pthread_mutex_unlock(&poller->lock);
+        sys_join(poller->thread);
+        pthread_cond_destroy(&poller->given);
+        pthread_mutex_destroy(&poller->lock);
+    }
+    bell_close(poller->poke);
+    ouro__alloc(loop, poller->copy.fds, poller->copy.room * sizeof(*poller->copy.fds), 0);
+    poller->runs = false;
+}
+
+static int threads_pollfd(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    int r = state->poller.runs ? 0 : poller_start(loop);
+
+    if (r < 0)
+        return r;
+    offer(loop);
+    return state->bell[0];
+}
+
+/* ---- A turn ------------------------------------------------------------------------------------------- */
+
+/* What the core's pull gives: to be armed, or to be tried. */
+static void take(ouro_loop *loop, ouro_op *op)
+{
+    int64_t res;
+
+    op->worker_ = NULL;
+    if (op->ready_) {
+        res = arm(loop, op);
+        if (res < 0)
+            ouro__report(loop, op, res);
+        return;
+    }
+    res = ouro__perform(op, PERFORM_TRY);
+    if (res == -EOPNOTSUPP)
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+    else
+        ouro__report(loop, op, res);
+}
+
+static void threads_submit(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+    uint64_t version = state->version;
+    ouro_op *op;
+
+    report_ended(loop);
+    for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(loop)); i++)
+        take(loop, op);
+    if (state->version == version)
+        return;
+    if (loop->sleeping)
+        threads_wake(loop);
+    offer(loop);
+}
+
+static void threads_wait(ouro_loop *loop, ouro_time until)
+{
+    struct threads *state = state_of(loop);
+
+    threads_submit(loop);
+    until = ouro__until(loop, until);
+    if (loop->queue.head || state->ended.head)
+        until = OURO_NOWAIT;
+    if (until != OURO_NOWAIT || state->count > 1 || atomic_load(&state->rung))
+        look(loop, until);
+    report_ended(loop);
+    if (loop->queue.head) /* what was waited for can go on */
+        threads_submit(loop);
+    offer(loop);
+}
+
+static void threads_cancel(ouro_loop *loop, ouro_op *op)
+{
+    struct threads *state = state_of(loop);
+    struct watch *watch;
+
+    if (op->worker_ != state)
+        return; /* it is about to be reported anyway */
+    watch = &state->watches[ouro__ready_fd(op)];
+    disarm(state, watch, op, -ECANCELED);
+    if (!watch->ops.head)
+        drop_entry(state, watch);
+    if (loop->sleeping || state->poller.runs)
+        threads_wake(loop);
+}
+
+/* ---- Routes, open, close -------------------------------------------------------------------------------- */
+
+static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
+{
+    (void)loop;
+    switch (code) {
+    case OURO_NOP:
+    case OURO_READ:
+    case OURO_WRITE:
+    case OURO_READV:
+    case OURO_WRITEV:
+    case OURO_POLL:
+    case OURO_WAITPID:
+    case OURO_COPY:
+    case OURO_WORK: return ROUTE_ENGINE; /* route_op knows more */
+    case OURO_SPLICE: return ROUTE_BLOCKER;
+    case OURO_TIMER:
+    case OURO_MESSAGE: return ROUTE_CORE;
+    default: return ROUTE_WORKER;
+    }
+}
+
+static uint8_t kind_of(ouro_loop *loop, struct ouro__file *file, int fd)
+{
+    if (!file)
+        return FILE_UNKNOWN;
+    ouro__file_learn(loop, file, fd);
+    return file->kind;
+}
+
+/* Both ends of a copy must be files that answer by themselves. */
+static enum ouro__route route_copy(ouro_loop *loop, ouro_op *op)
+{
+    int fds[2] = { ouro__fd(op), ouro__int(op, 0) };
+    struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1], false) };
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t kind = kind_of(loop, files[i], fds[i]);
+
+        if (kind != FILE_PLAIN && kind != FILE_DIRECT && kind != FILE_MEMORY)
+            return ROUTE_BLOCKER;
+    }
+    return ROUTE_WORKER;
+}
+
+static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
+{
+    if (op->notes_ & NOTE_STREAM)
+        return ROUTE_ENGINE;
+    switch (kind_of(loop, ouro__file_of(loop, op), ouro__fd(op))) {
+    case FILE_PLAIN:
+    case FILE_DIRECT:
+    case FILE_MEMORY: return ROUTE_WORKER;
+    case FILE_STREAM:
+    case FILE_SOCKET: op->notes_ |= NOTE_STREAM; return ROUTE_ENGINE;
+    default: return ROUTE_BLOCKER; /* a device may do anything */
+    }
+}
+
+static enum ouro__route threads_route_op(ouro_loop *loop, ouro_op *op)
+{
+    switch (op->code) {
+    case OURO_WORK: return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
+    case OURO_COPY: return route_copy(loop, op);
+    case OURO_READ:
+    case OURO_WRITE:
+    case OURO_READV:
+    case OURO_WRITEV: return route_transfer(loop, op);
+    default: return ROUTE_ENGINE;
+    }
+}
+
+/* Does preadv2 know RWF_NOWAIT (8), on files or at least on pipes? */
+static bool has_nowait(void)
+{
+    char byte;
+    const struct iovec one = { &byte, 1 };
+    int fds[2];
+    long fd = sys_openat(AT_FDCWD, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
+    long r = fd < 0 ? fd : sys_preadv2((int)fd, &one, 1, 0, 8);
+
+    if (fd >= 0)
+        sys_close((int)fd);
+    if (r < 0 && r != -EAGAIN && sys_pipe2(fds, O_CLOEXEC) == 0) {
+        r = sys_preadv2(fds[0], &one, 1, OURO_CUR, 8);
+        sys_close(fds[0]);
+        sys_close(fds[1]);
+    }
+    return r >= 0 || r == -EAGAIN;
+}
+
+static uint64_t probe_caps(void)
+{
+    uint64_t caps = 0;
+    long fd = sys_openat2(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0, 0x20 /* RESOLVE_CACHED */);
+
+    if (fd >= 0)
+        sys_close((int)fd);
+    if (fd >= 0 || fd == -EAGAIN)
+        caps |= OURO_CAP_CACHED;
+    fd = sys_pidfd_open(getpid());
+    if (fd >= 0) {
+        sys_close((int)fd);
+        caps |= OURO_CAP_PIDFD;
+    }
+    if (has_nowait())
+        caps |= OURO_CAP_NOWAIT;
+    if (ouro__has_nosignal())
+        caps |= OURO_CAP_NOSIGNAL;
+    return caps;
+}
+
+static void state_free(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+
+    ouro__alloc(loop, state->fds, state->room * sizeof(*state->fds), 0);
+    ouro__alloc(loop, state->watches, state->watch_room * sizeof(*state->watches), 0);
+    ouro__alloc(loop, state->copy.fds, state->copy.room * sizeof(*state->copy.fds), 0);
+    ouro__alloc(loop, state, sizeof(*state), 0);
+    loop->engine_state = NULL;
+}
+
+static int state_make(ouro_loop *loop)
+{
+    struct threads *state = ouro__alloc(loop, NULL, 0, sizeof(*state));
+
+    if (!state)
+        return -ENOMEM;
+    memset(state, 0, sizeof(*state));
+    loop->engine_state = state;
+    state->fds = ouro__alloc(loop, NULL, 0, ROOM_FIRST * sizeof(*state->fds));
+    if (!state->fds) {
+        state_free(loop);
+        return -ENOMEM;
+    }
+    state->room = ROOM_FIRST;
+    return 0;
+}
+
+static int threads_open(ouro_loop *loop, struct ouro__why *why)
+{
+    struct threads *state;
+    int r = state_make(loop);
+
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text), "threads: no memory for its state");
+        return r;
+    }
+    state = state_of(loop);
+    r = bell_open(state->bell);
+    if (r < 0) {
+        snprintf(
+            why->text, sizeof(why->text),
+            "threads: no descriptor for the doorbell (error %d): raise the limit of open files",
+            -r);
+        state_free(loop);
+        return r;
+    }
+    state->fds[state->count++] = (struct pollfd){ .fd = state->bell[0], .events = POLLIN };
+    loop->caps = probe_caps() & ~loop->mask;
+    return 0;
+}
+
+static int threads_close(ouro_loop *loop, int forked, ouro_time until)
+{
+    struct threads *state = state_of(loop);
+
+    (void)until; /* nothing here is left to the kernel */
+    poller_stop(loop, forked);
+    bell_close(state->bell);
+    state_free(loop);
+    return 0;
+}
+
+const struct ouro__engine ouro__engine_threads = {
+    .name = "threads",
+    .open = threads_open,
+    .close = threads_close,
+    .route = threads_route,
+    .route_op = threads_route_op,
+    .submit = threads_submit,
+    .wait = threads_wait,
+    .cancel = threads_cancel,
+    .wake = threads_wake,
+    .pollfd = threads_pollfd,
+};

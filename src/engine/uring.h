@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
+ * drives it, uring_sqe.c writes operations into its submission queue.
+ *
+ * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but for
+ * event_fd, which any thread may write to. */
+#ifndef OURO_URING_H
+#define OURO_URING_H
+
+#include "../core.h"
+#include "ring.h"
+
+struct msghdr;
+
+/* user_data is the operation's id; what is our own has the top bits set, which no id ever has. */
+#define URING_TAG_FIRST (UINT64_MAX - 15)
+#define URING_TAG_WAKE (UINT64_MAX - 1)
+#define URING_TAG_CANCEL (UINT64_MAX - 2)
+
+/* Entries that operations leave free: for a cancel and for the doorbell. */
+#define URING_RESERVE 2u
+
+struct uring {
+    struct ring ring;
+    uint32_t running;  /* operations in the ring: written, not reaped */
+    uint32_t cancels;  /* cancel requests without an answer yet */
+    uint32_t limit;    /* of the two together: what the completion queue can hold */
+    int lost;          /* -errno with which the kernel took the ring away, or 0 */
+    bool driven;       /* enabled, by the thread that owns it from then on */
+    bool armed;        /* the doorbell's poll is in the ring */
+    bool nosignal;     /* RWF_NOSIGNAL is known */
+    bool buffers;      /* regions are registered */
+    int event_fd;      /* the doorbell; never read, see ouro__uring_wake */
+    int proof_fd;      /* hangs up when the kernel has dropped the ring and all its requests */
+    uint32_t refusals; /* enters in a row that took nothing */
+    uint64_t ops[2];   /* opcodes that the kernel knows */
+    uint64_t caps;
+    ouro_time closed;             /* when the ring was closed */
+    struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
+    struct msghdr *messages;      /* one for each entry, made when the first is needed */
+};
+
+#define URING_ENTRIES_MOST 4096u /* such a ring locks 0.4 MiB of its user's memory */
+#define URING_CQ_FACTOR 4u       /* completion entries for each submission entry */
+
+/* Some completions are not of operations: the doorbell's and the cancels'. */
+static inline uint32_t ouro__uring_limit(const struct ring *ring)
+{
+    return ring->cq_entries - ring->cq_entries / 8 - 1;
+}
+
+enum uring_fill {
+    FILL_DONE,    /* the queue is empty, or the core wants a pause */
+    FILL_SQ_FULL, /* submit, then there is room again */
+    FILL_CQ_FULL  /* as many are running as the completion queue holds */
+};
+/* Pulls operations and writes their entries, until there are none or no room. */
+enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u);
+
+/* Before the ring's size changes. No entry that points to a message may be unsubmitted. */
+void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
+
+/* The engine's slots (engine.h) that uring_turn.c fills. */
+void ouro__uring_submit(ouro_loop *loop);
+void ouro__uring_wait(ouro_loop *loop, ouro_time until);
+void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
+void ouro__uring_wake(ouro_loop *loop);
+int ouro__uring_pollfd(ouro_loop *loop);
+int ouro__uring_abandon(ouro_loop *loop);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* uring_sqe.c: operations as entries of an io_uring's submission queue.
+ *
+ * An entry names the memory of the operation and what it points to (paths, buffers, arrays), which stay
+ * until the final completion, so nothing is copied. Writes are special because io_uring runs them on
+ * the submitting thread, where a broken pipe or socket would kill the process by SIGPIPE: sockets are
+ * sent to, with MSG_NOSIGNAL; the rest carries RWF_NOSIGNAL, which came with kernel 6.18; before
+ * that, uring_route_op gives what may be a pipe to a worker, whose signals are blocked. */
+#include "uring.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+#define NO_SIGNAL 0x100u /* RWF_NOSIGNAL */
+
+#define STATX_WANTED 0xfffu /* the basic fields and the birth time */
+
+static uint64_t address(const void *at)
+{
+    return (uint64_t)(uintptr_t)at;
+}
+
+static void encode_poll(struct ring_sqe *sqe, int fd, uint32_t events)
+{
+    sqe->opcode = RING_OP_POLL_ADD;
+    sqe->fd = fd;
+    sqe->op_flags = ring_poll_mask(events);
+}
+
+/* ---- Reading and writing ------------------------------------------------------------------- */
+
+/* What is left of a read or write, as one step. ouro__span_of says the same, and more slowly. */
+static void encode_single(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe,
+                          uint8_t opcode, uint8_t fixed)
+{
+    uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
+    int64_t offset = (int64_t)op->arg[ARG_OFFSET];
+
+    sqe->opcode = opcode;
+    sqe->fd = ouro__fd(op);
+    sqe->off =
+        offset == OURO_CUR || op->notes_ & NOTE_STREAM ? (uint64_t)-1 : (uint64_t)offset + done;
+    sqe->addr = op->arg[ARG_BUF] + done;
+    sqe->len = (uint32_t)(left < OURO__STEP_MAX ? left : OURO__STEP_MAX);
+    sqe->op_flags = (uint32_t)op->arg[ARG_RWF];
+    if (op->flags & OURO_REGBUF && loop->regions_native) {
+        sqe->opcode = fixed;
+        sqe->buf_index = (uint16_t)op->region_;
+    }
+}
+
+static void encode_vector(const ouro_op *op, struct ring_sqe *sqe, uint8_t opcode, uint8_t single)
+{
+    struct ouro__span span;
+
+    (void)ouro__span_of(op, &span);
+    sqe->fd = ouro__fd(op);
+    sqe->off = (uint64_t)span.offset;
+    sqe->op_flags = (uint32_t)span.rwf;
+    if (span.single) {
+        sqe->opcode = single;
+        sqe->addr = address(span.ptr);
+        sqe->len = (uint32_t)span.len;
+    } else {
+        sqe->opcode = opcode;
+        sqe->addr = address(span.iov);
+        sqe->len = span.count;
+    }
+}
+
+/* The kernel reads the header when it takes the entry; until then it needs a place of its own. */
+static struct msghdr *message_of(ouro_loop *loop, struct uring *u, const struct ring_sqe *sqe)
+{
+    size_t size = u->ring.sq_entries * sizeof(struct msghdr);
+
+    if (!u->messages) {
+        u->messages = ouro__alloc(loop, NULL, 0, size);
+        if (!u->messages)
+            return NULL;
+        memset(u->messages, 0, size);
+    }
+    return &u->messages[sqe - u->ring.sqes];
+}
+
+void ouro__uring_free_messages(ouro_loop *loop, struct uring *u)
+{
+    ouro__alloc(loop, u->messages, u->ring.sq_entries * sizeof(*u->messages), 0);
+    u->messages = NULL;
+}
+
+/* Turns a write into the send that does the same without a signal. */
+static bool encode_send(ouro_loop *loop, struct uring *u, const ouro_op *op, struct ring_sqe *sqe)
+{
+    uint32_t flags = MSG_NOSIGNAL;
+
+    if (sqe->op_flags & RWF_NOWAIT ||
+        (op->flags & OURO_FDMODE && ouro__fd_nonblocking(ouro__fd(op))))
+        flags |= MSG_DONTWAIT;
+    else if (op->flags & OURO_EXACT)
+        flags |= MSG_WAITALL;
+    if (sqe->opcode == RING_OP_WRITEV) {
+        struct msghdr *message = message_of(loop, u, sqe);
+        if (!message)
+            return false;
+        message->msg_iov = (struct iovec *)(uintptr_t)sqe->addr;
+        message->msg_iovlen = sqe->len;
+        sqe->opcode = RING_OP_SENDMSG;
+        sqe->addr = address(message);
+        sqe->len = 1;
+    } else {
+        sqe->opcode = RING_OP_SEND;
+    }
+    sqe->off = 0;
+    sqe->buf_index = 0;
+    sqe->op_flags = flags;
+    return true;
+}
+
+static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    const struct ouro__file *file = ouro__file_of(loop, op);
+
+    if (op->code == OURO_WRITE)
+        encode_single(loop, op, sqe, RING_OP_WRITE, RING_OP_WRITE_FIXED);
+    else
+        encode_vector(op, sqe, RING_OP_WRITEV, RING_OP_WRITE);
+    switch (file ? file->kind : FILE_UNKNOWN) {
+    case FILE_PLAIN:
+    case FILE_DIRECT:
+    case FILE_MEMORY: return true;
+    case FILE_SOCKET:
+        /* A send waits whatever the descriptor's mode is, and so saves a round; unless asked not to. */
+        if (u->nosignal && op->flags & OURO_FDMODE)
+            break;
+        if (encode_send(loop, u, op, sqe))
+            return true;
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+        return false;
+    default: break;
+    }
+    if (u->nosignal)
+        sqe->op_flags |= NO_SIGNAL;
+    return true;
+}
+
+/* ---- Names --------------------------------------------------------------------------------- */
+
+/* A kernel worker would wait for the other end of a FIFO, so O_NONBLOCK is added and taken away again when
+ * the file is open. Directories and O_PATH have nothing to wait for. */
+static void encode_open(ouro_op *op, struct ring_sqe *sqe)
+{
+    int flags = ouro__int(op, ARG_FLAGS);
+
+    if (!(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY))) {
+        flags |= O_NONBLOCK;
+        op->notes_ |= NOTE_UNBLOCK;
+    }
+    sqe->opcode = RING_OP_OPENAT;
+    sqe->fd = (int32_t)op->fd;
+    sqe->addr = op->arg[ARG_PATH];
+    sqe->len = (uint32_t)op->arg[ARG_MODE];
+    sqe->op_flags = (uint32_t)(flags | O_CLOEXEC | O_LARGEFILE);
+    /* The kernel would look into its caches first, as was done on the spot a moment ago. */
+    if (op->notes_ & NOTE_NO_TRY && op->loop_->caps & OURO_CAP_CACHED)
+        sqe->flags = RING_SQE_ASYNC;
+}
+
+/* Two names: rename and link; the second directory is arg[0]. */
+static void encode_two_names(const ouro_op *op, struct ring_sqe *sqe, uint8_t opcode)
+{
+    sqe->opcode = opcode;
+    sqe->fd = (int32_t)op->fd;
+    sqe->addr = op->arg[ARG_PATH];
+    sqe->len = (uint32_t)ouro__int(op, 0);
+    sqe->addr2 = op->arg[ARG_PATH2];
+    sqe->op_flags = (uint32_t)op->arg[ARG_FLAGS];
+}
+
+static void encode_name(ouro_op *op, struct ring_sqe *sqe)
+{
+    sqe->fd = (int32_t)op->fd;
+    sqe->addr = op->arg[ARG_PATH];
+    switch (op->code) {
+    case OURO_OPEN: encode_open(op, sqe); break;
+    case OURO_STAT:
+        sqe->opcode = RING_OP_STATX;
+        sqe->len = STATX_WANTED;
+        sqe->addr2 = op->arg[ARG_STAT];
+        sqe->op_flags = (uint32_t)op->arg[ARG_FLAGS];
+        break;
+    case OURO_RENAME: encode_two_names(op, sqe, RING_OP_RENAMEAT); break;
+    case OURO_LINK: encode_two_names(op, sqe, RING_OP_LINKAT); break;
+    case OURO_UNLINK:
+        sqe->opcode = RING_OP_UNLINKAT;
+        sqe->op_flags = (uint32_t)op->arg[ARG_FLAGS];
+        break;
+    case OURO_MKDIR:
+        sqe->opcode = RING_OP_MKDIRAT;
+        sqe->len = (uint32_t)op->arg[ARG_MODE];
+        break;
+    default: /* OURO_SYMLINK */
+        sqe->opcode = RING_OP_SYMLINKAT;
+        sqe->addr = op->arg[ARG_TARGET];
+        sqe->addr2 = op->arg[ARG_PATH];
+        break;
+    }
+}
+
+/* ---- The rest ------------------------------------------------------------------------------ */
+
+static void encode_file(const ouro_op *op, struct ring_sqe *sqe)
+{
+    sqe->fd = ouro__fd(op);
+    switch (op->code) {
+    case OURO_FSYNC:
+        sqe->opcode = RING_OP_FSYNC;
+        sqe->op_flags = op->arg[ARG_DATASYNC] ? RING_FSYNC_DATASYNC : 0;
+        break;
+    case OURO_CLOSE: sqe->opcode = RING_OP_CLOSE; break;
+    case OURO_FALLOCATE:
+        sqe->opcode = RING_OP_FALLOCATE;
+        sqe->off = op->arg[ARG_AT];
+        sqe->addr = op->arg[ARG_SIZE];
+        sqe->len = (uint32_t)op->arg[ARG_ADVICE];
+        break;
+    case OURO_FTRUNCATE:
+        sqe->opcode = RING_OP_FTRUNCATE;
+        sqe->off = op->arg[ARG_SIZE];
+        break;
+    case OURO_FADVISE:
+        sqe->opcode = RING_OP_FADVISE;
+        sqe->off = op->arg[ARG_AT];
+        sqe->len = (uint32_t)op->arg[ARG_SIZE];
+        sqe->op_flags = (uint32_t)op->arg[ARG_ADVICE];
+        break;
+    default: /* OURO_POLL */ encode_poll(sqe, ouro__fd(op), (uint32_t)op->arg[ARG_EVENTS]); break;
+    }
+}
+
+/* Operations that the ring only waits for: tried first, then again whenever they may succeed. */
+static void attempt(ouro_loop *loop, ouro_op *op)
+{
+    int64_t r = ouro__perform(op, PERFORM_TRY);
+
+    if (r == -EOPNOTSUPP)
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+    else
+        ouro__report(loop, op, r);
+}
+
+/* False: the operation went another way, the entry is free. */
+static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->user_data = op->id_;
+    if (op->ready_) {
+        encode_poll(sqe, ouro__ready_fd(op), op->ready_);
+        return true;
+    }
+    switch (op->code) {
+    case OURO_NOP: return true;
+    case OURO_READ: encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED); return true;
+    case OURO_WRITE:
+    case OURO_WRITEV: return encode_write(loop, u, op, sqe);
+    case OURO_READV: encode_vector(op, sqe, RING_OP_READV, RING_OP_READ); return true;
+    case OURO_OPEN:
+    case OURO_STAT:
+    case OURO_RENAME:
+    case OURO_UNLINK:
+    case OURO_MKDIR:
+    case OURO_SYMLINK:
+    case OURO_LINK: encode_name(op, sqe); return true;
+    case OURO_SPLICE:
+    case OURO_WAITPID: attempt(loop, op); return false;
+    default: encode_file(op, sqe); return true;
+    }
+}
+
+enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
+{
+    struct ring *ring = &u->ring;
+    uint32_t room = ring->sq_entries - URING_RESERVE;
+
+    while (loop->queue.head) {
+        ouro_op *op;
+        if (ring->sq_tail - ring->sq_head >= room && ring->sq_entries - ring_sq_space(ring) >= room)
+            return FILL_SQ_FULL;
+        if (u->running + u->cancels >= u->limit)
+            return FILL_CQ_FULL;
+        op = ouro__pull(loop);
+        if (!op)
+            break;
+        if (encode(loop, u, op, &ring->sqes[ring->sq_tail & ring->sq_mask])) {
+            ring->sq_tail++;
+            u->running++;
+        }
+    }
+    return FILL_DONE;
+}

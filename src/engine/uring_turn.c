@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/* uring_turn.c: driving an open ring: submitting, sleeping in it, reporting what it finished, cancels,
+ * and losing it.
+ *
+ * A system may take the ring away at any time (a seccomp filter, a program that closes all descriptors).
+ * Every enter is judged; a verdict that will not change sets `lost`, and the turn ends by giving the ring
+ * up: what the kernel never saw goes on elsewhere (ouro__uring_abandon). */
+#include "uring.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+#define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
+#define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
+#define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
+#define REFUSALS_MOST 1000u /* ... then every millisecond, and then the operations are refused */
+#define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* poll(2) reports these unasked */
+
+/* ---- Entering the kernel ------------------------------------------------------------------- */
+
+void ouro__uring_wake(ouro_loop *loop)
+{
+    const struct uring *u = loop->engine_state;
+    uint64_t one = 1;
+
+    /* Between two engines; the driver looks into its inbox before it sleeps again. */
+    if (!u)
+        return;
+    /* Each write is an edge, and each edge a completion of the poll, so the count need not be read back.
+     * It would take 600 years of wakes to fill. */
+    (void)sys_write(u->event_fd, &one, sizeof(one));
+}
+
+/* What an enter's result means. False: the kernel took nothing, now or for ever (u->lost). */
+static bool judge(ouro_loop *loop, struct uring *u, int r)
+{
+    if (r >= 0) {
+        u->refusals = 0;
+        return true;
+    }
+    switch (r) {
+    case -EINTR:
+    case -ETIME: return true;
+    case -EAGAIN:
+    case -EBUSY:
+    case -ENOMEM: u->refusals++; return false;
+    default:
+        u->lost = r;
+        /* Who sleeps in the ring must leave it first. */
+        if (loop->locked_mode && loop->sleeping)
+            ouro__uring_wake(loop);
+        return false;
+    }
+}
+
+/* Hands over what was written, without sleeping. The kernel may take less than all at once. */
+static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
+{
+    unsigned count = ring_flush_count(&u->ring);
+    int r;
+
+    do {
+        r = ring_enter(&u->ring, count, 0, flags, NULL, 0);
+        loop->stats.enters += count > 0;
+        if (!judge(loop, u, r == 0 && count ? -EAGAIN : r))
+            return false;
+        count = ring_flush_count(&u->ring);
+    } while (count);
+    return true;
+}
+
+static bool submit_all(ouro_loop *loop, struct uring *u)
+{
+    return !ring_flush_count(&u->ring) || enter(loop, u, 0);
+}
+
+static struct ring_sqe *spare_sqe(ouro_loop *loop, struct uring *u)
+{
+    struct ring_sqe *sqe = ring_sqe(&u->ring);
+
+    if (!sqe && submit_all(loop, u))
+        sqe = ring_sqe(&u->ring);
+    return sqe;
+}
+
+/* Watches the doorbell. */
+static void arm(ouro_loop *loop, struct uring *u)
+{
+    struct ring_sqe *sqe = spare_sqe(loop, u);
+
+    if (!sqe)
+        return;
+    sqe->opcode = RING_OP_POLL_ADD;
+    sqe->fd = u->event_fd;
+    sqe->len = RING_POLL_MULTI;
+    sqe->op_flags = ring_poll_mask(POLLIN);
+    sqe->user_data = URING_TAG_WAKE;
+    u->armed = true;
+}
+
+/* Makes the ring the calling thread's, the first time. */
+static bool drive(ouro_loop *loop, struct uring *u)
+{
+    if (u->driven || u->lost)
+        return !u->lost;
+    if (u->ring.flags & RING_SETUP_R_DISABLED &&
+        !judge(loop, u, ring_register(&u->ring, RING_REGISTER_ENABLE_RINGS, NULL, 0)))
+        return false;
+    if (u->caps & OURO_CAP_RING_FD && ring_register_fd(&u->ring) < 0)
+        u->caps &= ~(uint64_t)OURO_CAP_RING_FD;
+    u->driven = true;
+    arm(loop, u);
+    return true;
+}
+
+/* ---- Cancel -------------------------------------------------------------------------------- */
+
+static bool ask_cancel(ouro_loop *loop, struct uring *u, const ouro_op *op)
+{
+    struct ring_sqe *sqe = u->lost ? NULL : spare_sqe(loop, u);
+
+    if (!sqe)
+        return false;
+    sqe->opcode = RING_OP_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->addr = op->id_;
+    sqe->user_data = URING_TAG_CANCEL;
+    u->cancels++;
+    return true;
+}
+
+void ouro__uring_cancel(ouro_loop *loop, ouro_op *op)
+{
+    struct uring *u = loop->engine_state;
+
+    if (!ask_cancel(loop, u, op))
+        ouro__push(&u->uncanceled, op);
+    else if (loop->locked_mode && loop->sleeping)
+        (void)submit_all(loop, u);
+}
+
+static void ask_cancels(ouro_loop *loop, struct uring *u)
+{
+    while (u->uncanceled.head && ask_cancel(loop, u, u->uncanceled.head))
+        (void)ouro__pop(&u->uncanceled);
+}
+
+/* The operation has ended before there was room for its cancel. The list is short: it is used only when
+ * the kernel refuses to take anything. */
+static void forget_cancel(struct uring *u, ouro_op *op)
+{
+    for (ouro_op *at = u->uncanceled.head; at; at = at->next_) {
+        if (at == op) {
+            ouro__unlink(&u->uncanceled, op);
+            return;
+        }
+    }
+}
+
+/* ---- Reaping ------------------------------------------------------------------------------- */
+
+/* A poll in the ring also ends when the peer closes its half of a socket, which poll(2) reports to who
+ * asked only. A worker waits for the rest. */
+static void report_poll(ouro_loop *loop, ouro_op *op, int32_t res)
+{
+    uint32_t wanted = op->ready_ ? op->ready_ : (uint32_t)op->arg[ARG_EVENTS];
+    uint32_t bits = (uint32_t)res & (wanted | ALWAYS);
+
+    if (bits)
+        ouro__report(loop, op, bits);
+    else
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+}
+
+/* Cancels' own answers say nothing: the operation reports in any case. */
+static void reap_tag(ouro_loop *loop, struct uring *u, const struct ring_cqe *cqe)
+{
+    if (cqe->user_data == URING_TAG_CANCEL) {
+        u->cancels--;
+    } else if (!(cqe->flags & RING_CQE_MORE)) {
+        /* The completion queue was full, or the thread that armed it has ended. At once, since a foreign
+         * loop may be watching the ring for it. */
+        u->armed = false;
+        if (!u->lost) {
+            arm(loop, u);
+            (void)submit_all(loop, u);
+        }
+    }
+}
+
+static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
+{
+    struct ring *ring = &u->ring;
+    uint32_t tail = ring_cq_tail(ring);
+    unsigned count = 0;
+
+    for (; ring->cq_head != tail && count < budget; count++) {
+        struct ring_cqe cqe = *ring_cqe(ring, ring->cq_head);
+        ouro_op *op;
+
+        ring_cq_advance(ring, ring->cq_head + 1);
+        if (cqe.user_data >= URING_TAG_FIRST) {
+            reap_tag(loop, u, &cqe);
+            continue;
+        }
+        u->running--;
+        op = ouro__slot_find(loop, cqe.user_data);
+        if (!op) {
+            loop->stats.stale++;
+            continue;
+        }
+        if (u->uncanceled.head)
+            forget_cancel(u, op);
+        if (cqe.res > 0 && (op->ready_ || op->code == OURO_POLL))
+            report_poll(loop, op, cqe.res);
+        else
+            ouro__report(loop, op, cqe.res);
+    }
+    return count;
+}
+
+/* ---- Losing the ring ----------------------------------------------------------------------- */
+
+/* Takes back what the kernel has not seen: to the queue, or with an error to its end. Last first, so that
+ * the queue has them in order. */
+static void take_back(ouro_loop *loop, struct uring *u, int error)
+{
+    struct ring *ring = &u->ring;
+    unsigned count = ring_sq_pending(ring);
+
+    while (count--) {
+        struct ring_sqe sqe = *ring_sq_peek(ring, count);
+        bool cancel = sqe.user_data == URING_TAG_CANCEL;
+        ouro_op *op = ouro__slot_find(loop, cancel ? sqe.addr : sqe.user_data);
+
+        ring->sq_tail--;
+        if (sqe.user_data == URING_TAG_WAKE) {
+            u->armed = false;
+            continue;
+        }
+        if (cancel) {
+            u->cancels--;
+            if (op && op->state_ == STATE_RUNNING)
+                ouro__push(&u->uncanceled, op);
+            continue;
+        }
+        u->running--;
+        if (!op)
+            continue;
+        forget_cancel(u, op);
+        if (error)
+            ouro__report(loop, op, error);
+        else
+            ouro__unpull(loop, op);
+    }
+    ring->sq_published = ring->sq_tail;
+    atomic_store_explicit(ring->sq_ktail, ring->sq_tail, memory_order_release);
+}
+
+/* The kernel is short of memory and takes nothing. What is in flight may give some back. */
+static void be_patient(ouro_loop *loop, struct uring *u)
+{
+    (void)sys_poll(NULL, 0, u->refusals > REFUSALS_QUICK);
+    if (u->refusals > REFUSALS_MOST && u->running <= ring_sq_pending(&u->ring)) {
+        take_back(loop, u, -ENOMEM);
+        u->refusals = 0;
+        return;
+    }
+    (void)ring_enter(&u->ring, 0, 0, RING_ENTER_GETEVENTS, NULL, 0);
+    (void)reap(loop, u, REAP_BUDGET);
+}
+
+/* The last thing that a turn does: the engine may be another one afterwards. */
+static void give_up(ouro_loop *loop, struct uring *u)
+{
+    char reason[200];
+
+    if (loop->locked_mode && loop->sleeping) {
+        ouro__uring_wake(loop);
+        return;
+    }
+    snprintf(
+        reason, sizeof(reason),
+        "io_uring was taken away while it was in use (error %d); probably a seccomp filter was "
+        "installed, or a program closed descriptors that are not its own",
+        -u->lost);
+    ouro__engine_lost(loop, reason);
+}
+
+int ouro__uring_abandon(ouro_loop *loop)
+{
+    struct uring *u = loop->engine_state;
+    int proof_fd = u->proof_fd;
+
+    while (reap(loop, u, REAP_BUDGET))
+        continue;
+    take_back(loop, u, 0);
+    u->uncanceled = (struct ouro__list){ 0 };
+    u->running = u->cancels = 0;
+    if (u->buffers)
+        (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
+    /* The number is somebody else's by now. */
+    if (u->lost == -EBADF || u->lost == -EOPNOTSUPP)
+        u->ring.fd = -1;
+    ouro__uring_free_messages(loop, u);
+    ring_close(&u->ring);
+    u->proof_fd = -1;
+    return proof_fd;
+}
+
+/* ---- A turn -------------------------------------------------------------------------------- */
+
+/* A ring twice as large, while the kernel lets us have it. */
+static bool grow(ouro_loop *loop, struct uring *u)
+{
+    struct ring *ring = &u->ring;
+    unsigned entries = ring->sq_entries * 2;
+    uint32_t limit;
+    int r;
+
+    if (!(u->caps & OURO_CAP_RESIZE) || entries > URING_ENTRIES_MOST)
+        return false;
+    if (u->messages) { /* entries that the kernel has not seen may point there */
+        if (!submit_all(loop, u))
+            return false;
+        ouro__uring_free_messages(loop, u);
+    }
+    r = ring_resize(ring, entries, entries * URING_CQ_FACTOR);
+    if (r < 0) {
+        u->caps &= ~(uint64_t)OURO_CAP_RESIZE;
+        if (r == -ENOTRECOVERABLE)
+            u->lost = r;
+        return false;
+    }
+    limit = ouro__uring_limit(ring);
+    u->limit = limit > u->limit ? limit : u->limit;
+    return true;
+}
+
+/* Writes what is queued; entries may be left for the caller to submit. True: there is more to do
+ * before a sleep. */
+static bool prepare(ouro_loop *loop, struct uring *u, bool sleeps)
+{
+    enum uring_fill full;
+
+    if (u->uncanceled.head)
+        ask_cancels(loop, u);
+    if (!u->armed)
+        arm(loop, u);
+    while ((full = ouro__uring_fill(loop, u)) != FILL_DONE) {
+        loop->stats.queue_full++;
+        if (full == FILL_SQ_FULL) {
+            if (!grow(loop, u) && (u->lost || !submit_all(loop, u)))
+                return true;
+            continue;
+        }
+        if (!sleeps || !enter(loop, u, RING_ENTER_GETEVENTS) || ring_cq_ready(&u->ring))
+            return true;
+        /* Nothing is finished, and the next one may be what all others wait for. If they should finish
+         * all at once, the kernel keeps what the queue has no room for. */
+        if (!grow(loop, u))
+            u->limit += u->ring.cq_entries;
+    }
+    return u->lost;
+}
+
+void ouro__uring_submit(ouro_loop *loop)
+{
+    struct uring *u = loop->engine_state;
+
+    if (drive(loop, u)) {
+        bool more = prepare(loop, u, false);
+        (void)submit_all(loop, u);
+        if (more && !u->lost && loop->locked_mode && loop->sleeping)
+            ouro__uring_wake(loop);
+    }
+    if (u->lost)
+        give_up(loop, u);
+}
+
+/* Submits, and runs what the kernel deferred, without sleeping. */
+static void look(ouro_loop *loop, struct uring *u)
+{
+    unsigned flags = ring_sq_flags(&u->ring);
+
+    loop->stats.overflow += !!(flags & RING_SQ_CQ_OVERFLOW);
+    if (ring_flush_count(&u->ring) || flags & (RING_SQ_TASKRUN | RING_SQ_CQ_OVERFLOW))
+        (void)enter(loop, u, RING_ENTER_GETEVENTS);
+}
+
+static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
+{
+    unsigned count;
+    int r;
+
+    /* Without the lock others submit as well, so the sleeper must not. */
+    if (loop->locked_mode && !submit_all(loop, u))
+        return;
+    count = ring_flush_count(&u->ring);
+    ouro__sleep(loop, until);
+    r = ring_wait(&u->ring, count, 1, until);
+    ouro__awake(loop);
+    loop->stats.enters += count > 0;
+    (void)judge(loop, u, r);
+}
+
+void ouro__uring_wait(ouro_loop *loop, ouro_time until)
+{
+    struct uring *u = loop->engine_state;
+    unsigned count;
+
+    if (drive(loop, u)) {
+        bool busy = prepare(loop, u, until != OURO_NOWAIT);
+
+        until = ouro__until(loop, until);
+        busy = busy || until == OURO_NOWAIT;
+        if (busy || ring_cq_ready(&u->ring))
+            look(loop, u);
+        else
+            sleep_until(loop, u, until);
+        count = reap(loop, u, REAP_BUDGET);
+        for (unsigned i = 0;
+             i < LOOKS && busy && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring);
+             i++) {
+            look(loop, u);
+            count += reap(loop, u, REAP_BUDGET - count);
+        }
+        if (u->refusals && !count && !u->lost)
+            be_patient(loop, u);
+    }
+    if (u->lost)
+        give_up(loop, u);
+}
+
+int ouro__uring_pollfd(ouro_loop *loop)
+{
+    struct uring *u = loop->engine_state;
+
+    /* The doorbell shows through the ring only once it is watched. */
+    if (drive(loop, u))
+        (void)submit_all(loop, u);
+    return u->lost ? u->lost : u->ring.fd;
+}
