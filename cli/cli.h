@@ -58,8 +58,8 @@ struct cli_option {
     void *into;        /* where the value goes; holds the default before */
     const char *value; /* name of the value in help; NULL for a flag */
     const char *help;  /* one line, without a full stop */
-    const char *words; /* completion: words divided by spaces, or "@file", "@dir", "@engine",
-                       * "@command" */
+    const char *words; /* completion: words divided by spaces, or a class: "@file", "@dir",
+                       * "@engine", "@contender", "@command" */
     uint64_t min, max; /* range of COUNT and SIZE; max 0 = no limit */
 };
 

@@ -15,7 +15,11 @@ static void print_words(const char *words, FILE *out)
 {
     const char *name;
 
-    if (strcmp(words, "@engine") == 0) {
+    if (strcmp(words, "@contender") == 0) {
+        fputs("blocking glibc-aio libaio liburing", out);
+        for (unsigned i = 0; (name = ouro_engine_list(i)); i++)
+            fprintf(out, " ouro:%s", name);
+    } else if (strcmp(words, "@engine") == 0) {
         for (unsigned i = 0; (name = ouro_engine_list(i)); i++)
             fprintf(out, "%s%s", i ? " " : "", name);
     } else if (strcmp(words, "@command") == 0) {
