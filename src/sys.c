@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT */
+/* sys.c: the system calls of sys.h: each returns its result or -errno and leaves errno as it was.
+ *
+ * What libraries lack or wrap differently (glibc and musl do not agree on preadv2, statx, renameat2 and
+ * the younger calls) goes by number through syscall(2). Under Windows only threads, memory and the clock
+ * exist here. 32-bit builds need -D_FILE_OFFSET_BITS=64, for all files. */
+#include "sys.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A library's pthread_t travels as the pointer-sized word that sys_thread gives out. */
+_Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
+
+#if !defined(_WIN32)
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* From 5.1 on new calls have the same number everywhere (but on alpha). */
+#ifndef SYS_io_uring_setup
+#define SYS_io_uring_setup 425
+#define SYS_io_uring_enter 426
+#define SYS_io_uring_register 427
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+
+/* The older ones have one number on x86-64, and one on everything that came after 2010. */
+#if defined(__x86_64__) && !defined(__ILP32__)
+#define PICK(x86_64, generic) x86_64
+#elif defined(__aarch64__) || defined(__riscv) || defined(__loongarch__)
+#define PICK(x86_64, generic) generic
+#endif
+#ifdef PICK
+#ifndef SYS_preadv2
+#define SYS_preadv2 PICK(327, 286)
+#define SYS_pwritev2 PICK(328, 287)
+#endif
+#ifndef SYS_statx
+#define SYS_statx PICK(332, 291)
+#endif
+#ifndef SYS_copy_file_range
+#define SYS_copy_file_range PICK(326, 285)
+#endif
+#ifndef SYS_renameat2
+#define SYS_renameat2 PICK(316, 276)
+#endif
+#endif
+
+/* What openat2 takes. */
+struct open_how {
+    uint64_t flags, mode, resolve;
+};
+
+static long settle(long result, int saved)
+{
+    if (result < 0)
+        result = -errno;
+    errno = saved;
+    return result;
+}
+
+/* The arguments of return are evaluated while errno may change; `saved` is read before. */
+#define RETURN(call)   \
+    int saved = errno; \
+    return settle((long)(call), saved)
+
+long ouro__do_io_uring_setup(unsigned entries, struct ring_params *params)
+{
+    RETURN(syscall(SYS_io_uring_setup, entries, params));
+}
+
+long ouro__do_io_uring_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                             size_t size)
+{
+    RETURN(syscall(SYS_io_uring_enter, fd, submit, min, flags, arg, size));
+}
+
+long ouro__do_io_uring_register(int fd, unsigned code, const void *arg, unsigned count)
+{
+    RETURN(syscall(SYS_io_uring_register, fd, code, arg, count));
+}
+
+long ouro__do_mmap(void **ret, size_t len, int prot, int flags, int fd, int64_t offset)
+{
+    int saved = errno;
+    void *at = mmap(NULL, len, prot, flags, fd, (off_t)offset);
+
+    if (at == MAP_FAILED)
+        return settle(-1, saved);
+    *ret = at;
+    return 0;
+}
+
+long ouro__do_munmap(void *at, size_t len)
+{
+    RETURN(munmap(at, len));
+}
+
+long ouro__do_madvise(void *at, size_t len, int advice)
+{
+    RETURN(madvise(at, len, advice));
+}
+
+long ouro__do_eventfd(unsigned start, int flags)
+{
+    RETURN(eventfd(start, flags));
+}
+
+long ouro__do_pipe2(int fds[2], int flags)
+{
+    RETURN(pipe2(fds, flags));
+}
+
+long ouro__do_read(int fd, void *buf, size_t len)
+{
+    RETURN(read(fd, buf, len));
+}
+
+long ouro__do_write(int fd, const void *buf, size_t len)
+{
+    RETURN(write(fd, buf, len));
+}
+
+long ouro__do_pread(int fd, void *buf, size_t len, int64_t offset)
+{
+    RETURN(pread(fd, buf, len, (off_t)offset));
+}
+
+long ouro__do_pwrite(int fd, const void *buf, size_t len, int64_t offset)
+{
+    RETURN(pwrite(fd, buf, len, (off_t)offset));
+}
+
+/* The kernel takes the offset as two longs: on 64-bit machines the first is all of it, and the second
+ * is shifted out. */
+#define HALVES(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
+
+long ouro__do_preadv2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
+{
+    RETURN(syscall(SYS_preadv2, (long)fd, iov, (long)count, HALVES(offset), (long)flags));
+}
+
+long ouro__do_pwritev2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
+{
+    RETURN(syscall(SYS_pwritev2, (long)fd, iov, (long)count, HALVES(offset), (long)flags));
+}
+
+long ouro__do_recv(int fd, void *buf, size_t len, int flags)
+{
+    RETURN(recv(fd, buf, len, flags));
+}
+
+long ouro__do_send(int fd, const void *buf, size_t len, int flags)
+{
+    RETURN(send(fd, buf, len, flags));
+}
+
+long ouro__do_recvmsg(int fd, void *msghdr, int flags)
+{
+    RETURN(recvmsg(fd, msghdr, flags));
+}
+
+long ouro__do_sendmsg(int fd, const void *msghdr, int flags)
+{
+    RETURN(sendmsg(fd, msghdr, flags));
+}
+
+/* Positions beyond long (32-bit) come back as its greatest; callers here ask only whether there is one. */
+long ouro__do_lseek(int fd, int64_t offset, int whence)
+{
+    int saved = errno;
+    off_t at = lseek(fd, (off_t)offset, whence);
+
+    return settle(at > LONG_MAX ? LONG_MAX : (long)at, saved);
+}
+
+long ouro__do_fsync(int fd)
+{
+    RETURN(fsync(fd));
+}
+
+long ouro__do_fdatasync(int fd)
+{
+    RETURN(fdatasync(fd));
+}
+
+long ouro__do_openat(int dir, const char *path, int flags, unsigned mode)
+{
+    RETURN(openat(dir, path, flags, mode));
+}
+
+/* openat2 refuses what openat ignores: a mode without a file to be made, and O_LARGEFILE with O_PATH,
+ * which 32-bit libraries add by themselves to openat. */
+long ouro__do_openat2(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
+{
+    struct open_how how = { .flags = (uint32_t)flags, .resolve = resolve };
+
+    if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE)
+        how.mode = mode & 07777;
+    if (!(flags & O_PATH))
+        how.flags |= O_LARGEFILE;
+    RETURN(syscall(SYS_openat2, (long)dir, path, &how, sizeof(how)));
+}
+
+long ouro__do_close(int fd)
+{
+    RETURN(close(fd));
+}
+
+long ouro__do_statx(int dir, const char *path, int flags, unsigned mask, void *ret)
+{
+    RETURN(syscall(SYS_statx, (long)dir, path, (long)flags, (long)mask, ret));
+}
+
+long ouro__do_fstat(int fd, struct stat *ret)
+{
+    RETURN(fstat(fd, ret));
+}
+
+long ouro__do_fstatfs(int fd, struct statfs *ret)
+{
+    RETURN(fstatfs(fd, ret));
+}
+
+long ouro__do_renameat2(int od, const char *op, int nd, const char *np, unsigned flags)
+{
+    RETURN(syscall(SYS_renameat2, (long)od, op, (long)nd, np, (long)flags));
+}
+
+long ouro__do_unlinkat(int dir, const char *path, int flags)
+{
+    RETURN(unlinkat(dir, path, flags));
+}
+
+long ouro__do_mkdirat(int dir, const char *path, unsigned mode)
+{
+    RETURN(mkdirat(dir, path, (mode_t)mode));
+}
+
+long ouro__do_symlinkat(const char *target, int dir, const char *path)
+{
+    RETURN(symlinkat(target, dir, path));
+}
+
+long ouro__do_linkat(int od, const char *op, int nd, const char *np, int flags)
+{
+    RETURN(linkat(od, op, nd, np, flags));
+}
+
+long ouro__do_fallocate(int fd, int mode, int64_t offset, int64_t len)
+{
+    RETURN(fallocate(fd, mode, (off_t)offset, (off_t)len));
+}
+
+long ouro__do_ftruncate(int fd, int64_t len)
+{
+    RETURN(ftruncate(fd, (off_t)len));
+}
+
+long ouro__do_fadvise(int fd, int64_t offset, int64_t len, int advice)
+{
+    int saved = errno;
+    int r = posix_fadvise(fd, (off_t)offset, (off_t)len, advice); /* answers the errno itself */
+
+    errno = saved;
+    return -r;
+}
+
+long ouro__do_getdents64(int fd, void *buf, size_t len)
+{
+    RETURN(syscall(SYS_getdents64, (long)fd, buf, len));
+}
+
+long ouro__do_copy_file_range(int in, int64_t *io, int out, int64_t *oo, size_t len)
+{
+    RETURN(syscall(SYS_copy_file_range, (long)in, io, (long)out, oo, len, 0L));
+}
+
+long ouro__do_splice(int in, int64_t *io, int out, int64_t *oo, size_t len, unsigned flags)
+{
+    RETURN(syscall(SYS_splice, (long)in, io, (long)out, oo, len, (long)flags));
+}
+
+long ouro__do_poll(struct pollfd *fds, unsigned count, int timeout_ms)
+{
+    RETURN(poll(fds, count, timeout_ms));
+}
+
+/* `until` is a time of the monotonic clock, OURO_NOWAIT or OURO_FOREVER: what is left of it is found anew
+ * with each call, so that a caller may simply repeat it after -EINTR. */
+long ouro__do_ppoll(struct pollfd *fds, unsigned count, ouro_time until)
+{
+    struct timespec left = { 0, 0 };
+    ouro_time now = until == OURO_FOREVER || until == OURO_NOWAIT ? 0 : ouro__do_now();
+
+    if (until > now && until != OURO_NOWAIT) {
+        left.tv_sec = (time_t)((until - now) / 1000000000u);
+        left.tv_nsec = (long)((until - now) % 1000000000u);
+    }
+    RETURN(ppoll(fds, count, until == OURO_FOREVER ? NULL : &left, NULL));
+}
+
+long ouro__do_wait4(int pid, int *status, int options)
+{
+    RETURN(wait4(pid, status, options, NULL));
+}
+
+long ouro__do_pidfd_open(int pid)
+{
+    RETURN(syscall(SYS_pidfd_open, (long)pid, 0L));
+}
+
+long ouro__do_fcntl(int fd, int command, long arg)
+{
+    RETURN(fcntl(fd, command, arg));
+}
+
+long ouro__do_sigaction(int signo, const struct sigaction *action, struct sigaction *old)
+{
+    RETURN(sigaction(signo, action, old));
+}
+
+/* By the library, never the raw call: it keeps the signals that the library itself needs. */
+long ouro__do_sigmask(int how, const void *set, void *old)
+{
+    return -pthread_sigmask(how, set, old);
+}
+
+/* Takes one signal that is pending for this thread, which blocks it; -EAGAIN: none is. */
+long ouro__do_take_signal(int signo)
+{
+    static const struct timespec none;
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    RETURN(sigtimedwait(&set, NULL, &none));
+}
+
+long ouro__do_signal_thread(void *thread, int signo)
+{
+    pthread_t id;
+
+    memcpy(&id, &thread, sizeof(id));
+    return -pthread_kill(id, signo);
+}
+#endif
+
+static int create(void **ret, void *(*fn)(void *), void *arg, size_t stack)
+{
+    pthread_attr_t attr;
+    pthread_t id;
+    int r = pthread_attr_init(&attr);
+
+    if (r)
+        return r;
+    if (stack)
+        pthread_attr_setstacksize(&attr, stack); /* refused: the system's own size will do */
+    r = pthread_create(&id, &attr, fn, arg);
+    pthread_attr_destroy(&attr);
+    /* glibc takes thread-local data off the stack, and says EINVAL when none is left. */
+    if (r == EINVAL && stack)
+        r = pthread_create(&id, NULL, fn, arg);
+    if (r == 0) {
+        *ret = NULL;
+        memcpy(ret, &id, sizeof(id));
+    }
+    return r;
+}
+
+/* A joinable thread with all signals blocked. *ret is its pthread_t, copied into a pointer: give it to
+ * sys_join once. */
+long ouro__do_thread(void **ret, void *(*fn)(void *), void *arg, size_t stack)
+{
+    int saved = errno, r;
+#if !defined(_WIN32)
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+#endif
+    r = create(ret, fn, arg, stack);
+#if !defined(_WIN32)
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+#endif
+    errno = saved;
+    return -r;
+}
+
+long ouro__do_join(void *thread)
+{
+    pthread_t id;
+
+    memcpy(&id, &thread, sizeof(id));
+    return -pthread_join(id, NULL);
+}
+
+void *ouro__do_realloc(void *old, size_t size)
+{
+    int saved = errno;
+    void *at = NULL;
+
+    if (size)
+        at = realloc(old, size);
+    else
+        free(old);
+    errno = saved;
+    return at;
+}
+
+ouro_time ouro__do_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail, and does not enter the kernel */
+    return (ouro_time)now.tv_sec * 1000000000u + (ouro_time)now.tv_nsec;
+}
+
+#if defined(OURO_TESTING)
+struct ouro__sys ouro__sys = {
+#define ENTRY(name, parameters, arguments) .name = ouro__do_##name,
+    SYS_CALLS(ENTRY)
+#undef ENTRY
+        .realloc = ouro__do_realloc,
+    .now = ouro__do_now,
+};
+#endif
