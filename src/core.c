@@ -101,12 +101,9 @@ static int take_place(ouro_loop *loop, ouro_op *op)
 {
     int r;
 
-    if (loop->places > loop->calls.mask && (r = ouro__ring_room(loop, 1)) < 0)
+    if (ouro__room(loop) <= 0 && (r = ouro__ring_room(loop, 1)) < 0)
         return r;
-    if ((r = ouro__slot_take(loop, &loop->slots, 0, op)) < 0)
-        return r;
-    clear(loop, op);
-    return 0;
+    return ouro__slot_take(loop, &loop->slots, op);
 }
 
 /* Counts a checked operation in; it is HELD and somebody calls ouro__begin (or another's end does). */
@@ -116,25 +113,43 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    if (op->code != OURO_NOP || op->deadline) {
-        r = admit(loop, op);
-        if (r < 0) {
-            ouro__slot_give(loop, op);
-            return r;
-        }
+    clear(loop, op);
+    r = admit(loop, op);
+    if (r < 0) {
+        ouro__slot_give(loop, op);
+        return r;
     }
     ouro__set_state(op, STATE_HELD);
-    loop->places++;
-    loop->in_flight++;
     loop->stats.submitted++;
     return 0;
+}
+
+/* What submit does for one operation. Those that need nothing looked after take the short way. */
+int ouro__submit_one(ouro_loop *loop, ouro_op *op)
+{
+    int r;
+
+    if (op->code == OURO_NOP && !op->flags && !op->deadline && op->state_ <= STATE_DONE) {
+        r = take_place(loop, op);
+        if (r < 0)
+            return r;
+        clear(loop, op);
+        ouro__set_state(op, STATE_QUEUED);
+        ouro__push(&loop->queue, op);
+        loop->stats.submitted++;
+        return 0;
+    }
+    r = ouro__check(loop, op);
+    if (r == 0)
+        r = ouro__accept(loop, op);
+    if (r == 0)
+        ouro__begin(loop, op);
+    return r;
 }
 
 /* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op)
 {
-    loop->places--;
-    loop->in_flight--;
     loop->stats.submitted--;
     if (op->marks_ & MARK_HEAP)
         ouro__heap_remove(loop, op);
@@ -152,12 +167,10 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
 {
     int r;
 
-    if (loop->places > loop->calls.mask && ouro__ring_room(loop, 1) < 0)
+    if (ouro__room(loop) <= 0 && ouro__ring_room(loop, 1) < 0)
         return -EAGAIN;
     clear(loop, op);
     ouro__set_state(op, STATE_HELD);
-    loop->places++;
-    loop->in_flight++;
     loop->stats.submitted++;
     r = loop->closing ? -ECANCELED : admit(loop, op);
     if (r == 0) {
@@ -260,6 +273,33 @@ ouro_op *ouro__pull(ouro_loop *loop)
             return op;
     }
     return NULL;
+}
+
+/* ---- Delivery ------------------------------------------------------------------------------ */
+
+static inline void push_event(struct ouro__ring *ring, ouro_op *op)
+{
+    ring->at[ring->tail++ & ring->mask] =
+        (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
+}
+
+/* The completion becomes visible. A plain operation is the caller's from here on. */
+static inline void deliver(ouro_loop *loop, ouro_op *op)
+{
+    bool quiet = op->flags & OURO_QUIET && op->res >= 0;
+
+    if (op->cb && !quiet) {
+        push_event(&loop->calls, op);
+        ouro__set_state(op, STATE_REPORTED);
+        return;
+    }
+    if (!quiet) {
+        op->heap_at_ = loop->events.tail;
+        push_event(&loop->events, op);
+    }
+    if (loop->waiters)
+        ouro__served(loop, op);
+    ouro__set_state(op, STATE_DONE);
 }
 
 /* ---- Report -------------------------------------------------------------------------------- */
@@ -375,7 +415,12 @@ static bool wants_more(const ouro_op *op, int64_t res)
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     if (op->code == OURO_NOP && !op->marks_ && res == 0) {
-        ouro__finish(loop, op, 0, 0);
+        op->res = 0;
+        op->cflags = 0;
+        op->cause = 0;
+        ouro__slot_give(loop, op);
+        loop->stats.completed++;
+        deliver(loop, op);
         return;
     }
     if (op->ready_ && res != -EAGAIN) {
@@ -454,37 +499,6 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
     ouro__finish(loop, op, res, cflags);
 }
 
-static void push_event(struct ouro__ring *ring, ouro_op *op)
-{
-    ring->at[ring->tail++ & ring->mask] =
-        (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
-}
-
-/* The completion becomes visible. A plain operation is the caller's from here on. */
-static void deliver(ouro_loop *loop, ouro_op *op)
-{
-    bool waited = op->marks_ & MARK_WAITED;
-
-    if (op->flags & OURO_QUIET && op->res >= 0) {
-        loop->places--;
-        if (waited || loop->waiters)
-            ouro__served(loop, op);
-        ouro__set_state(op, STATE_DONE);
-    } else if (op->cb) {
-        ouro__set_state(op, STATE_REPORTED);
-        push_event(&loop->calls, op);
-    } else {
-        if (loop->events.tail - loop->events.head > loop->events.mask)
-            ouro__compact(loop);
-        op->heap_at_ = loop->events.tail;
-        push_event(&loop->events, op);
-        loop->events_ready++;
-        if (waited || loop->waiters)
-            ouro__served(loop, op);
-        ouro__set_state(op, STATE_DONE);
-    }
-}
-
 /* Ends one operation; the result is the next chain member that must end too, or NULL. */
 static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
@@ -512,7 +526,6 @@ static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t c
     if (op->flags & OURO_REGBUF)
         loop->regbuf_in_flight--;
     ouro__slot_give(loop, op);
-    loop->in_flight--;
     loop->stats.completed++;
     deliver(loop, op);
     if (!next)

@@ -150,12 +150,14 @@ struct ouro__list { /* through next_ and prev_ */
     ouro_op *head, *tail;
 };
 
-/* Slots give operations their ids: id = generation << 20 | slot. Chunk k holds 256 << k slots and never
- * moves, so that other threads may look at them. Slots from OURO__REMOTE on are for posted operations. */
+/* Slots give operations their ids: id = generation << 20 | slot. They come in chunks that never move, so
+ * that other threads may look at them. Slots from OURO__REMOTE on are for posted operations. */
 #define OURO__SLOT_BITS 20
 #define OURO__SLOT_MASK ((1u << OURO__SLOT_BITS) - 1)
 #define OURO__REMOTE (1u << 19)
-#define OURO__CHUNKS 12
+#define OURO__CHUNK_BITS 10
+#define OURO__CHUNK_SIZE (1u << OURO__CHUNK_BITS)
+#define OURO__CHUNKS (1u << (OURO__SLOT_BITS - OURO__CHUNK_BITS))
 #define OURO__STACK_END UINT32_MAX
 struct ouro__slot {
     _Atomic(ouro_op *) op; /* NULL: free */
@@ -164,9 +166,8 @@ struct ouro__slot {
     _Atomic uint32_t cancel_next; /* in the stack of cancel requests: slot + 1; 0: not in it */
     uint32_t next_free;           /* slot + 1 */
 };
-struct ouro__slots {
-    _Atomic(struct ouro__slot *) chunk[OURO__CHUNKS];
-    uint32_t count, free; /* slots that exist; first free one + 1 */
+struct ouro__slots {            /* the driver's, or those for posted operations */
+    uint32_t base, count, free; /* first; how many exist; first free one + 1 */
 };
 
 struct ouro__ring { /* of events; capacity is a power of two */
@@ -241,9 +242,7 @@ struct ouro_loop {
     struct ouro__list queue; /* QUEUED */
     struct ouro__slots slots;
     struct ouro__ring calls, events; /* completions with and without callback */
-    uint32_t in_flight;              /* accepted, not final */
-    uint32_t places;                 /* in flight, or with an event that nobody took */
-    uint32_t events_ready;           /* events to reap */
+    uint32_t holes;                  /* places in events whose event was collected by itself */
     uint32_t max_ops;
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
@@ -277,6 +276,8 @@ struct ouro_loop {
     size_t try_bytes;
 
     /* who drives */
+    _Atomic(struct ouro__slot *) chunks[OURO__CHUNKS];
+
     pthread_mutex_t lock; /* SHARED, SERVICE */
     pthread_t owner;      /* OWNED, once owned */
     _Atomic bool owned;
@@ -318,16 +319,15 @@ static inline void ouro__set_state(ouro_op *op, enum ouro__state to)
 int ouro__check(ouro_loop *loop, const ouro_op *op);
 int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* 0: nothing is left */
 uint64_t ouro__wanted_bytes(const ouro_op *op);
-int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, uint32_t base, ouro_op *op);
-void ouro__slot_give(ouro_loop *loop, ouro_op *op);
-struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t slot);
-ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id); /* NULL: stale */
+int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots);
+void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot, uint32_t index);
 void ouro__each_slot(ouro_loop *loop, int (*fn)(ouro_loop *, ouro_op *, void *), void *user);
-void ouro__slots_finish(ouro_loop *loop, struct ouro__slots *slots);
+void ouro__slots_finish(ouro_loop *loop);
 
 /* ---- core.c: an operation's way from submit to its completion ------------------------------ */
 
-int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
+int ouro__submit_one(ouro_loop *loop, ouro_op *op); /* check, accept, begin; or -errno */
+int ouro__accept(ouro_loop *loop, ouro_op *op);     /* checked already */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op);
 int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
 void ouro__begin(ouro_loop *loop, ouro_op *op);
@@ -371,7 +371,7 @@ void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE lo
 /* For engines, after pulling and before sleeping: how long they may sleep now. Something may have
  * finished on the spot, or a new timer may be due earlier. */
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
-int ouro__enter(ouro_loop *loop);      /* may this thread drive the loop? takes the lock */
+int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);
 void ouro__cond_init(pthread_cond_t *cond);
@@ -453,6 +453,76 @@ int ouro__workers_submit(ouro_loop *loop, ouro_op *op, bool blocker);
 int ouro__workers_cancel(ouro_loop *loop, ouro_op *op);
 /* Ends all threads and joins them; nothing is queued or running. */
 void ouro__workers_finish(ouro_loop *loop, int forked);
+
+/* ---- What every operation passes: inline ------------------------------------------------------- */
+
+static inline uint32_t ouro__in_flight(const ouro_loop *loop)
+{
+    return (uint32_t)(loop->stats.submitted - loop->stats.completed);
+}
+static inline uint32_t ouro__events_ready(const ouro_loop *loop)
+{
+    return loop->events.tail - loop->events.head - loop->holes;
+}
+static inline bool ouro__calls_ready(const ouro_loop *loop)
+{
+    return loop->calls.head != loop->calls.tail;
+}
+/* How many more operations are sure of a place for their completion in either ring. */
+static inline int64_t ouro__room(const ouro_loop *loop)
+{
+    return (int64_t)loop->calls.mask + 1 - ouro__in_flight(loop) -
+           (loop->calls.tail - loop->calls.head) - (loop->events.tail - loop->events.head);
+}
+
+static inline struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t index)
+{
+    struct ouro__slot *chunk =
+        atomic_load_explicit(&loop->chunks[index >> OURO__CHUNK_BITS], memory_order_acquire);
+    return chunk ? chunk + (index & (OURO__CHUNK_SIZE - 1)) : NULL;
+}
+/* NULL: stale. */
+static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
+{
+    struct ouro__slot *slot = ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
+
+    if (!slot || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
+        return NULL;
+    return atomic_load_explicit(&slot->op, memory_order_relaxed);
+}
+static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ouro_op *op)
+{
+    struct ouro__slot *slot;
+
+    if (!slots->free) {
+        int r = ouro__slots_grow(loop, slots);
+        if (r < 0)
+            return r;
+    }
+    slot = ouro__slot_at(loop, slots->free - 1);
+    slots->free = slot->next_free;
+    op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
+    atomic_store_explicit(&slot->op, op, memory_order_relaxed);
+    return 0;
+}
+/* The next tenant gets the next generation; a slot whose generations are used up stays empty. */
+static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
+{
+    uint32_t index = (uint32_t)(op->id_ & OURO__SLOT_MASK);
+    struct ouro__slot *slot = ouro__slot_at(loop, index);
+    uint64_t next = op->id_ + ((uint64_t)1 << OURO__SLOT_BITS);
+
+    atomic_store_explicit(&slot->op, NULL, memory_order_relaxed);
+    atomic_store_explicit(&slot->id, next, memory_order_relaxed);
+    if (next < op->id_)
+        return;
+    if (index & OURO__REMOTE) {
+        ouro__slot_give_remote(loop, slot, index);
+    } else {
+        slot->next_free = loop->slots.free;
+        loop->slots.free = index + 1;
+    }
+}
 
 /* ---- lists -------------------------------------------------------------------------------------- */
 

@@ -25,7 +25,7 @@ static int post_owned(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
     pthread_mutex_lock(&inbox->lock);
     r = inbox->closed ? -ESHUTDOWN : ouro__check(loop, op);
     if (r == 0)
-        r = ouro__slot_take(loop, &inbox->slots, OURO__REMOTE, op);
+        r = ouro__slot_take(loop, &inbox->slots, op);
     if (r == 0) {
         ouro__set_state(op, STATE_INBOX);
         if (ret_id)
@@ -51,13 +51,11 @@ int ouro_post(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
-    if (r == 0)
-        r = ouro__accept(loop, op);
+    r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
     if (r == 0) {
+        /* Under the lock nobody can have run its callback yet. */
         if (ret_id)
             *ret_id = op->id_;
-        ouro__begin(loop, op);
         ouro__submitted(loop);
     }
     ouro__leave(loop);
@@ -199,7 +197,7 @@ static void receive(ouro_loop *loop)
     ouro_op *op;
 
     for (;;) {
-        if (loop->places > loop->events.mask && ouro__ring_room(loop, 1) < 0)
+        if (ouro__room(loop) <= 0 && ouro__ring_room(loop, 1) < 0)
             break;
         pthread_mutex_lock(&inbox->lock);
         op = ouro__pop(&inbox->messages);
@@ -208,10 +206,6 @@ static void receive(ouro_loop *loop)
         pthread_mutex_unlock(&inbox->lock);
         if (!op)
             return;
-        if (loop->events.tail - loop->events.head > loop->events.mask)
-            ouro__compact(loop);
-        loop->places++;
-        loop->events_ready++;
         loop->events.at[loop->events.tail++ & loop->events.mask] =
             (ouro_event){ .res = (int64_t)op->arg[ARG_WORD], .cflags = OURO_C_MESSAGE };
         ouro__served(loop, NULL);

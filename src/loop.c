@@ -79,7 +79,7 @@ void ouro__submitted(ouro_loop *loop)
     if (!loop->service_runs)
         loop->engine->submit(loop);
     if (loop->sleeping &&
-        (loop->queue.head || loop->calls.head != loop->calls.tail ||
+        (loop->queue.head || ouro__calls_ready(loop) ||
          (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
         ouro__ring_bell(loop);
 }
@@ -97,11 +97,8 @@ int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     if (loop->closing)
         r = -ESHUTDOWN;
     while (r == 0 && done < count) {
-        r = ouro__check(loop, ops[done]);
-        if (r == 0)
-            r = ouro__accept(loop, ops[done]);
-        if (r == 0)
-            ouro__begin(loop, ops[done++]);
+        r = ouro__submit_one(loop, ops[done]);
+        done += r == 0;
     }
     if (done)
         ouro__submitted(loop);
@@ -118,13 +115,9 @@ int ouro_submit(ouro_loop *loop, ouro_op *op)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
+    r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
     if (r == 0)
-        r = ouro__accept(loop, op);
-    if (r == 0) {
-        ouro__begin(loop, op);
         ouro__submitted(loop);
-    }
     ouro__leave(loop);
     return r;
 }
@@ -199,8 +192,8 @@ static int grow_ring(ouro_loop *loop, struct ouro__ring *ring, uint32_t room)
     return 0;
 }
 
-/* Events that were taken out of the middle leave holes: closes them. */
-void ouro__compact(ouro_loop *loop)
+/* Events that were collected by themselves leave holes: closes them. */
+static void compact(ouro_loop *loop)
 {
     struct ouro__ring *ring = &loop->events;
     uint32_t to = ring->head;
@@ -211,22 +204,27 @@ void ouro__compact(ouro_loop *loop)
             ring->at[to++ & ring->mask] = event;
     }
     ring->tail = to;
+    loop->holes = 0;
 }
 
 /* Room for the completions of `more` further operations: both rings hold one of each in flight or
  * uncollected, so that a completion never needs memory. */
 int ouro__ring_room(ouro_loop *loop, uint32_t more)
 {
-    uint32_t need = loop->places + more, room = loop->calls.mask + 1;
+    uint32_t size = loop->calls.mask + 1, room = size;
+    int64_t need;
 
+    if (loop->holes)
+        compact(loop);
+    need = (int64_t)size - ouro__room(loop) + more;
     if (need > loop->max_ops)
         return -EAGAIN;
     while (room < need)
         room *= 2;
-    if (room > loop->calls.mask + 1) {
-        if (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0)
-            return -ENOMEM;
-    }
+    if (room == size)
+        return 0;
+    if (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0)
+        return -ENOMEM;
     return 0;
 }
 
@@ -263,7 +261,7 @@ static void turn(ouro_loop *loop, ouro_time until)
     loop->turn_completed = loop->stats.completed;
     ouro__inbox_drain(loop);
     look_at_clock(loop);
-    if (loop->calls.head != loop->calls.tail)
+    if (ouro__calls_ready(loop))
         until = OURO_NOWAIT;
     loop->engine->wait(loop, until);
     ouro__inbox_drain(loop);
@@ -279,7 +277,7 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         count = max;
     loop->depth++;
     depth++;
-    for (done = 0; done < count && loop->calls.head != loop->calls.tail; done++) {
+    for (done = 0; done < count && ouro__calls_ready(loop); done++) {
         ouro_event event = loop->calls.at[loop->calls.head++ & loop->calls.mask];
         ouro_op *op = event.op;
         ouro_cb *cb = op->cb;
@@ -287,7 +285,6 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         op->res = event.res;
         op->cflags = event.cflags;
         op->cause = event.cause;
-        loop->places--;
         if (loop->locked_mode) {
             ouro__set_state(op, STATE_DONE);
             pthread_mutex_unlock(&loop->lock);
@@ -392,7 +389,7 @@ static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time unt
         loop->leading = true;
         turn(loop, until);
         loop->leading = false;
-        if (loop->calls.head == loop->calls.tail)
+        if (!ouro__calls_ready(loop))
             return 0;
         hand_on(loop);
         return dispatch(loop, max);
@@ -432,9 +429,8 @@ static bool time_is_up(ouro_time until)
 static bool enough(const ouro_loop *loop, unsigned ran, unsigned min)
 {
     if (min != OURO_ALL)
-        return ran + loop->events_ready >= min;
-    return !loop->in_flight && !atomic_load(&loop->inbox.rung) &&
-           loop->calls.head == loop->calls.tail;
+        return ran + ouro__events_ready(loop) >= min;
+    return !ouro__in_flight(loop) && !atomic_load(&loop->inbox.rung) && !ouro__calls_ready(loop);
 }
 
 static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
@@ -453,7 +449,7 @@ static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
             break;
     } while (!enough(loop, ran, min) && !time_is_up(until));
     stop_waiting(loop, &waiter);
-    return (int)(ran + loop->events_ready);
+    return (int)(ran + ouro__events_ready(loop));
 }
 
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until)
@@ -495,6 +491,7 @@ static void drop_holes(ouro_loop *loop)
         if (event->op || event->cflags & OURO_C_MESSAGE)
             return;
         ring->head++;
+        loop->holes--;
     }
 }
 
@@ -514,9 +511,9 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
         ouro_event event = ring->at[ring->head++ & ring->mask];
         if (event.op || event.cflags & OURO_C_MESSAGE)
             ret[count++] = event;
+        else
+            loop->holes--;
     }
-    loop->places -= count;
-    loop->events_ready -= count;
     if (loop->notifier)
         ouro__notify_rearm(loop);
     ouro__leave(loop);
@@ -544,8 +541,7 @@ static int collect(ouro_loop *loop, ouro_op *op)
     if (at == ring->tail)
         return -EINVAL;
     ring->at[at & ring->mask] = (ouro_event){ 0 };
-    loop->places--;
-    loop->events_ready--;
+    loop->holes++;
     drop_holes(loop);
     return 0;
 }
@@ -624,11 +620,8 @@ int64_t ouro_do(ouro_loop *loop, ouro_op *op)
     if (depth >= DEPTH_MOST)
         r = -EDEADLK;
     else
-        r = loop->closing ? -ESHUTDOWN : ouro__check(loop, op);
-    if (r == 0)
-        r = ouro__accept(loop, op);
+        r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
     if (r == 0) {
-        ouro__begin(loop, op);
         ouro__submitted(loop);
         wait_any(loop, &op, 1, OURO_FOREVER, false);
     }
@@ -659,7 +652,7 @@ ouro_time ouro_next_deadline(ouro_loop *loop)
 
     if (!loop || ouro__enter(loop) < 0)
         return OURO_FOREVER;
-    if (loop->queue.head || loop->calls.head != loop->calls.tail || atomic_load(&loop->inbox.rung))
+    if (loop->queue.head || ouro__calls_ready(loop) || atomic_load(&loop->inbox.rung))
         at = OURO_NOWAIT;
     else if (loop->heap_count)
         at = loop->heap[0].at;
@@ -695,10 +688,10 @@ void *ouro__service_main(void *arg)
     pthread_mutex_lock(&loop->lock);
     while (!loop->service_stop) {
         struct ouro__waiter none = { .ops = NULL };
-        uint32_t before = loop->events_ready;
+        uint64_t before = loop->stats.completed;
 
         step(loop, &none, OURO_FOREVER, UINT32_MAX);
-        if (loop->notifier && loop->events_ready && loop->events_ready != before)
+        if (loop->notifier && ouro__events_ready(loop) && loop->stats.completed != before)
             ouro__notify_fire(loop);
     }
     pthread_mutex_unlock(&loop->lock);

@@ -95,11 +95,11 @@ void ouro__notify_rearm(ouro_loop *loop)
     ouro_time deadline = OURO_FOREVER;
 
     if (loop->threading == OURO_SERVICE) {
-        if (!loop->events_ready)
+        if (!ouro__events_ready(loop))
             atomic_store(&n->fired, false);
         return;
     }
-    if (loop->queue.head || loop->calls.head != loop->calls.tail)
+    if (loop->queue.head || ouro__calls_ready(loop))
         deadline = OURO_NOWAIT;
     else if (loop->heap_count)
         deadline = loop->heap[0].at;

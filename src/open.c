@@ -62,8 +62,7 @@ static void release(ouro_loop *loop)
 
     free_ring(loop, &loop->calls);
     free_ring(loop, &loop->events);
-    ouro__slots_finish(loop, &loop->slots);
-    ouro__slots_finish(loop, &loop->inbox.slots);
+    ouro__slots_finish(loop);
     ouro__alloc(loop, loop->heap, loop->heap_room * sizeof(*loop->heap), 0);
     ouro__alloc(loop, loop->inbox.fds, loop->inbox.fd_room * sizeof(int), 0);
     ouro__files_finish(loop);
@@ -110,6 +109,7 @@ static int build(ouro_loop *loop)
     pthread_mutex_init(&loop->lock, NULL);
     pthread_mutex_init(&loop->inbox.lock, NULL);
     loop->now = sys_now();
+    loop->inbox.slots.base = OURO__REMOTE;
     if (!list)
         list = ouro__environment("OURO_ENGINE");
     if ((r = ouro__engines_set(loop, list)) < 0)
@@ -172,7 +172,7 @@ static int drain(ouro_loop *loop, ouro_time until)
         r = ouro_run(loop, OURO_ALL, until);
         if (r < 0)
             return r;
-        if (!loop->in_flight && loop->calls.head == loop->calls.tail && !ouro__inbox_busy(loop))
+        if (!ouro__in_flight(loop) && !ouro__calls_ready(loop) && !ouro__inbox_busy(loop))
             return 0;
         if (until != OURO_FOREVER && sys_now() >= until)
             return -EBUSY;
@@ -251,7 +251,8 @@ int ouro_fork_child(ouro_loop *loop)
     ouro__each_slot(loop, forget, NULL);
     loop->calls.head = loop->calls.tail = 0;
     loop->events.head = loop->events.tail = 0;
-    loop->events_ready = loop->places = loop->in_flight = loop->heap_count = 0;
+    loop->holes = loop->heap_count = 0;
+    loop->stats.completed = loop->stats.submitted;
     loop->queue = (struct ouro__list){ 0 };
     loop->inbox.posted = loop->inbox.messages = loop->inbox.returned = (struct ouro__list){ 0 };
     loop->inbox.fd_count = 0;

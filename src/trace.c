@@ -11,8 +11,8 @@ int ouro_get_counters(ouro_loop *loop, ouro_counters *ret, size_t size)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    loop->stats.in_flight = loop->in_flight;
-    loop->stats.uncollected = loop->events_ready;
+    loop->stats.in_flight = ouro__in_flight(loop);
+    loop->stats.uncollected = ouro__events_ready(loop);
     memcpy(ret, &loop->stats, size);
     ouro__leave(loop);
     return 0;

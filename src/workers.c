@@ -14,7 +14,6 @@
 
 #include <signal.h>
 #include <time.h>
-#include <unistd.h>
 
 #define STACK ((size_t)256 * 1024)
 #define MS 1000000u
@@ -253,20 +252,13 @@ static void bury(ouro_loop *loop, struct worker *worker, bool join)
 
 static void crew_init(struct crew *crew, unsigned max)
 {
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&crew->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    ouro__cond_init(&crew->cond);
     crew->max = max;
 }
 
 static struct ouro__workers *workers_of(ouro_loop *loop)
 {
     struct ouro__workers *all = loop->workers;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned usual = cores > 2 ? 2 * (unsigned)cores : 4;
 
     if (all)
         return all;
@@ -275,10 +267,8 @@ static struct ouro__workers *workers_of(ouro_loop *loop)
         return NULL;
     *all = (struct ouro__workers){ .loop = loop };
     pthread_mutex_init(&all->lock, NULL);
-    crew_init(&all->crews[CREW_WORKERS],
-              loop->config.max_workers ? loop->config.max_workers : usual);
-    crew_init(&all->crews[CREW_BLOCKERS],
-              loop->config.max_blocking ? loop->config.max_blocking : 64);
+    crew_init(&all->crews[CREW_WORKERS], loop->config.max_workers);
+    crew_init(&all->crews[CREW_BLOCKERS], loop->config.max_blocking);
     crew_init(&all->crews[CREW_NAGGER], 1);
     loop->workers = all;
     return all;
