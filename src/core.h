@@ -229,6 +229,14 @@ struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while a
     bool served;
 };
 
+/* How to wake the engine. Written before it is published, so that a ringing thread never mixes two
+ * engines; one that rang a lost engine is heard all the same: the driver looks at inbox.rung after the
+ * change and before it sleeps. */
+struct ouro__bell {
+    void (*wake)(void *state);
+    void *state;
+};
+
 #define OURO__SERVICE_STACK ((size_t)1 << 20)
 struct ouro__workers;  /* workers.c */
 struct ouro__notifier; /* notify.c */
@@ -277,6 +285,8 @@ struct ouro_loop {
 
     /* who drives */
     _Atomic(struct ouro__slot *) chunks[OURO__CHUNKS];
+    struct ouro__bell bells[2]; /* of the first engine, and of the one after a loss */
+    _Atomic(const struct ouro__bell *) bell;
 
     pthread_mutex_t lock; /* SHARED, SERVICE */
     pthread_t owner;      /* OWNED, once owned */

@@ -54,8 +54,9 @@ struct ouro__engine {
      * a list of the engine's own (through op->next_) if there is no room. */
     void (*cancel)(ouro_loop *loop, ouro_op *op);
 
-    /* Any thread, signal handlers too: makes wait return, now or the next time. */
-    void (*wake)(ouro_loop *loop);
+    /* Any thread, signal handlers too: makes wait return, now or the next time. state is
+     * loop->engine_state; after a loss it may be that of the lost engine. */
+    void (*wake)(void *state);
 
     /* A descriptor that is readable when wait(OURO_NOWAIT) would report something or the doorbell was
      * rung; -errno. */

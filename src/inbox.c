@@ -11,8 +11,12 @@
 
 void ouro__ring_bell(ouro_loop *loop)
 {
-    if (!atomic_exchange(&loop->inbox.rung, true))
-        loop->engine->wake(loop);
+    const struct ouro__bell *bell;
+
+    if (atomic_exchange(&loop->inbox.rung, true))
+        return;
+    bell = atomic_load(&loop->bell);
+    bell->wake(bell->state);
 }
 
 /* ---- From other threads -------------------------------------------------------------------- */

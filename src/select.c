@@ -97,6 +97,9 @@ int ouro__select(ouro_loop *loop, unsigned from)
             r = -EOPNOTSUPP;
         }
         if (r == 0) {
+            struct ouro__bell *bell = &loop->bells[loop->lost_engine != NULL];
+            *bell = (struct ouro__bell){engine->wake, loop->engine_state};
+            atomic_store(&loop->bell, bell);
             loop->engine_at = i;
             set_routes(loop);
             return 0;

@@ -104,9 +104,9 @@ static void bell_still(const int bell[2])
         ; /* a pipe may hold more */
 }
 
-static void threads_wake(ouro_loop *loop)
+static void threads_wake(void *arg)
 {
-    struct threads *state = state_of(loop);
+    struct threads *state = arg;
 
     if (!atomic_exchange(&state->rung, true))
         bell_ring(state->bell);
@@ -351,7 +351,7 @@ static void *poller_main(void *arg)
         pthread_mutex_lock(&poller->lock);
         bell_still(poller->poke);
         poller->count = 0;
-        threads_wake(loop);
+        threads_wake(state);
     }
     pthread_mutex_unlock(&poller->lock);
     return NULL;
@@ -377,7 +377,7 @@ static void offer(ouro_loop *loop)
             poller->count = state->count;
             pthread_cond_signal(&poller->given);
         } else {
-            threads_wake(loop); /* no memory: the host has to look all the time */
+            threads_wake(state); /* no memory: the host has to look all the time */
         }
     }
     pthread_mutex_unlock(&poller->lock);
@@ -470,7 +470,7 @@ static void threads_submit(ouro_loop *loop)
     if (state->version == version)
         return;
     if (loop->sleeping)
-        threads_wake(loop);
+        threads_wake(state);
     offer(loop);
 }
 
@@ -502,7 +502,7 @@ static void threads_cancel(ouro_loop *loop, ouro_op *op)
     if (!watch->ops.head)
         drop_entry(state, watch);
     if (loop->sleeping || state->poller.runs)
-        threads_wake(loop);
+        threads_wake(state);
 }
 
 /* ---- Routes, open, close -------------------------------------------------------------------------------- */

@@ -64,7 +64,7 @@ void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 void ouro__uring_submit(ouro_loop *loop);
 void ouro__uring_wait(ouro_loop *loop, ouro_time until);
 void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
-void ouro__uring_wake(ouro_loop *loop);
+void ouro__uring_wake(void *state);
 int ouro__uring_pollfd(ouro_loop *loop);
 int ouro__uring_abandon(ouro_loop *loop);
 

@@ -18,14 +18,12 @@
 
 /* ---- Entering the kernel ------------------------------------------------------------------- */
 
-void ouro__uring_wake(ouro_loop *loop)
+/* Any thread, also one that has not noticed that the ring is lost: the state stays until close. */
+void ouro__uring_wake(void *state)
 {
-    const struct uring *u = loop->engine_state;
+    const struct uring *u = state;
     uint64_t one = 1;
 
-    /* Between two engines; the driver looks into its inbox before it sleeps again. */
-    if (!u)
-        return;
     /* Each write is an edge, and each edge a completion of the poll, so the count need not be read back.
      * It would take 600 years of wakes to fill. */
     (void)sys_write(u->event_fd, &one, sizeof(one));
@@ -48,7 +46,7 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
         u->lost = r;
         /* Who sleeps in the ring must leave it first. */
         if (loop->locked_mode && loop->sleeping)
-            ouro__uring_wake(loop);
+            ouro__uring_wake(u);
         return false;
     }
 }
@@ -276,7 +274,7 @@ static void give_up(ouro_loop *loop, struct uring *u)
     char reason[200];
 
     if (loop->locked_mode && loop->sleeping) {
-        ouro__uring_wake(loop);
+        ouro__uring_wake(u);
         return;
     }
     snprintf(
@@ -372,7 +370,7 @@ void ouro__uring_submit(ouro_loop *loop)
         bool more = prepare(loop, u, false);
         (void)submit_all(loop, u);
         if (more && !u->lost && loop->locked_mode && loop->sleeping)
-            ouro__uring_wake(loop);
+            ouro__uring_wake(u);
     }
     if (u->lost)
         give_up(loop, u);
