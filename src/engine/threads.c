@@ -334,8 +334,8 @@ static void look(ouro_loop *loop, ouro_time until)
 
 static void *poller_main(void *arg)
 {
-    ouro_loop *loop = arg;
-    struct poller *poller = &state_of(loop)->poller;
+    struct threads *state = arg;
+    struct poller *poller = &state->poller;
 
     pthread_mutex_lock(&poller->lock);
     while (!poller->stop) {
@@ -394,7 +394,7 @@ static int poller_start(ouro_loop *loop)
     poller->count = 0;
     pthread_mutex_init(&poller->lock, NULL);
     pthread_cond_init(&poller->given, NULL);
-    r = (int)sys_thread(&poller->thread, poller_main, loop, 0);
+    r = (int)sys_thread(&poller->thread, poller_main, state_of(loop), 0);
     if (r < 0) {
         pthread_cond_destroy(&poller->given);
         pthread_mutex_destroy(&poller->lock);
