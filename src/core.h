@@ -251,6 +251,7 @@ struct ouro_loop {
     struct ouro__slots slots;
     struct ouro__ring calls, events; /* completions with and without callback */
     uint32_t holes;                  /* places in events whose event was collected by itself */
+    uint32_t places;                 /* operations that the rings have room for: at most max_ops */
     uint32_t max_ops;
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
@@ -296,7 +297,6 @@ struct ouro_loop {
     bool leading, sleeping; /* somebody drives; and sleeps in the engine until sleep_until */
     ouro_time sleep_until;
     struct ouro__waiter *waiters;
-    unsigned depth;          /* of nested runs */
     _Atomic uint32_t *alive; /* 0 in a forked child */
 
     struct ouro__inbox inbox;
@@ -383,6 +383,7 @@ void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE lo
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
 int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
+bool ouro__in_callback(const ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);
 void ouro__cond_init(pthread_cond_t *cond);
 void *ouro__service_main(void *loop);
@@ -481,8 +482,8 @@ static inline bool ouro__calls_ready(const ouro_loop *loop)
 /* How many more operations are sure of a place for their completion in either ring. */
 static inline int64_t ouro__room(const ouro_loop *loop)
 {
-    return (int64_t)loop->calls.mask + 1 - ouro__in_flight(loop) -
-           (loop->calls.tail - loop->calls.head) - (loop->events.tail - loop->events.head);
+    return (int64_t)loop->places - ouro__in_flight(loop) - (loop->calls.tail - loop->calls.head) -
+           (loop->events.tail - loop->events.head);
 }
 
 static inline struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t index)

@@ -10,8 +10,14 @@
 #define DEPTH_MOST 8u
 #define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
 
-/* Runs of this thread inside callbacks, of any loop. */
+/* Callbacks that this thread is inside of, and the loop of the innermost. */
 static _Thread_local unsigned depth;
+static _Thread_local const ouro_loop *inside;
+
+bool ouro__in_callback(const ouro_loop *loop)
+{
+    return inside == loop;
+}
 
 /* ---- Who may drive ------------------------------------------------------------------------- */
 
@@ -216,15 +222,15 @@ int ouro__ring_room(ouro_loop *loop, uint32_t more)
 
     if (loop->holes)
         compact(loop);
-    need = (int64_t)size - ouro__room(loop) + more;
+    need = (int64_t)loop->places - ouro__room(loop) + more;
     if (need > loop->max_ops)
         return -EAGAIN;
     while (room < need)
         room *= 2;
-    if (room == size)
-        return 0;
-    if (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0)
+    if (room > size &&
+        (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0))
         return -ENOMEM;
+    loop->places = room < loop->max_ops ? room : loop->max_ops;
     return 0;
 }
 
@@ -272,11 +278,12 @@ static void turn(ouro_loop *loop, ouro_time until)
 static unsigned dispatch(ouro_loop *loop, unsigned max)
 {
     unsigned count = loop->calls.tail - loop->calls.head, done;
+    const ouro_loop *outer = inside;
 
     if (count > max)
         count = max;
-    loop->depth++;
     depth++;
+    inside = loop;
     for (done = 0; done < count && ouro__calls_ready(loop); done++) {
         ouro_event event = loop->calls.at[loop->calls.head++ & loop->calls.mask];
         ouro_op *op = event.op;
@@ -295,8 +302,8 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
             cb(op);
         }
     }
+    inside = outer;
     depth--;
-    loop->depth--;
     return done;
 }
 
@@ -688,10 +695,9 @@ void *ouro__service_main(void *arg)
     pthread_mutex_lock(&loop->lock);
     while (!loop->service_stop) {
         struct ouro__waiter none = { .ops = NULL };
-        uint64_t before = loop->stats.completed;
 
         step(loop, &none, OURO_FOREVER, UINT32_MAX);
-        if (loop->notifier && ouro__events_ready(loop) && loop->stats.completed != before)
+        if (loop->notifier && ouro__events_ready(loop))
             ouro__notify_fire(loop);
     }
     pthread_mutex_unlock(&loop->lock);

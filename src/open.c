@@ -110,6 +110,7 @@ static int build(ouro_loop *loop)
     pthread_mutex_init(&loop->inbox.lock, NULL);
     loop->now = sys_now();
     loop->inbox.slots.base = OURO__REMOTE;
+    loop->places = FIRST_PLACES < loop->max_ops ? FIRST_PLACES : loop->max_ops;
     if (!list)
         list = ouro__environment("OURO_ENGINE");
     if ((r = ouro__engines_set(loop, list)) < 0)
@@ -201,7 +202,7 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    if (loop->depth) {
+    if (ouro__in_callback(loop)) {
         ouro__leave(loop);
         return -EDEADLK;
     }
@@ -263,7 +264,6 @@ int ouro_fork_child(ouro_loop *loop)
     loop->regbuf_in_flight = 0;
     loop->leading = loop->sleeping = loop->service_runs = false;
     loop->waiters = NULL;
-    loop->depth = 0;
     atomic_store(&loop->owned, false);
     loop->engine_state = NULL;
     loop->why[0] = 0;

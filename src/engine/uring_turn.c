@@ -337,7 +337,7 @@ static bool grow(ouro_loop *loop, struct uring *u)
 
 /* Writes what is queued; entries may be left for the caller to submit. True: there is more to do
  * before a sleep. */
-static bool prepare(ouro_loop *loop, struct uring *u, bool sleeps)
+static bool prepare(ouro_loop *loop, struct uring *u)
 {
     enum uring_fill full;
 
@@ -352,7 +352,7 @@ static bool prepare(ouro_loop *loop, struct uring *u, bool sleeps)
                 return true;
             continue;
         }
-        if (!sleeps || !enter(loop, u, RING_ENTER_GETEVENTS) || ring_cq_ready(&u->ring))
+        if (!enter(loop, u, RING_ENTER_GETEVENTS) || ring_cq_ready(&u->ring))
             return true;
         /* Nothing is finished, and the next one may be what all others wait for. If they should finish
          * all at once, the kernel keeps what the queue has no room for. */
@@ -367,7 +367,7 @@ void ouro__uring_submit(ouro_loop *loop)
     struct uring *u = loop->engine_state;
 
     if (drive(loop, u)) {
-        bool more = prepare(loop, u, false);
+        bool more = prepare(loop, u);
         (void)submit_all(loop, u);
         if (more && !u->lost && loop->locked_mode && loop->sleeping)
             ouro__uring_wake(u);
@@ -408,7 +408,7 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
     unsigned count;
 
     if (drive(loop, u)) {
-        bool busy = prepare(loop, u, until != OURO_NOWAIT);
+        bool busy = prepare(loop, u);
 
         until = ouro__until(loop, until);
         busy = busy || until == OURO_NOWAIT;
