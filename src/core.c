@@ -97,11 +97,11 @@ unreserve:
     return r;
 }
 
-static int take_place(ouro_loop *loop, ouro_op *op)
+static inline int take_place(ouro_loop *loop, ouro_op *op)
 {
     int r;
 
-    if (ouro__room(loop) <= 0 && (r = ouro__ring_room(loop, 1)) < 0)
+    if (OURO__SELDOM(ouro__room(loop) <= 0) && (r = ouro__ring_room(loop, 1)) < 0)
         return r;
     return ouro__slot_take(loop, &loop->slots, op);
 }
@@ -124,27 +124,41 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
-/* What submit does for one operation. Those that need nothing looked after take the short way. */
-int ouro__submit_one(ouro_loop *loop, ouro_op *op)
+static __attribute__((noinline)) int submit_slowly(ouro_loop *loop, ouro_op *op)
 {
-    int r;
+    int r = ouro__check(loop, op);
 
-    if (op->code == OURO_NOP && !op->flags && !op->deadline && op->state_ <= STATE_DONE) {
-        r = take_place(loop, op);
-        if (r < 0)
-            return r;
-        clear(loop, op);
-        ouro__set_state(op, STATE_QUEUED);
-        ouro__push(&loop->queue, op);
-        loop->stats.submitted++;
-        return 0;
-    }
-    r = ouro__check(loop, op);
     if (r == 0)
         r = ouro__accept(loop, op);
     if (r == 0)
         ouro__begin(loop, op);
     return r;
+}
+
+/* An operation that needs nothing looked after takes the short way. */
+unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
+{
+    for (unsigned i = 0; i < count; i++) {
+        ouro_op *op = ops[i];
+        int r;
+        if (op->code == OURO_NOP && !op->flags && !op->deadline && op->state_ <= STATE_DONE) {
+            r = take_place(loop, op);
+            if (r == 0) {
+                clear(loop, op);
+                ouro__set_state(op, STATE_QUEUED);
+                ouro__push(&loop->queue, op);
+                loop->stats.submitted++;
+                continue;
+            }
+        } else {
+            r = submit_slowly(loop, op);
+        }
+        if (r < 0) {
+            *ret_error = r;
+            return i;
+        }
+    }
+    return count;
 }
 
 /* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
@@ -263,7 +277,7 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
     return true;
 }
 
-ouro_op *ouro__pull(ouro_loop *loop)
+ouro_op *ouro__pull_slowly(ouro_loop *loop)
 {
     ouro_op *op;
 
@@ -411,18 +425,8 @@ static bool wants_more(const ouro_op *op, int64_t res)
     return (uint64_t)op->done_ < op->arg[ARG_LEN];
 }
 
-/* The engine's, a worker's, or an attempt's word on an operation. */
-void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+static __attribute__((noinline)) void report_slowly(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    if (op->code == OURO_NOP && !op->marks_ && res == 0) {
-        op->res = 0;
-        op->cflags = 0;
-        op->cause = 0;
-        ouro__slot_give(loop, op);
-        loop->stats.completed++;
-        deliver(loop, op);
-        return;
-    }
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
         return;
@@ -442,6 +446,21 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
         res = 0;
     }
     ouro__ended(loop, op, res);
+}
+
+/* The engine's, a worker's, or an attempt's word on an operation. */
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    if (op->code != OURO_NOP || op->marks_ || res) {
+        report_slowly(loop, op, res);
+        return;
+    }
+    op->res = 0;
+    op->cflags = 0;
+    op->cause = 0;
+    ouro__slot_give(loop, op);
+    loop->stats.completed++;
+    deliver(loop, op);
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */

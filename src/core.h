@@ -27,6 +27,8 @@
 #define EOWNERDEAD 130
 #endif
 
+#define OURO__SELDOM(x) __builtin_expect(!!(x), 0)
+
 _Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
 _Static_assert(sizeof(struct ouro_event) == 24, "the event's size is ABI");
 _Static_assert(sizeof(struct ouro_stat) == 256, "the kernel writes it");
@@ -163,11 +165,12 @@ struct ouro__slot {
     _Atomic(ouro_op *) op; /* NULL: free */
     _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
     _Atomic uint64_t cancel_id;
+    struct ouro__slot *next_free;
     _Atomic uint32_t cancel_next; /* in the stack of cancel requests: slot + 1; 0: not in it */
-    uint32_t next_free;           /* slot + 1 */
 };
-struct ouro__slots {            /* the driver's, or those for posted operations */
-    uint32_t base, count, free; /* first; how many exist; first free one + 1 */
+struct ouro__slots { /* the driver's, or those for posted operations */
+    struct ouro__slot *free;
+    uint32_t base, count; /* first; how many exist */
 };
 
 struct ouro__ring { /* of events; capacity is a power of two */
@@ -330,14 +333,15 @@ int ouro__check(ouro_loop *loop, const ouro_op *op);
 int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* 0: nothing is left */
 uint64_t ouro__wanted_bytes(const ouro_op *op);
 int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots);
-void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot, uint32_t index);
+void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot);
 void ouro__each_slot(ouro_loop *loop, int (*fn)(ouro_loop *, ouro_op *, void *), void *user);
 void ouro__slots_finish(ouro_loop *loop);
 
 /* ---- core.c: an operation's way from submit to its completion ------------------------------ */
 
-int ouro__submit_one(ouro_loop *loop, ouro_op *op); /* check, accept, begin; or -errno */
-int ouro__accept(ouro_loop *loop, ouro_op *op);     /* checked already */
+/* Check, accept, begin, in order, up to the first that is refused: *ret_error says why. */
+unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error);
+int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op);
 int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
 void ouro__begin(ouro_loop *loop, ouro_op *op);
@@ -355,7 +359,8 @@ void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
 /* For engines: the next operation, RUNNING from now on, or NULL. Tries cached files on the spot on
  * the way. With op->ready_ != 0 the engine is asked for readiness only: POLL* bits on
  * ouro__ready_fd(op); it then reports the bits that hold. */
-ouro_op *ouro__pull(ouro_loop *loop);
+static inline ouro_op *ouro__pull(ouro_loop *loop);
+ouro_op *ouro__pull_slowly(ouro_loop *loop);
 /* Gives the last pulled operation back to the head of the queue: no room after all. */
 void ouro__unpull(ouro_loop *loop, ouro_op *op);
 /* Sends a RUNNING operation to a worker instead. */
@@ -503,15 +508,16 @@ static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 }
 static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ouro_op *op)
 {
-    struct ouro__slot *slot;
+    struct ouro__slot *slot = slots->free;
 
-    if (!slots->free) {
+    if (OURO__SELDOM(!slot)) {
         int r = ouro__slots_grow(loop, slots);
         if (r < 0)
             return r;
+        slot = slots->free;
     }
-    slot = ouro__slot_at(loop, slots->free - 1);
     slots->free = slot->next_free;
+    op->slot_ = slot;
     op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
     atomic_store_explicit(&slot->op, op, memory_order_relaxed);
     return 0;
@@ -519,19 +525,18 @@ static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ou
 /* The next tenant gets the next generation; a slot whose generations are used up stays empty. */
 static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
 {
-    uint32_t index = (uint32_t)(op->id_ & OURO__SLOT_MASK);
-    struct ouro__slot *slot = ouro__slot_at(loop, index);
+    struct ouro__slot *slot = op->slot_;
     uint64_t next = op->id_ + ((uint64_t)1 << OURO__SLOT_BITS);
 
     atomic_store_explicit(&slot->op, NULL, memory_order_relaxed);
     atomic_store_explicit(&slot->id, next, memory_order_relaxed);
-    if (next < op->id_)
+    if (OURO__SELDOM(next < op->id_))
         return;
-    if (index & OURO__REMOTE) {
-        ouro__slot_give_remote(loop, slot, index);
+    if (OURO__SELDOM(next & OURO__REMOTE)) {
+        ouro__slot_give_remote(loop, slot);
     } else {
         slot->next_free = loop->slots.free;
-        loop->slots.free = index + 1;
+        loop->slots.free = slot;
     }
 }
 
@@ -557,16 +562,19 @@ static inline void ouro__push_front(struct ouro__list *list, ouro_op *op)
         list->tail = op;
     list->head = op;
 }
+/* prev_ of the first one means nothing. */
 static inline void ouro__unlink(struct ouro__list *list, ouro_op *op)
 {
-    if (op->prev_)
-        op->prev_->next_ = op->next_;
+    ouro_op *prev = op == list->head ? NULL : op->prev_;
+
+    if (prev)
+        prev->next_ = op->next_;
     else
         list->head = op->next_;
     if (op->next_)
-        op->next_->prev_ = op->prev_;
+        op->next_->prev_ = prev;
     else
-        list->tail = op->prev_;
+        list->tail = prev;
 }
 static inline ouro_op *ouro__pop(struct ouro__list *list)
 {
@@ -574,11 +582,20 @@ static inline ouro_op *ouro__pop(struct ouro__list *list)
 
     if (op) {
         list->head = op->next_;
-        if (op->next_)
-            op->next_->prev_ = NULL;
-        else
+        if (!op->next_)
             list->tail = NULL;
     }
+    return op;
+}
+
+static inline ouro_op *ouro__pull(ouro_loop *loop)
+{
+    ouro_op *op = loop->queue.head;
+
+    if (!op || (op->code != OURO_NOP && !op->ready_))
+        return ouro__pull_slowly(loop);
+    ouro__pop(&loop->queue);
+    ouro__set_state(op, STATE_RUNNING);
     return op;
 }
 

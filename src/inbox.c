@@ -55,7 +55,10 @@ int ouro_post(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
+    if (loop->closing)
+        r = -ESHUTDOWN;
+    else
+        ouro__submit_many(loop, &op, 1, &r);
     if (r == 0) {
         /* Under the lock nobody can have run its callback yet. */
         if (ret_id)

@@ -102,10 +102,8 @@ int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count)
         return r;
     if (loop->closing)
         r = -ESHUTDOWN;
-    while (r == 0 && done < count) {
-        r = ouro__submit_one(loop, ops[done]);
-        done += r == 0;
-    }
+    else
+        done = ouro__submit_many(loop, ops, count, &r);
     if (done)
         ouro__submitted(loop);
     ouro__leave(loop);
@@ -121,7 +119,10 @@ int ouro_submit(ouro_loop *loop, ouro_op *op)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
+    if (loop->closing)
+        r = -ESHUTDOWN;
+    else
+        ouro__submit_many(loop, &op, 1, &r);
     if (r == 0)
         ouro__submitted(loop);
     ouro__leave(loop);
@@ -626,8 +627,10 @@ int64_t ouro_do(ouro_loop *loop, ouro_op *op)
         return r;
     if (depth >= DEPTH_MOST)
         r = -EDEADLK;
+    else if (loop->closing)
+        r = -ESHUTDOWN;
     else
-        r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
+        ouro__submit_many(loop, &op, 1, &r);
     if (r == 0) {
         ouro__submitted(loop);
         wait_any(loop, &op, 1, OURO_FOREVER, false);

@@ -21,21 +21,21 @@ int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots)
     memset(fresh, 0, OURO__CHUNK_SIZE * sizeof(*fresh));
     for (uint32_t i = 0; i < OURO__CHUNK_SIZE; i++) {
         atomic_init(&fresh[i].id, (uint64_t)1 << OURO__SLOT_BITS | (first + i));
-        fresh[i].next_free = i + 1 < OURO__CHUNK_SIZE ? first + i + 2 : slots->free;
+        fresh[i].next_free = i + 1 < OURO__CHUNK_SIZE ? &fresh[i + 1] : slots->free;
     }
-    slots->free = first + 1;
+    slots->free = fresh;
     slots->count += OURO__CHUNK_SIZE;
     atomic_store_explicit(&loop->chunks[first >> OURO__CHUNK_BITS], fresh, memory_order_release);
     return 0;
 }
 
-void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot, uint32_t index)
+void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot)
 {
     struct ouro__inbox *inbox = &loop->inbox;
 
     pthread_mutex_lock(&inbox->lock);
     slot->next_free = inbox->slots.free;
-    inbox->slots.free = index + 1;
+    inbox->slots.free = slot;
     pthread_mutex_unlock(&inbox->lock);
 }
 

@@ -96,8 +96,7 @@ static bool encode_send(ouro_loop *loop, struct uring *u, const ouro_op *op, str
 {
     uint32_t flags = MSG_NOSIGNAL;
 
-    if (sqe->op_flags & RWF_NOWAIT ||
-        (op->flags & OURO_FDMODE && ouro__fd_nonblocking(ouro__fd(op))))
+    if (sqe->op_flags & RWF_NOWAIT)
         flags |= MSG_DONTWAIT;
     else if (op->flags & OURO_EXACT)
         flags |= MSG_WAITALL;
@@ -132,9 +131,6 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
     case FILE_DIRECT:
     case FILE_MEMORY: return true;
     case FILE_SOCKET:
-        /* A send waits whatever the descriptor's mode is, and so saves a round; unless asked not to. */
-        if (u->nosignal && op->flags & OURO_FDMODE)
-            break;
         if (encode_send(loop, u, op, sqe))
             return true;
         ouro__to_worker(loop, op, ROUTE_BLOCKER);
@@ -251,6 +247,17 @@ static void attempt(ouro_loop *loop, ouro_op *op)
         ouro__report(loop, op, r);
 }
 
+/* Must a descriptor's O_NONBLOCK be honoured? The ring waits for a stream all the same. */
+static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+
+    if (!file)
+        return false;
+    ouro__file_learn(loop, file, ouro__fd(op));
+    return file->kind >= FILE_STREAM && ouro__fd_nonblocking(ouro__fd(op));
+}
+
 /* False: the operation went another way, the entry is free. */
 static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
@@ -259,6 +266,10 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     if (op->ready_) {
         encode_poll(sqe, ouro__ready_fd(op), op->ready_);
         return true;
+    }
+    if (op->flags & OURO_FDMODE && refuses_to_wait(loop, op)) {
+        attempt(loop, op);
+        return false;
     }
     switch (op->code) {
     case OURO_NOP: return true;
