@@ -24,6 +24,11 @@ struct slot {
     char *data;
 };
 
+struct batches {
+    unsigned flush; /* flush when so many are prepared; 0: all at the next turn */
+    unsigned wait;  /* completions to wait for */
+};
+
 struct loop_user {
     const struct job *job;
     ouro_loop *loop;
@@ -37,7 +42,7 @@ struct loop_user {
     unsigned batch_count;
     ouro_event *events;
     unsigned in_flight;
-    unsigned every; /* flush when so many are prepared; 0: all at the next turn */
+    struct batches batches;
     bool registered;
 };
 
@@ -200,6 +205,12 @@ static int finish(struct loop_user *u, const ouro_event *event, struct round *ro
     return job_check_block(u->job, slot->where, slot->data, event->res, round->full_check);
 }
 
+/* A whole batch while there is more to start, whatever comes at the end. */
+static unsigned wanted(const struct loop_user *u, bool more)
+{
+    return more && u->in_flight >= 2 * u->batches.wait ? u->batches.wait : 1;
+}
+
 static int read_round(struct loop_user *u, struct round *round)
 {
     const struct job *job = u->job;
@@ -216,12 +227,12 @@ static int read_round(struct loop_user *u, struct round *round)
                 begin_file(u, next++, now);
             else
                 begin_block(u, &seed, now);
-            if (u->every && u->batch_count == u->every)
+            if (u->batches.flush && u->batch_count == u->batches.flush)
                 r = submit_now(u);
         }
         count = submit_batch(u);
         r = r ? r : count;
-        count = u->in_flight ? wait_events(u, 1) : 0;
+        count = u->in_flight ? wait_events(u, wanted(u, more)) : 0;
         if (count < 0)
             return count; /* the loop is broken; close cancels and drains what is left */
         now = now_ns();
@@ -242,22 +253,25 @@ static int ouro_round(void *state, struct round *round)
     return u->job->suite == SUITE_NOP ? nop_round(u, round) : read_round(u, round);
 }
 
-/* As the contender liburing does: a fast device idles while a batch is being gathered. */
-static int choose_batch(struct loop_user *u)
+/* The contender liburing takes the fastest of several batch sizes; so does this one. */
+static int choose_batches(struct loop_user *u)
 {
-    static const unsigned choices[] = { 0, 4, 1 };
-    enum { CHOICES = sizeof(choices) / sizeof(choices[0]) };
+    static const struct batches choices[2][3] = {
+        { { 0, 1 }, { 4, 1 }, { 1, 1 } },   /* random */
+        { { 0, 1 }, { 0, 16 }, { 0, 32 } }, /* files */
+    };
+    bool files = u->job->suite == SUITE_FILES;
     struct histogram *latency = calloc(1, sizeof(*latency));
-    unsigned chosen = 0;
+    struct batches chosen = choices[files][0];
     double best = 0;
     int r = latency ? 0 : -ENOMEM;
 
-    for (unsigned i = 0; i < TRIALS * CHOICES && r == 0; i++) {
+    for (unsigned i = 0; i < TRIALS * 3 && r == 0; i++) {
         struct round round = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
         uint64_t begin;
         double rate;
 
-        u->every = choices[i % CHOICES];
+        u->batches = choices[files][i % 3];
         r = job_prepare_caches(u->job);
         begin = now_ns();
         if (r == 0)
@@ -265,10 +279,10 @@ static int choose_batch(struct loop_user *u)
         rate = (double)round.operations / (double)(now_ns() - begin);
         if (rate > best) {
             best = rate;
-            chosen = u->every;
+            chosen = u->batches;
         }
     }
-    u->every = chosen;
+    u->batches = chosen;
     free(latency);
     return r;
 }
@@ -321,7 +335,7 @@ static int open_random(struct loop_user *u, char *why)
         return u->fd;
     if (u->job->direct && ouro_register_buffers(u->loop, &region, 1) == 0)
         u->registered = true;
-    return choose_batch(u);
+    return 0;
 }
 
 static int ouro_contender_open(const struct contender *self, const struct job *job,
@@ -347,6 +361,8 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
         r = make_slots(u);
     if (r == 0 && job->suite == SUITE_RANDOM)
         r = open_random(u, why);
+    if (r == 0 && job->suite != SUITE_NOP)
+        r = choose_batches(u);
     if (r < 0)
         ouro_contender_close(u);
     else

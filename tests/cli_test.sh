@@ -179,6 +179,8 @@ check 'JSON of random' json random 1,2,8 --file-size 1M
 check 'JSON of random with two contenders' \
     json random 4 --file-size 1M --contenders blocking,glibc-aio --aa
 
+check 'JSON of info' bash -c "'$ouro' info --json | python3 -m json.tool >/dev/null"
+
 cat >"$tmp/page.py" <<'END'
 import re, sys, xml.etree.ElementTree as tree
 text = open(sys.argv[1], encoding='utf-8').read()
