@@ -11,10 +11,10 @@ TSAN_ENV = TSAN_OPTIONS=halt_on_error=1
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 LONG = SUITE_SECONDS=43200
-VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --track-fds=no
+VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full
 
 NINJA = ninja -j$(JOBS)
-QUICK = $(addprefix $(BUILD)/tests/, run ring_test abi_liburing abi_kernel) \
+QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \
     $(addprefix tests/, tidy summary planted header exports man readme examples) \
     tests/consumer/run tests/musl/run
 
@@ -115,5 +115,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man install \
-    ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man \
+    install ci clean
