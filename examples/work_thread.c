@@ -72,13 +72,13 @@ static void *poster(void *arg)
     int posted = 0, r = 0;
 
     while (SUBMITTED + posted < JOBS && r >= 0) {
-        r = ouro_post(state->loop, prep_job(&state->jobs[SUBMITTED + posted]));
+        r = ouro_post(state->loop, prep_job(&state->jobs[SUBMITTED + posted]), NULL);
         posted += r >= 0;
     }
     /* The word arrives as an event without operation; the message's own success is not news. */
     ouro_prep_message(&state->message, state->loop, posted);
     state->message.flags = OURO_QUIET;
-    r = ouro_post(state->loop, &state->message);
+    r = ouro_post(state->loop, &state->message, NULL);
     if (r < 0) {
         atomic_store(&state->poster_error, r);
         ouro_wake(state->loop); /* or the driver would sleep on */
