@@ -261,8 +261,6 @@ static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
 /* False: the operation went another way, the entry is free. */
 static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
-    memset(sqe, 0, sizeof(*sqe));
-    sqe->user_data = op->id_;
     if (op->ready_) {
         encode_poll(sqe, ouro__ready_fd(op), op->ready_);
         return true;
@@ -272,7 +270,6 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
         return false;
     }
     switch (op->code) {
-    case OURO_NOP: return true;
     case OURO_READ: encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED); return true;
     case OURO_WRITE:
     case OURO_WRITEV: return encode_write(loop, u, op, sqe);
@@ -296,7 +293,9 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
     uint32_t room = ring->sq_entries - URING_RESERVE;
 
     while (loop->queue.head) {
+        struct ring_sqe *sqe;
         ouro_op *op;
+
         if (ring->sq_tail - ring->sq_head >= room && ring->sq_entries - ring_sq_space(ring) >= room)
             return FILL_SQ_FULL;
         if (u->running + u->cancels >= u->limit)
@@ -304,7 +303,10 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
         op = ouro__pull(loop);
         if (!op)
             break;
-        if (encode(loop, u, op, &ring->sqes[ring->sq_tail & ring->sq_mask])) {
+        sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
+        memset(sqe, 0, sizeof(*sqe));
+        sqe->user_data = op->id_;
+        if (op->code == OURO_NOP || encode(loop, u, op, sqe)) {
             ring->sq_tail++;
             u->running++;
         }

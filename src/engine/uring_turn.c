@@ -186,34 +186,58 @@ static void reap_tag(ouro_loop *loop, struct uring *u, const struct ring_cqe *cq
     }
 }
 
+/* Sockets refuse every offset but 0, where the caller may have any: ignored from now on. */
+static bool is_stream_after_all(ouro_op *op)
+{
+    if (!(ouro__kinds[op->code].traits & KIND_SPAN) || op->notes_ & NOTE_STREAM ||
+        (int64_t)op->arg[ARG_OFFSET] == OURO_CUR)
+        return false;
+    op->notes_ |= NOTE_STREAM;
+    return true;
+}
+
+static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
+{
+    if (res > 0 && (op->ready_ || op->code == OURO_POLL))
+        report_poll(loop, op, res);
+    else if (res == -ESPIPE && is_stream_after_all(op))
+        ouro__report(loop, op, -EINTR); /* the core starts it again */
+    else
+        ouro__report(loop, op, res);
+}
+
+/* Reports what is in the completion queue. Reporting runs no callback and does not come back here. */
 static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 {
     struct ring *ring = &u->ring;
-    uint32_t tail = ring_cq_tail(ring);
-    unsigned count = 0;
+    uint32_t first = ring->cq_head, count = ring_cq_tail(ring) - first, own = 0;
 
-    for (; ring->cq_head != tail && count < budget; count++) {
-        struct ring_cqe cqe = *ring_cqe(ring, ring->cq_head);
+    if (count > budget)
+        count = budget;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ring_cqe *cqe = ring_cqe(ring, first + i);
+        int32_t res = cqe->res;
         ouro_op *op;
 
-        ring_cq_advance(ring, ring->cq_head + 1);
-        if (cqe.user_data >= URING_TAG_FIRST) {
-            reap_tag(loop, u, &cqe);
+        if (cqe->user_data >= URING_TAG_FIRST) {
+            own++;
+            reap_tag(loop, u, cqe);
             continue;
         }
-        u->running--;
-        op = ouro__slot_find(loop, cqe.user_data);
+        op = ouro__slot_find(loop, cqe->user_data);
         if (!op) {
             loop->stats.stale++;
             continue;
         }
         if (u->uncanceled.head)
             forget_cancel(u, op);
-        if (cqe.res > 0 && (op->ready_ || op->code == OURO_POLL))
-            report_poll(loop, op, cqe.res);
+        if (res)
+            settle(loop, op, res);
         else
-            ouro__report(loop, op, cqe.res);
+            ouro__report(loop, op, 0);
     }
+    u->running -= count - own;
+    ring_cq_advance(ring, first + count);
     return count;
 }
 
