@@ -535,28 +535,39 @@ static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
     return POLLOUT;
 }
 
-/* A try waits for no pipe and no peer, but for a disk it may: a file's pages are read on the way. */
+/* A try only looks whether both sides are ready: even what does not wait for a pipe or a peer may wait
+ * for the disk that a file is on. */
+static int64_t splice_try(ouro_op *op, const struct pair *pair)
+{
+    int fd;
+    int64_t r = splice_waits(op, pair, &fd);
+
+    if (r < 0)
+        return r;
+    return r ? not_ready(op, (short)r) : -EOPNOTSUPP;
+}
+
 static int64_t perform_splice(ouro_op *op, unsigned how)
 {
-    unsigned asked = (unsigned)op->arg[ARG_RWF];
-    unsigned flags = how == PERFORM_TRY ? asked | NONBLOCK_SPLICE : asked;
+    unsigned flags = (unsigned)op->arg[ARG_RWF];
     struct quiet quiet;
     struct pair pair;
     int64_t r;
     int fd;
 
+    pair_of(op, &pair);
+    if (how == PERFORM_TRY)
+        return flags & NONBLOCK_SPLICE ? -EOPNOTSUPP : splice_try(op, &pair);
     for (;;) {
-        pair_of(op, &pair);
+        pair_of(op, &pair); /* the call may have moved the offsets */
         quiet_begin(op, &quiet);
         r = quiet_end(&quiet,
                       sys_splice(pair.in, pair.in_ptr, pair.out, pair.out_ptr, pair.len, flags));
-        if (r != -EAGAIN || asked & NONBLOCK_SPLICE)
+        if (r != -EAGAIN || flags & NONBLOCK_SPLICE)
             return file_limit(op, r);
         r = splice_waits(op, &pair, &fd);
         if (r < 0)
             return r;
-        if (how == PERFORM_TRY)
-            return r ? not_ready(op, (short)r) : -EOPNOTSUPP;
         /* O_NONBLOCK of a descriptor. Both sides ready, and yet not: look again a little later. */
         r = r ? poll_one(fd, (short)r, -1) : poll_one(-1, 0, 1);
         if (r < 0)

@@ -20,6 +20,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -318,6 +319,19 @@ long ouro__do_ppoll(struct pollfd *fds, unsigned count, ouro_time until)
         left.tv_nsec = (long)((until - now) % 1000000000u);
     }
     RETURN(ppoll(fds, count, until == OURO_FOREVER ? NULL : &left, NULL));
+}
+
+long ouro__do_epoll_create(int flags)
+{
+    RETURN(epoll_create1(flags));
+}
+
+/* Only whether something is ready is asked of these: no word of ours travels with the events. */
+long ouro__do_epoll_ctl(int epoll, int code, int fd, unsigned events)
+{
+    struct epoll_event event = { .events = events };
+
+    RETURN(epoll_ctl(epoll, code, fd, &event));
 }
 
 long ouro__do_wait4(int pid, int *status, int options)

@@ -81,6 +81,8 @@ struct statfs;
       (in, io, out, oo, len, flags))                                                           \
     X(poll, (struct pollfd * fds, unsigned count, int timeout_ms), (fds, count, timeout_ms))   \
     X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))      \
+    X(epoll_create, (int flags), (flags))                                                      \
+    X(epoll_ctl, (int epoll, int code, int fd, unsigned events), (epoll, code, fd, events))    \
     X(wait4, (int pid, int *status, int options), (pid, status, options))                      \
     X(pidfd_open, (int pid), (pid))                                                            \
     X(fcntl, (int fd, int command, long arg), (fd, command, arg))                              \

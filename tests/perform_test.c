@@ -513,7 +513,6 @@ static void splice_raises_no_sigpipe(void)
     broken(fds, false);
     ouro_prep_splice(&op, fd, 0, fds[1], OURO_CUR, 5, 0);
     CHECK_EQ(block(), -EPIPE);
-    CHECK_EQ(try(), -EPIPE);
 }
 
 static void a_file_limit_is_an_error_only(void)
@@ -844,18 +843,17 @@ static void splices(void)
 
     CHECK_EQ(pipe(fds), 0);
     ouro_prep_splice(&op, fd, 1, fds[1], OURO_CUR, 3, 0);
-    CHECK_EQ(try(), 3);
+    CHECK_EQ(try(), -EOPNOTSUPP); /* ready, but the file may be on a disk */
     CHECK_EQ(block(), 3);
-    CHECK_EQ(read(fds[0], buf, 8), 6);
-    CHECK_EQ(memcmp(buf, "ellell", 6), 0);
+    CHECK_EQ(read(fds[0], buf, 8), 3);
+    CHECK_EQ(memcmp(buf, "ell", 3), 0);
     ouro_prep_splice(&op, fds[0], OURO_CUR, fd, 0, 3, 0);
     CHECK_EQ(try(), -EAGAIN);
     CHECK_EQ(wish(), POLLIN);
     CHECK_EQ(op.notes_ & NOTE_AUX, 0);
     op.arg[ARG_RWF] = NONBLOCK_SPLICE_BIT;
     CHECK_EQ(block(), -EAGAIN);
-    CHECK_EQ(try(), -EAGAIN);
-    CHECK_EQ(op.ready_, 0);
+    CHECK_EQ(try(), -EOPNOTSUPP);
 }
 
 static void a_splice_waits_for_the_output_too(void)
@@ -867,9 +865,8 @@ static void a_splice_waits_for_the_output_too(void)
     CHECK_EQ(write(fd, data, sizeof(data)), sizeof(data));
     CHECK_EQ(pipe(fds), 0);
     ouro_prep_splice(&op, fd, 0, fds[1], OURO_CUR, sizeof(data), 0);
-    do
-        r = try();
-    while (r > 0);
+    while ((r = try()) == -EOPNOTSUPP)
+        CHECK(block() > 0);
     CHECK_EQ(r, -EAGAIN);
     CHECK_EQ(wish(), POLLOUT);
     CHECK_EQ(op.notes_ & NOTE_AUX, NOTE_AUX);

@@ -3,24 +3,25 @@
  *
  * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is tried without
  * waiting, armed in the set of descriptors when it would block, reported when poll(2) shows it ready,
- * and tried again by the core. The rest goes to workers. splice(2) does too, to those that may wait for
- * ever: even with SPLICE_F_NONBLOCK it reads files from the disk, which the driver's thread must not.
+ * and tried again by the core. The rest goes to workers; splice(2) too, but only once both sides are
+ * ready, because what it moves may have to come from a disk.
  *
  * One entry of the set stands for all operations on a descriptor, so that there are never more entries
  * than descriptors: poll(2) refuses more than RLIMIT_NOFILE. `watches`, by descriptor number, says
  * where its entry is and who waits there, in order of arming. Entry 0 is the doorbell.
  *
  * While the driver of a SHARED loop sleeps, without the lock, others may arm and disarm: it sleeps on a
- * copy, an arming wakes it, and a changed set is looked at once more. A hosted loop (ouro_pollfd) has one
- * descriptor to show, the doorbell: a thread polls another copy and rings when something is ready, then
- * rests until the driver has looked. epoll would save the thread, but it forgets descriptors that are
- * closed, keeps those that were duplicated, and would need the set to be kept in step, for an engine that
- * nobody takes for its speed. */
+ * copy, an arming wakes it, and a changed set is looked at once more.
+ *
+ * A hosted loop (ouro_pollfd) has one descriptor to show: an epoll descriptor that is kept in step with the
+ * set, and only says whether poll(2) would find something. It cannot be the set itself, because it refuses
+ * files that are always ready, and forgets descriptors that are closed under it. */
 #include "../core.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -34,23 +35,6 @@ struct watch {
     uint32_t at; /* its entry; 0: none */
 };
 
-struct copy { /* of the entries, for somebody who polls without the lock */
-    struct pollfd *fds;
-    uint32_t room;
-};
-
-struct poller { /* hosted loops only */
-    bool runs;
-    void *thread;
-    pthread_mutex_t lock;
-    pthread_cond_t given;
-    int poke[2];      /* its own doorbell */
-    struct copy copy; /* the driver's while the thread rests, else the thread's */
-    uint32_t count;   /* entries to poll; 0: it rests */
-    uint64_t version; /* of the set that it polls */
-    bool stop;
-};
-
 struct threads {
     int bell[2]; /* twice the same eventfd, or the ends of a pipe */
     _Atomic bool rung;
@@ -58,10 +42,12 @@ struct threads {
     uint32_t count, room;
     struct watch *watches;
     uint32_t watch_room;
-    uint64_t version;        /* of the set */
-    struct copy copy;        /* for the sleeping driver */
+    uint64_t version;    /* of the set */
+    struct pollfd *copy; /* for the sleeping driver */
+    uint32_t copy_room;
     struct ouro__list ended; /* left the set; result_ says how */
-    struct poller poller;
+    int epoll;               /* -1: not hosted */
+    bool blind;              /* epoll does not show all: the host has to look all the time */
 };
 
 static struct threads *state_of(ouro_loop *loop)
@@ -157,21 +143,37 @@ static int grow_set(ouro_loop *loop)
     return 0;
 }
 
-/* Copies the set; false: no memory for it. */
-static bool copy_set(ouro_loop *loop, struct copy *copy)
+/* false: no memory for it. */
+static bool copy_set(ouro_loop *loop)
 {
     struct threads *state = state_of(loop);
 
-    if (copy->room < state->count) {
-        struct pollfd *fds =
-            ouro__alloc(loop, copy->fds, copy->room * sizeof(*fds), state->room * sizeof(*fds));
+    if (state->copy_room < state->count) {
+        struct pollfd *fds = ouro__alloc(loop, state->copy, state->copy_room * sizeof(*fds),
+                                         state->room * sizeof(*fds));
         if (!fds)
             return false;
-        copy->fds = fds;
-        copy->room = state->room;
+        state->copy = fds;
+        state->copy_room = state->room;
     }
-    memcpy(copy->fds, state->fds, state->count * sizeof(*copy->fds));
+    memcpy(state->copy, state->fds, state->count * sizeof(*state->fds));
     return true;
+}
+
+/* Tells a hosted loop's epoll descriptor what is waited for on fd; 0: nothing any more. Files that it
+ * does not take (EPERM) never change their answer. */
+static void mirror(struct threads *state, int fd, short events)
+{
+    unsigned bits = (uint16_t)events;
+    long r;
+
+    if (state->epoll < 0)
+        return;
+    r = sys_epoll_ctl(state->epoll, bits ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, bits);
+    if (r == -ENOENT && bits)
+        r = sys_epoll_ctl(state->epoll, EPOLL_CTL_ADD, fd, bits);
+    if (r < 0 && r != -EPERM && bits)
+        state->blind = true;
 }
 
 static int arm(ouro_loop *loop, ouro_op *op)
@@ -188,6 +190,7 @@ static int arm(ouro_loop *loop, ouro_op *op)
         state->fds[watch->at] = (struct pollfd){ .fd = (int)fd };
     }
     state->fds[watch->at].events |= (short)(uint16_t)op->ready_;
+    mirror(state, (int)fd, state->fds[watch->at].events);
     ouro__push(&watch->ops, op);
     op->worker_ = state; /* says that it is armed */
     state->version++;
@@ -198,6 +201,7 @@ static void drop_entry(struct threads *state, struct watch *watch)
 {
     struct pollfd *last = &state->fds[--state->count];
 
+    mirror(state, state->fds[watch->at].fd, 0);
     state->watches[last->fd].at = watch->at;
     state->fds[watch->at] = *last;
     watch->at = 0;
@@ -231,7 +235,9 @@ static void collect_entry(struct threads *state, struct pollfd *entry)
     }
     entry->events = (short)(uint16_t)left;
     entry->revents = 0;
-    if (!watch->ops.head)
+    if (watch->ops.head)
+        mirror(state, entry->fd, entry->events);
+    else
         drop_entry(state, watch);
 }
 
@@ -296,13 +302,13 @@ static long sleep_on_copy(ouro_loop *loop, ouro_time until)
     uint32_t count = state->count;
     long r;
 
-    if (!copy_set(loop, &state->copy))
+    if (!copy_set(loop))
         return -ENOMEM;
     ouro__sleep(loop, until);
-    r = sys_ppoll(state->copy.fds, count, until);
+    r = sys_ppoll(state->copy, count, until);
     ouro__awake(loop);
     if (r > 0 && state->version == version)
-        memcpy(state->fds, state->copy.fds, count * sizeof(*state->fds));
+        memcpy(state->fds, state->copy, count * sizeof(*state->fds));
     else if (r > 0 || state->version != version)
         r = sys_poll(state->fds, state->count, 0);
     return r;
@@ -330,111 +336,28 @@ static void look(ouro_loop *loop, ouro_time until)
         collect(loop);
 }
 
-/* ---- The thread of a hosted loop --------------------------------------------------------------------- */
-
-static void *poller_main(void *arg)
-{
-    struct threads *state = arg;
-    struct poller *poller = &state->poller;
-
-    pthread_mutex_lock(&poller->lock);
-    while (!poller->stop) {
-        uint32_t count = poller->count;
-
-        if (!count) {
-            pthread_cond_wait(&poller->given, &poller->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&poller->lock);
-        if (sys_poll(poller->copy.fds, count, -1) < 0)
-            sys_poll(NULL, 0, PART_PAUSE_NS / 1000000); /* the driver looks at them in parts */
-        pthread_mutex_lock(&poller->lock);
-        bell_still(poller->poke);
-        poller->count = 0;
-        threads_wake(state);
-    }
-    pthread_mutex_unlock(&poller->lock);
-    return NULL;
-}
-
-/* Gives the poller the set as it is now. If it polls an older one it is made to rest, and rings: then
- * the driver comes here again. */
-static void offer(ouro_loop *loop)
-{
-    struct threads *state = state_of(loop);
-    struct poller *poller = &state->poller;
-
-    if (!poller->runs)
-        return;
-    pthread_mutex_lock(&poller->lock);
-    if (poller->count) {
-        if (poller->version != state->version)
-            bell_ring(poller->poke);
-    } else if (state->count > 1) {
-        if (copy_set(loop, &poller->copy)) {
-            poller->copy.fds[0].fd = poller->poke[0];
-            poller->version = state->version;
-            poller->count = state->count;
-            pthread_cond_signal(&poller->given);
-        } else {
-            threads_wake(state); /* no memory: the host has to look all the time */
-        }
-    }
-    pthread_mutex_unlock(&poller->lock);
-}
-
-static int poller_start(ouro_loop *loop)
-{
-    struct poller *poller = &state_of(loop)->poller;
-    int r = bell_open(poller->poke);
-
-    if (r < 0)
-        return r;
-    poller->stop = false;
-    poller->count = 0;
-    pthread_mutex_init(&poller->lock, NULL);
-    pthread_cond_init(&poller->given, NULL);
-    r = (int)sys_thread(&poller->thread, poller_main, state_of(loop), 0);
-    if (r < 0) {
-        pthread_cond_destroy(&poller->given);
-        pthread_mutex_destroy(&poller->lock);
-        bell_close(poller->poke);
-        return r;
-    }
-    poller->runs = true;
-    return 0;
-}
-
-static void poller_stop(ouro_loop *loop, int forked)
-{
-    struct poller *poller = &state_of(loop)->poller;
-
-    if (!poller->runs)
-        return;
-    if (!forked) {
-        pthread_mutex_lock(&poller->lock);
-        poller->stop = true;
-        pthread_cond_signal(&poller->given);
-        bell_ring(poller->poke);
-        pthread_mutex_unlock(&poller->lock);
-        sys_join(poller->thread);
-        pthread_cond_destroy(&poller->given);
-        pthread_mutex_destroy(&poller->lock);
-    }
-    bell_close(poller->poke);
-    ouro__alloc(loop, poller->copy.fds, poller->copy.room * sizeof(*poller->copy.fds), 0);
-    poller->runs = false;
-}
+/* ---- Hosting ---------------------------------------------------------------------------------------- */
 
 static int threads_pollfd(ouro_loop *loop)
 {
     struct threads *state = state_of(loop);
-    int r = state->poller.runs ? 0 : poller_start(loop);
+    long r;
 
+    if (state->epoll >= 0)
+        return state->epoll;
+    r = sys_epoll_create(EPOLL_CLOEXEC);
     if (r < 0)
-        return r;
-    offer(loop);
-    return state->bell[0];
+        return (int)r;
+    state->epoll = (int)r;
+    r = sys_epoll_ctl(state->epoll, EPOLL_CTL_ADD, state->bell[0], POLLIN);
+    if (r < 0) {
+        sys_close(state->epoll);
+        state->epoll = -1;
+        return (int)r;
+    }
+    for (uint32_t i = 1; i < state->count; i++)
+        mirror(state, state->fds[i].fd, state->fds[i].events);
+    return state->epoll;
 }
 
 /* ---- A turn ------------------------------------------------------------------------------------------- */
@@ -469,9 +392,8 @@ static void threads_submit(ouro_loop *loop)
         take(loop, op);
     if (state->version == version)
         return;
-    if (loop->sleeping)
+    if (loop->sleeping || state->blind)
         threads_wake(state);
-    offer(loop);
 }
 
 static void threads_wait(ouro_loop *loop, ouro_time until)
@@ -487,7 +409,9 @@ static void threads_wait(ouro_loop *loop, ouro_time until)
     report_ended(loop);
     if (loop->queue.head) /* what was waited for can go on */
         threads_submit(loop);
-    offer(loop);
+    state->blind = state->blind && state->count > 1;
+    if (state->blind)
+        threads_wake(state);
 }
 
 static void threads_cancel(ouro_loop *loop, ouro_op *op)
@@ -501,7 +425,7 @@ static void threads_cancel(ouro_loop *loop, ouro_op *op)
     disarm(state, watch, op, -ECANCELED);
     if (!watch->ops.head)
         drop_entry(state, watch);
-    if (loop->sleeping || state->poller.runs)
+    if (loop->sleeping || state->epoll >= 0)
         threads_wake(state);
 }
 
@@ -518,9 +442,9 @@ static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
     case OURO_WRITEV:
     case OURO_POLL:
     case OURO_WAITPID:
+    case OURO_SPLICE:
     case OURO_COPY:
     case OURO_WORK: return ROUTE_ENGINE; /* route_op knows more */
-    case OURO_SPLICE: return ROUTE_BLOCKER;
     case OURO_TIMER:
     case OURO_MESSAGE: return ROUTE_CORE;
     default: return ROUTE_WORKER;
@@ -623,7 +547,7 @@ static void state_free(ouro_loop *loop)
 
     ouro__alloc(loop, state->fds, state->room * sizeof(*state->fds), 0);
     ouro__alloc(loop, state->watches, state->watch_room * sizeof(*state->watches), 0);
-    ouro__alloc(loop, state->copy.fds, state->copy.room * sizeof(*state->copy.fds), 0);
+    ouro__alloc(loop, state->copy, state->copy_room * sizeof(*state->copy), 0);
     ouro__alloc(loop, state, sizeof(*state), 0);
     loop->engine_state = NULL;
 }
@@ -636,6 +560,7 @@ static int state_make(ouro_loop *loop)
         return -ENOMEM;
     memset(state, 0, sizeof(*state));
     loop->engine_state = state;
+    state->epoll = -1;
     state->fds = ouro__alloc(loop, NULL, 0, ROOM_FIRST * sizeof(*state->fds));
     if (!state->fds) {
         state_free(loop);
@@ -673,8 +598,9 @@ static int threads_close(ouro_loop *loop, int forked, ouro_time until)
 {
     struct threads *state = state_of(loop);
 
-    (void)until; /* nothing here is left to the kernel */
-    poller_stop(loop, forked);
+    (void)forked, (void)until; /* nothing here is left to the kernel */
+    if (state->epoll >= 0)
+        sys_close(state->epoll);
     bell_close(state->bell);
     state_free(loop);
     return 0;
