@@ -16,7 +16,7 @@ VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \
     $(addprefix tests/, tidy summary planted header exports man readme examples) \
-    tests/consumer/run tests/musl/run
+    $(addprefix tests/, cli_test.sh info_test.sh consumer/run musl/run)
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)
