@@ -47,8 +47,9 @@ static void describe_work(const struct report *report, char *ret, size_t size)
     if (job->suite == SUITE_NOP)
         snprintf(ret, size, "nop: operations that do nothing, in batches");
     else if (job->suite == SUITE_FILES)
-        snprintf(ret, size, "files: open, read and close of %u files of %llu bytes, %s cache",
-                 job->count, (unsigned long long)job->size, job->cold ? "cold" : "warm");
+        snprintf(ret, size,
+                 "files: open, read and close of files of %llu bytes, %u of them, %s cache",
+                 (unsigned long long)job->size, job->count, job->cold ? "cold" : "warm");
     else
         snprintf(ret, size, "random: reads of %llu bytes in a file of %llu MiB, %s%s",
                  (unsigned long long)job->block, (unsigned long long)(job->file_size >> 20),

@@ -35,6 +35,7 @@ struct blocking {
     unsigned turn;    /* counts rounds; a thread works when it sees a new one */
     unsigned running; /* threads that have not finished the turn */
     bool leaving;
+    uint64_t end_ns; /* of the turn: the same for all, whenever a thread gets the CPU */
     struct round *round;
 };
 
@@ -84,11 +85,11 @@ static int read_blocks(struct reader *reader, const struct round *round)
     const struct blocking *b = reader->owner;
     const struct job *job = b->job;
     char *data = b->buffers + reader->index * b->stride;
-    uint64_t start = now_ns(), before = start, now = start;
+    uint64_t before = now_ns(), now = before;
     uint64_t seed = round->seed + (uint64_t)reader->index * 0x51ed27u;
     int r = 0;
 
-    while (now - start < round->limit_ns && !cli_signal && r == 0) {
+    while (now < b->end_ns && !cli_signal && r == 0) {
         uint64_t offset = random_offset(job, &seed);
         ssize_t n = pread(b->fd, data, job->block, (off_t)offset);
 
@@ -130,6 +131,7 @@ static int random_round(struct blocking *b, struct round *round)
     int r = 0;
 
     b->round = round;
+    b->end_ns = now_ns() + round->limit_ns;
     for (unsigned i = 0; i < b->started; i++) {
         b->readers[i].operations = 0;
         memset(&b->readers[i].latency, 0, sizeof(b->readers[i].latency));
