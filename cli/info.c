@@ -617,9 +617,9 @@ static int run(const struct cli_settings *set, int argc, char **argv)
 const struct cli_command cli_info = {
     .name = "info",
     .summary = "Show what this machine offers, which engine ouro takes, and why.",
-    .details = "What is shown was tried, not looked up: every engine is opened, and how files and\n"
-               "sockets are served is seen on operations of this command. With --engine the\n"
-               "status is 1 if that engine cannot be had.\n",
+    .details = "What is shown was tried, not looked up: every engine is opened, and how files\n"
+               "and sockets are served is seen on operations of this command. With --engine\n"
+               "the status is 1 if that engine cannot be had.\n",
     .options = options,
     .run = run,
 };
