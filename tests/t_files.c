@@ -389,10 +389,10 @@ static void unmapped_buffers_are_efault(struct test *t)
 {
     ouro_op *op = op_new(t);
     int fds[2], fd = make_file(t, "f", "abcdef", 6);
-    char *gone = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Not unmapped: a thread's stack could come to lie there. */
+    char *gone = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     CHECK(gone != MAP_FAILED);
-    CHECK_EQ(munmap(gone, 8192), 0);
     ouro_prep_read(op, fd, gone, 6, 0);
     CHECK_EQ(do_op(t, op), -EFAULT);
     ouro_prep_write(op, fd, gone, 6, 0);
@@ -403,6 +403,7 @@ static void unmapped_buffers_are_efault(struct test *t)
     CHECK_EQ(do_op(t, op), -EFAULT);
     ouro_prep_open(op, OURO_HERE, gone, O_RDONLY, 0);
     CHECK_EQ(do_op(t, op), -EFAULT);
+    munmap(gone, 8192);
 }
 
 static void a_huge_read_is_cut_or_goes_on(struct test *t)
@@ -419,7 +420,8 @@ static void a_huge_read_is_cut_or_goes_on(struct test *t)
         CHECK(mmap(at + i, piece, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory, 0) !=
               MAP_FAILED);
     ouro_prep_read(op, zero, at, size, 0);
-    CHECK_EQ(do_op(t, op), 0x7ffff000);
+    CHECK(do_op(t, op) > 0); /* /dev/zero stops early for whoever wants the thread */
+    CHECK(RES(op) <= 0x7ffff000);
     ouro_prep_read(op, zero, at, size, 0);
     op->flags = OURO_EXACT;
     CHECK_EQ(do_op(t, op), (int64_t)size);

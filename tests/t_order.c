@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* t_order.c: SERIAL and BARRIER: which operations on a file wait for which. */
+#include "test.h"
+
+static void serial_reads_of_a_pipe_come_in_order(struct test *t)
+{
+    enum { COUNT = 100 };
+    ouro_op *ops[COUNT];
+    static char data[COUNT * 3], got[COUNT][3];
+    int fds[2];
+
+    fill(data, sizeof data, 11);
+    make_pipe(t, fds);
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_read(ops[i] = op_new(t), fds[0], got[i], 3, 0);
+        ops[i]->flags = OURO_SERIAL | OURO_EXACT;
+        start(t, ops[i]);
+    }
+    for (size_t at = 0; at < sizeof data; at += 2) {
+        CHECK_EQ(write(fds[1], data + at, 2), 2);
+        if (at % 16 == 0)
+            step(t);
+    }
+    finish_all(t);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_EQ(RES(ops[i]), 3);
+        CHECK(memcmp(got[i], data + i * 3, 3) == 0);
+        if (i && t->style != STYLE_WAIT)
+            CHECK(ORDER(ops[i - 1]) < ORDER(ops[i]));
+    }
+}
+
+static void serial_writes_of_a_pipe_come_in_order(struct test *t)
+{
+    enum { COUNT = 50, SIZE = 9000 };
+    static char data[COUNT * SIZE], got[COUNT * SIZE];
+    ouro_op *ops[COUNT], *r = op_new(t);
+    int fds[2];
+
+    fill(data, sizeof data, 12);
+    make_pipe(t, fds);
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_write(ops[i] = op_new(t), fds[1], data + (size_t)i * SIZE, SIZE, 0);
+        ops[i]->flags = OURO_SERIAL | OURO_EXACT;
+        start(t, ops[i]);
+    }
+    ouro_prep_read(r, fds[0], got, sizeof got, 0);
+    r->flags = OURO_EXACT;
+    CHECK_EQ(do_op(t, r), (int64_t)sizeof got);
+    check_filled(got, sizeof got, 12);
+    finish_all(t);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(RES(ops[i]), SIZE);
+}
+
+static void directions_do_not_wait_for_each_other(struct test *t)
+{
+    ouro_op *r = op_new(t), *w = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_socketpair(t, fds);
+    ouro_prep_read(r, fds[0], &byte, 1, 0);
+    r->flags = OURO_SERIAL;
+    start(t, r);
+    ouro_prep_write(w, fds[0], "x", 1, 0);
+    w->flags = OURO_SERIAL;
+    CHECK_EQ(do_op(t, w), 1);
+    CHECK(!is_final(r));
+    CHECK_EQ(write(fds[1], "y", 1), 1);
+    CHECK_EQ(finish(t, r), 1);
+}
+
+static void files_do_not_wait_for_each_other(struct test *t)
+{
+    ouro_op *first = op_new(t), *second = op_new(t);
+    char bytes[2];
+    int a[2], b[2];
+
+    make_pipe(t, a);
+    make_pipe(t, b);
+    CHECK_EQ(write(b[1], "b", 1), 1);
+    ouro_prep_read(first, a[0], &bytes[0], 1, 0);
+    ouro_prep_read(second, b[0], &bytes[1], 1, 0);
+    first->flags = second->flags = OURO_SERIAL;
+    start(t, first);
+    CHECK_EQ(do_op(t, second), 1);
+    CHECK(!is_final(first));
+    CHECK_EQ(write(a[1], "a", 1), 1);
+    CHECK_EQ(finish(t, first), 1);
+}
+
+static void a_barrier_waits_for_all_before_it(struct test *t)
+{
+    enum { COUNT = 40, SIZE = 20000 };
+    static char data[COUNT * SIZE], got[COUNT * SIZE];
+    ouro_op *ops[COUNT], *sync = op_new(t), *r = op_new(t);
+    int fd = make_file(t, "f", NULL, 0);
+
+    fill(data, sizeof data, 13);
+    for (int round = 0; round < 5; round++) {
+        CHECK_EQ(ftruncate(fd, 0), 0);
+        for (int i = 0; i < COUNT; i++) {
+            if (!round)
+                ops[i] = op_new(t);
+            ouro_prep_write(ops[i], fd, data + (size_t)i * SIZE, SIZE, (int64_t)i * SIZE);
+            ops[i]->flags = OURO_EXACT;
+            start(t, ops[i]);
+        }
+        ouro_prep_fsync(sync, fd);
+        sync->flags = OURO_BARRIER;
+        start(t, sync);
+        ouro_prep_read(r, fd, got, sizeof got, 0);
+        r->flags = OURO_BARRIER | OURO_EXACT;
+        CHECK_EQ(do_op(t, r), (int64_t)sizeof got);
+        check_filled(got, sizeof got, 13);
+        CHECK_EQ(finish(t, sync), 0);
+        finish_all(t);
+        if (t->style != STYLE_WAIT)
+            for (int i = 0; i < COUNT; i++)
+                CHECK(ORDER(ops[i]) < ORDER(sync) && ORDER(sync) < ORDER(r));
+    }
+}
+
+static void a_barrier_holds_nothing_after_it(struct test *t)
+{
+    ouro_op *first = op_new(t), *barrier = op_new(t), *after = op_new(t);
+    char bytes[3];
+    int fds[2];
+
+    make_socketpair(t, fds);
+    ouro_prep_read(first, fds[0], &bytes[0], 1, 0);
+    ouro_prep_write(barrier, fds[0], "b", 1, 0);
+    barrier->flags = OURO_BARRIER;
+    ouro_prep_write(after, fds[0], "a", 1, 0);
+    start(t, first);
+    start(t, barrier);
+    CHECK_EQ(do_op(t, after), 1);
+    CHECK(!is_final(barrier) && !is_final(first));
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(finish(t, first), 1);
+    CHECK_EQ(finish(t, barrier), 1);
+}
+
+static void a_barrier_starts_when_the_one_before_is_cancelled(struct test *t)
+{
+    ouro_op *first = op_new(t), *barrier = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_socketpair(t, fds);
+    ouro_prep_read(first, fds[0], &byte, 1, 0);
+    ouro_prep_write(barrier, fds[0], "b", 1, 0);
+    barrier->flags = OURO_BARRIER;
+    start(t, first);
+    start(t, barrier);
+    step(t);
+    CHECK(!is_final(barrier));
+    CHECK_EQ(ouro_cancel(t->loop, first), 0);
+    CHECK_EQ(finish(t, first), -ECANCELED);
+    CHECK_EQ(finish(t, barrier), 1);
+}
+
+static void held_operations_have_deadlines(struct test *t)
+{
+    ouro_op *first = op_new(t), *held = op_new(t);
+    char bytes[2];
+    int fds[2];
+
+    make_pipe(t, fds);
+    ouro_prep_read(first, fds[0], &bytes[0], 1, 0);
+    ouro_prep_read(held, fds[0], &bytes[1], 1, 0);
+    first->flags = held->flags = OURO_SERIAL;
+    held->deadline = in_ms(t, 3);
+    start(t, first);
+    start(t, held);
+    CHECK_EQ(finish(t, held), -ETIMEDOUT);
+    CHECK(!is_final(first));
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(finish(t, first), 1);
+}
+
+static void current_position_on_streams_orders_nothing(struct test *t)
+{
+    ouro_op *r = op_new(t), *w = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_socketpair(t, fds);
+    ouro_prep_read(r, fds[0], &byte, 1, OURO_CUR);
+    start(t, r);
+    step(t);
+    ouro_prep_write(w, fds[0], "x", 1, OURO_CUR);
+    CHECK_EQ(do_op(t, w), 1);
+    CHECK(!is_final(r));
+    CHECK_EQ(write(fds[1], "y", 1), 1);
+    CHECK_EQ(finish(t, r), 1);
+}
+
+static void readdirs_run_one_after_the_other(struct test *t)
+{
+    ouro_op *a = op_new(t), *b = op_new(t);
+    char *buf = aligned_alloc(8, 8192);
+    int dir = made(t, open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+    CHECK(buf != NULL);
+    ouro_prep_readdir(a, dir, buf, 4096);
+    ouro_prep_readdir(b, dir, buf + 4096, 4096);
+    start(t, a);
+    start(t, b);
+    CHECK(finish(t, a) > 0);
+    CHECK_EQ(finish(t, b), 0);
+    free(buf);
+}
+
+static const struct test_case cases[] = {
+    { NAMED(serial_reads_of_a_pipe_come_in_order) },
+    { NAMED(serial_writes_of_a_pipe_come_in_order) },
+    { NAMED(directions_do_not_wait_for_each_other) },
+    { NAMED(files_do_not_wait_for_each_other) },
+    { NAMED(a_barrier_waits_for_all_before_it) },
+    { NAMED(a_barrier_holds_nothing_after_it) },
+    { NAMED(a_barrier_starts_when_the_one_before_is_cancelled) },
+    { NAMED(held_operations_have_deadlines) },
+    { NAMED(current_position_on_streams_orders_nothing), .pitfalls = "F7 F9" },
+    { NAMED(readdirs_run_one_after_the_other), .fixed = FIX_FD, .pitfalls = "F9" },
+    { .name = NULL },
+};
+const struct subject subject_order = { "order", cases };
