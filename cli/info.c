@@ -484,7 +484,7 @@ static void json_engines(struct json *json, const struct facts *facts)
         json_string(json, "name", engine->name);
         json_bool(json, "available", engine->error == 0);
         json_int(json, "errno", -engine->error);
-        json_string(json, "reason", engine->error ? why : NULL);
+        json_string(json, "why", engine->error ? why : NULL);
         json_caps(json, "features", engine->caps);
         json_caps(json, "features_on_request", engine->on_request);
         json_end(json);
@@ -501,7 +501,7 @@ static void json_choice(struct json *json, const struct choice *choice)
     json_string(json, "preference", choice->preference);
     json_string(json, "engine", engine);
     json_int(json, "errno", -choice->error);
-    json_string(json, "refused", choice->why);
+    json_string(json, "why", choice->why);
     json_object(json, "files");
     json_string(json, "engine", engine);
     json_string(json, "cached", way_names[choice->cached]);

@@ -45,13 +45,13 @@ assert doc['cpus'] == os.cpu_count()
 engines = {e['name']: e for e in doc['engines']}
 assert [e['name'] for e in doc['engines']] == ['uring', 'threads']
 for e in doc['engines']:
-    assert e['available'] == (e['errno'] == 0) == (e['reason'] is None), e
+    assert e['available'] == (e['errno'] == 0) == (e['why'] is None), e
     assert not set(e['features']) & set(e['features_on_request']), e
-    assert e['available'] or (len(e['reason']) > 20 and not e['features']), e
+    assert e['available'] or (len(e['why']) > 20 and not e['features']), e
 chosen = doc['chosen']
 if chosen['source'] == 'automatic':
     assert chosen['engine'] == next(e['name'] for e in doc['engines'] if e['available']), chosen
-    assert bool(chosen['refused']) == (chosen['engine'] != 'uring'), chosen
+    assert bool(chosen['why']) == (chosen['engine'] != 'uring'), chosen
 if chosen['engine']:
     assert engines[chosen['engine']]['available'] and chosen['errno'] == 0
     assert set(chosen['operations'].values()) <= {'native', 'emulated', 'worker', 'no'}, chosen
@@ -84,7 +84,7 @@ says_json()
 
 refused='not engines["uring"]["available"]'
 fallen='chosen["engine"] == "threads" and chosen["files"]["uncached"] == "worker"'
-reason='engines["uring"]["reason"]'
+reason='engines["uring"]["why"]'
 
 check 'the document has its form' says_json 'doc["environment"] == {"OURO_ENGINE": None}' \
     -- "$ouro" info --json
