@@ -217,6 +217,8 @@ static int check_options(const struct cli_settings *set, enum suite suite)
         found = known[i].engine && strcmp(known[i].engine, set->engine) == 0;
     if (!found)
         return cli_usage_error("there is no engine '%s'", set->engine);
+    if (set->engine && opt_contenders)
+        return cli_usage_error("--engine and --contenders exclude each other");
     if (opt_warm && opt_cold)
         return cli_usage_error("--warm and --cold exclude each other");
     if (opt_direct && opt_buffered)

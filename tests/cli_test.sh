@@ -52,6 +52,8 @@ for bad in --depth=0 --depth=x "--depth=1,," --depth=999999 --rounds=1 --rounds=
     --count=0 --size=0 --size=-1 --size=1x --bs=1000 --color=blue --progress=loud; do
     check "$bad is wrong usage" status 2 "$ouro" bench random "$bad" "${fast[@]}"
 done
+check '--engine and --contenders exclude each other' \
+    status 2 "$ouro" bench nop --engine=threads --contenders blocking
 check '--warm and --cold exclude each other' status 2 "$ouro" bench files --warm --cold
 check '--direct and --buffered exclude each other' \
     status 2 "$ouro" bench random --direct --buffered
