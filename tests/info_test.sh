@@ -174,5 +174,11 @@ names_the_cause()
 check 'it names the cause and what to do' names_the_cause
 check 'without --verbose operations are not listed' \
     bash -c "! '$ouro' info | grep -q ftruncate && '$ouro' info --verbose | grep -q ftruncate"
+synopsis()
+{
+    grep -qxF -- "$("$ouro" help --man-synopsis "$1")" "man/ouro-$1.1.scd"
+}
+check 'the synopsis in its man page is that of the option table' synopsis info
+check 'so it is for ouro bench' synopsis bench
 check 'colours when asked for' bash -c "'$ouro' info --color=always | grep -q $'\\033'"
 done_
