@@ -167,8 +167,8 @@ struct ouro_op {
     void *slot_;
     int64_t done_;
     ouro_time since_;
-    uint8_t route_, lanes_, retries_, notes_;
-    uint32_t ready_;
+    uint8_t route_, lanes_, retries_, spare8_;
+    uint16_t notes_, ready_;
     ouro_op *chain_;
     void *worker_;
     int64_t result_;

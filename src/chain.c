@@ -34,6 +34,8 @@ int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
             ops[i]->marks_ |= MARK_CHAIN | (i ? MARK_TURN : 0);
             ops[i]->chain_ = i + 1 < count ? ops[i + 1] : NULL;
             ops[i]->prev_ = i ? ops[i - 1] : NULL;
+            if (i)
+                ouro__hold_file(ops[i]);
         }
         ouro__begin(loop, ops[0]);
         ouro__submitted(loop);

@@ -203,14 +203,24 @@ void ouro__begin(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
 
+    if (op->flags & OURO_DIRECT) {
+        op->real_fd_ = loop->direct[op->fd].fd;
+        if (op->real_fd_ < 0) {
+            ouro__start(loop, op); /* pull finds it out */
+            return;
+        }
+    }
     if (op->code == OURO_CLOSE)
         ouro__cancel_others(loop, op);
     if (traits & KIND_FD &&
         (op->flags & (OURO_SERIAL | OURO_BARRIER) || op->code == OURO_CLOSE ||
          traits & (KIND_POSITION | KIND_FD2) ||
          (traits & KIND_SPAN && (int64_t)op->arg[ARG_OFFSET] == OURO_CUR)) &&
-        !ouro__order_enter(loop, op))
+        !ouro__order_enter(loop, op)) {
+        if (op->code != OURO_CLOSE)
+            ouro__hold_file(op);
         return;
+    }
     ouro__start(loop, op);
 }
 
@@ -258,12 +268,36 @@ static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
     return op->route_;
 }
 
+/* An operation that had to wait shall not run on another file that has got the number meanwhile. */
+void ouro__hold_file(ouro_op *op)
+{
+    if (!(ouro__kinds[op->code].traits & (KIND_FD | KIND_DIR)) || op->fd < 0 ||
+        op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD)
+        return;
+    op->notes_ |= NOTE_HELD;
+    op->result_ = ouro__fd_identity((int)op->fd);
+}
+
+static bool file_is_gone(ouro_op *op)
+{
+    if (op->flags & OURO_DIRECT)
+        return op->real_fd_ < 0;
+    if (!(op->notes_ & NOTE_HELD))
+        return false;
+    op->notes_ &= (uint16_t)~NOTE_HELD;
+    return op->result_ != ouro__fd_identity((int)op->fd);
+}
+
 /* Slow part of pull: true when the operation went another way. */
 static bool diverted(ouro_loop *loop, ouro_op *op)
 {
     enum ouro__route route;
     int64_t res;
 
+    if (file_is_gone(op)) {
+        ouro__ended(loop, op, -EBADF);
+        return true;
+    }
     if (ouro__kinds[op->code].traits & KIND_TRY && ouro__try(loop, op, &res)) {
         op->notes_ |= NOTE_INLINE;
         loop->stats.inlined++;
@@ -345,7 +379,7 @@ static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 {
     loop->stats.retried++;
     op->retries_ += op->retries_ < UINT8_MAX;
-    op->notes_ &= (uint8_t)~NOTE_POOLED;
+    op->notes_ &= (uint16_t)~NOTE_POOLED;
     if (route == ROUTE_ENGINE)
         ouro__requeue(loop, op);
     else
@@ -386,7 +420,7 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
         bool elsewhere = canceled && op->retries_ >= RETRIES_ON_ENGINE;
         if (interrupted(res))
             op->retries_ = 0;
-        again(loop, op, elsewhere || op->notes_ & NOTE_POOLED ? ROUTE_WORKER : ROUTE_ENGINE);
+        again(loop, op, elsewhere ? ROUTE_WORKER : ROUTE_ENGINE);
         return true;
     }
     return false;
@@ -402,9 +436,9 @@ static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
     }
     if (op->notes_ & NOTE_PIDFD) {
         ouro__fd_close(op->aux_fd_);
-        op->notes_ &= (uint8_t) ~(NOTE_PIDFD | NOTE_AUX);
+        op->notes_ &= (uint16_t) ~(NOTE_PIDFD | NOTE_AUX);
     }
-    op->notes_ &= (uint8_t)~NOTE_AUX;
+    op->notes_ &= (uint16_t)~NOTE_AUX;
     if (ending(op))
         ouro__ended(loop, op, -ECANCELED);
     else
@@ -440,7 +474,7 @@ static __attribute__((noinline)) void report_slowly(ouro_loop *loop, ouro_op *op
             if (ending(op))
                 ouro__ended(loop, op, -ECANCELED);
             else
-                again(loop, op, op->notes_ & NOTE_POOLED ? ROUTE_WORKER : ROUTE_ENGINE);
+                again(loop, op, ROUTE_ENGINE); /* or where its code and file lead it */
             return;
         }
         res = 0;

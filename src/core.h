@@ -69,6 +69,7 @@ enum {
     NOTE_STREAM = 32, /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_NO_TRY = 64, /* was tried on the spot already */
     NOTE_LOST = 128,  /* ended by the loss of its engine */
+    NOTE_HELD = 256,  /* could not start at once: result_ tells which file its fd stood for */
 };
 
 /* Reads, writes and vectored forms of them have `done_` bytes behind them: what is left of the
@@ -209,17 +210,23 @@ struct ouro__timer {
     ouro_op *op;
 };
 
+struct ouro__request { /* to cancel what was submitted before */
+    ouro_fd fd;        /* on this descriptor; -1: everything */
+    uint64_t reach;    /* how many operations were posted before */
+};
+
 struct ouro__inbox {
     pthread_mutex_t lock;
     struct ouro__list posted;   /* operations of other threads */
     struct ouro__list messages; /* operations of other loops, for us to receive */
     struct ouro__list returned; /* ours, back from workers and other loops: result_ */
     struct ouro__slots slots;   /* for posted operations */
-    int *fds;                   /* cancel_fd requests */
-    unsigned fd_count, fd_room;
+    uint64_t posts, taken;      /* operations posted, and accepted of them */
+    struct ouro__request *requests;
+    unsigned request_count, request_room;
     bool closed;
     _Atomic uint32_t cancels; /* stack of slots with cancel requests: slot + 1 */
-    _Atomic bool cancel_all, woken;
+    _Atomic bool woken;
     _Atomic bool rung; /* something is here */
 };
 
@@ -346,6 +353,7 @@ void ouro__unaccept(ouro_loop *loop, ouro_op *op);
 int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
 void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
+void ouro__hold_file(ouro_op *op);
 void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
@@ -388,6 +396,7 @@ void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE lo
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
 int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
+bool ouro__drives(ouro_loop *loop);
 bool ouro__in_callback(const ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);
 void ouro__cond_init(pthread_cond_t *cond);
@@ -416,6 +425,7 @@ bool ouro__fd_nonblocking(int fd);
 void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
+int64_t ouro__fd_identity(int fd);
 void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */

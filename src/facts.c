@@ -86,6 +86,23 @@ int ouro__fd_copy(int fd)
     return (int)sys_fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+static int64_t mix(uint64_t a, uint64_t b)
+{
+    a = (a ^ b) * 0x9e3779b97f4a7c15u;
+    return (int64_t)(a ^ a >> 29);
+}
+
+/* Which file, opened how: to notice that a number stands for another one by now. */
+int64_t ouro__fd_identity(int fd)
+{
+    struct stat st;
+    long flags = sys_fcntl(fd, F_GETFL, 0);
+
+    if (flags < 0 || sys_fstat(fd, &st) < 0)
+        return 0;
+    return mix((uint64_t)mix(st.st_dev, st.st_ino), (uint64_t)flags);
+}
+
 static bool lucky(struct ouro__luck *luck)
 {
     if (luck->skip) {

@@ -7,7 +7,7 @@
  * first one since the driver looked wakes the engine. */
 #include "core.h"
 
-#define FDS_AT_ONCE 16u
+#define REQUESTS_AT_ONCE 16u
 
 void ouro__ring_bell(ouro_loop *loop)
 {
@@ -35,6 +35,7 @@ static int post_owned(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
         if (ret_id)
             *ret_id = op->id_;
         ouro__push(&inbox->posted, op);
+        inbox->posts++;
     }
     pthread_mutex_unlock(&inbox->lock);
     if (r == 0)
@@ -107,52 +108,74 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id)
     return 0;
 }
 
-int ouro_cancel_all(ouro_loop *loop)
-{
-    if (!loop)
-        return -EINVAL;
-    if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
-        return -EOWNERDEAD;
-    atomic_store(&loop->inbox.cancel_all, true);
-    ouro__ring_bell(loop);
-    return 0;
-}
-
-static int remember_fd(ouro_loop *loop, int fd)
+static int remember(ouro_loop *loop, ouro_fd fd)
 {
     struct ouro__inbox *inbox = &loop->inbox;
+    unsigned i;
 
-    for (unsigned i = 0; i < inbox->fd_count; i++)
-        if (inbox->fds[i] == fd)
-            return 0;
-    if (inbox->fd_count == inbox->fd_room) {
-        unsigned room = inbox->fd_room ? inbox->fd_room * 2 : FDS_AT_ONCE;
-        int *fds = ouro__alloc(loop, inbox->fds, inbox->fd_room * sizeof(int), room * sizeof(int));
-        if (!fds)
+    for (i = 0; i < inbox->request_count && inbox->requests[i].fd != fd; i++)
+        ;
+    if (i == inbox->request_room) {
+        unsigned room = i ? i * 2 : REQUESTS_AT_ONCE;
+        struct ouro__request *requests =
+            ouro__alloc(loop, inbox->requests, i * sizeof(*requests), room * sizeof(*requests));
+        if (!requests)
             return -ENOMEM;
-        inbox->fds = fds;
-        inbox->fd_room = room;
+        inbox->requests = requests;
+        inbox->request_room = room;
     }
-    inbox->fds[inbox->fd_count++] = fd;
+    inbox->request_count += i == inbox->request_count;
+    inbox->requests[i] = (struct ouro__request){ fd, inbox->posts };
     return 0;
 }
 
-int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd)
+static void cancel_now(ouro_loop *loop, ouro_fd fd)
 {
-    int r;
+    ouro_op key = { .fd = fd };
 
-    if (!loop)
-        return -EINVAL;
+    if (fd < 0)
+        ouro__cancel_all(loop);
+    else
+        ouro__cancel_others(loop, &key);
+}
+
+/* The driver acts at once; other threads leave a request, which reaches what was posted before it. */
+static int cancel_many(ouro_loop *loop, ouro_fd fd)
+{
+    int r = 0;
+
     if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
         return -EOWNERDEAD;
-    if (fd < 0)
-        return -EBADF;
+    if (loop->locked_mode) {
+        ouro__enter(loop);
+        cancel_now(loop, fd);
+        ouro__submitted(loop);
+        ouro__leave(loop);
+        return 0;
+    }
+    if (ouro__drives(loop)) {
+        ouro__inbox_drain(loop);
+        cancel_now(loop, fd);
+        return 0;
+    }
     pthread_mutex_lock(&loop->inbox.lock);
-    r = remember_fd(loop, (int)fd);
+    r = remember(loop, fd);
     pthread_mutex_unlock(&loop->inbox.lock);
     if (r == 0)
         ouro__ring_bell(loop);
     return r;
+}
+
+int ouro_cancel_all(ouro_loop *loop)
+{
+    return loop ? cancel_many(loop, -1) : -EINVAL;
+}
+
+int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd)
+{
+    if (!loop)
+        return -EINVAL;
+    return fd < 0 ? -EBADF : cancel_many(loop, fd);
 }
 
 void ouro_wake(ouro_loop *loop)
@@ -241,31 +264,65 @@ void ouro__inbox_close(ouro_loop *loop)
 
 /* ---- The driver's side --------------------------------------------------------------------- */
 
+/* Requests that reach no further than the posts accepted so far. */
+static void run_requests(ouro_loop *loop)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    unsigned i = 0;
+
+    pthread_mutex_lock(&inbox->lock);
+    while (i < inbox->request_count) {
+        struct ouro__request request = inbox->requests[i];
+        if (request.reach > inbox->taken) {
+            i++;
+            continue;
+        }
+        inbox->requests[i] = inbox->requests[--inbox->request_count];
+        pthread_mutex_unlock(&inbox->lock);
+        cancel_now(loop, request.fd);
+        pthread_mutex_lock(&inbox->lock);
+        i = 0;
+    }
+    pthread_mutex_unlock(&inbox->lock);
+}
+
+/* No room for its completion: it and the rest wait, in their order. */
+static void put_back(struct ouro__inbox *inbox, struct ouro__list *list, ouro_op *op)
+{
+    ouro__push_front(list, op);
+    pthread_mutex_lock(&inbox->lock);
+    if (inbox->posted.head) {
+        list->tail->next_ = inbox->posted.head;
+        inbox->posted.head->prev_ = list->tail;
+        list->tail = inbox->posted.tail;
+    }
+    inbox->posted = *list;
+    pthread_mutex_unlock(&inbox->lock);
+    atomic_store(&inbox->rung, true);
+}
+
 static void accept_posted(ouro_loop *loop)
 {
     struct ouro__inbox *inbox = &loop->inbox;
     struct ouro__list list;
+    bool requests;
     ouro_op *op;
 
     pthread_mutex_lock(&inbox->lock);
     list = inbox->posted;
     inbox->posted = (struct ouro__list){ 0 };
+    requests = inbox->request_count;
     pthread_mutex_unlock(&inbox->lock);
+    if (requests)
+        run_requests(loop);
     while ((op = ouro__pop(&list))) {
-        if (ouro__accept_posted(loop, op) == 0)
-            continue;
-        /* No room for its completion: it and the rest wait, in their order. */
-        ouro__push_front(&list, op);
-        pthread_mutex_lock(&inbox->lock);
-        if (inbox->posted.head) {
-            list.tail->next_ = inbox->posted.head;
-            inbox->posted.head->prev_ = list.tail;
-            list.tail = inbox->posted.tail;
+        if (ouro__accept_posted(loop, op) < 0) {
+            put_back(inbox, &list, op);
+            return;
         }
-        inbox->posted = list;
-        pthread_mutex_unlock(&inbox->lock);
-        atomic_store(&inbox->rung, true);
-        return;
+        inbox->taken++;
+        if (requests)
+            run_requests(loop);
     }
 }
 
@@ -299,21 +356,6 @@ static void take_cancels(ouro_loop *loop)
     }
 }
 
-static void take_fds(ouro_loop *loop)
-{
-    struct ouro__inbox *inbox = &loop->inbox;
-    ouro_op key = { 0 };
-
-    pthread_mutex_lock(&inbox->lock);
-    while (inbox->fd_count) {
-        key.fd = inbox->fds[--inbox->fd_count];
-        pthread_mutex_unlock(&inbox->lock);
-        ouro__cancel_others(loop, &key);
-        pthread_mutex_lock(&inbox->lock);
-    }
-    pthread_mutex_unlock(&inbox->lock);
-}
-
 void ouro__inbox_drain(ouro_loop *loop)
 {
     struct ouro__inbox *inbox = &loop->inbox;
@@ -325,9 +367,6 @@ void ouro__inbox_drain(ouro_loop *loop)
     take_returned(loop);
     accept_posted(loop);
     take_cancels(loop);
-    take_fds(loop);
-    if (atomic_exchange(&inbox->cancel_all, false))
-        ouro__cancel_all(loop);
     receive(loop);
     if (loop->waiters && atomic_load(&inbox->woken))
         ouro__served_all(loop);

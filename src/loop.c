@@ -35,6 +35,13 @@ static int own(ouro_loop *loop)
     return pthread_equal(loop->owner, pthread_self()) ? 0 : -EPERM;
 }
 
+/* Is this the thread that drives an OWNED loop? Asks without becoming it. */
+bool ouro__drives(ouro_loop *loop)
+{
+    return atomic_load_explicit(&loop->owned, memory_order_acquire) &&
+           pthread_equal(loop->owner, pthread_self());
+}
+
 int ouro__enter(ouro_loop *loop)
 {
     if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
@@ -86,6 +93,7 @@ void ouro__submitted(ouro_loop *loop)
         loop->engine->submit(loop);
     if (loop->sleeping &&
         (loop->queue.head || ouro__calls_ready(loop) ||
+         loop->stats.completed != loop->turn_completed || /* the sleeper may wait for that */
          (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
         ouro__ring_bell(loop);
 }

@@ -184,8 +184,14 @@ int ouro__span_of(const ouro_op *op, struct ouro__span *ret)
         ret->len = (size_t)op->arg[ARG_LEN] - (size_t)op->done_;
         left = ret->len > 0;
     }
-    if (ret->single && ret->len > OURO__STEP_MAX)
-        ret->len = OURO__STEP_MAX;
+    if (ret->single) {
+        /* What a try on the spot has read is part of the step, unless the operation goes on anyway. */
+        size_t most = OURO__STEP_MAX;
+        if (!(op->flags & OURO_EXACT) && (uint64_t)op->done_ < most)
+            most -= (size_t)op->done_;
+        if (ret->len > most)
+            ret->len = most;
+    }
     ret->offset = offset == OURO_CUR || op->notes_ & NOTE_STREAM ? OURO_CUR : offset + op->done_;
     ret->rwf = (int)op->arg[ARG_RWF];
     return left;

@@ -64,7 +64,8 @@ static void release(ouro_loop *loop)
     free_ring(loop, &loop->events);
     ouro__slots_finish(loop);
     ouro__alloc(loop, loop->heap, loop->heap_room * sizeof(*loop->heap), 0);
-    ouro__alloc(loop, loop->inbox.fds, loop->inbox.fd_room * sizeof(int), 0);
+    ouro__alloc(loop, loop->inbox.requests, loop->inbox.request_room * sizeof(struct ouro__request),
+                0);
     ouro__files_finish(loop);
     ouro__alive_close(loop);
     pthread_mutex_destroy(&loop->inbox.lock);
@@ -256,7 +257,8 @@ int ouro_fork_child(ouro_loop *loop)
     loop->stats.completed = loop->stats.submitted;
     loop->queue = (struct ouro__list){ 0 };
     loop->inbox.posted = loop->inbox.messages = loop->inbox.returned = (struct ouro__list){ 0 };
-    loop->inbox.fd_count = 0;
+    loop->inbox.request_count = 0;
+    loop->inbox.posts = loop->inbox.taken = 0;
     atomic_store(&loop->inbox.cancels, 0);
     atomic_store(&loop->inbox.rung, false);
     ouro__files_forget(loop);

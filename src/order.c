@@ -107,9 +107,8 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
     if (!(traits & (KIND_FD | KIND_DIR)))
         return 0;
     if (op->flags & OURO_DIRECT) {
-        if (loop->direct[op->fd].fd < 0)
+        if (loop->direct[op->fd].fd == OURO__SLOT_EMPTY)
             return -EBADF;
-        op->real_fd_ = loop->direct[op->fd].fd;
         first = &loop->direct[op->fd].file;
     } else if (op->fd >= 0 && !(first = ouro__file_at(loop, op->fd, true))) {
         return op->fd > FD_MOST ? -EBADF : -ENOMEM;

@@ -409,10 +409,10 @@ static int64_t step(ouro_op *op, int fd, bool writes, void *buf, size_t len, int
         .writes = writes,
         .events = writes ? POLLOUT : POLLIN,
     };
-    uint8_t notes = op->notes_;
+    uint16_t notes = op->notes_;
     int64_t r;
 
-    op->notes_ &= (uint8_t)~NOTE_STREAM; /* says something of op->fd alone */
+    op->notes_ &= (uint16_t)~NOTE_STREAM; /* says something of op->fd alone */
     r = move_bytes(op, PERFORM_BLOCK, &t);
     op->notes_ = notes;
     return r;
@@ -523,7 +523,7 @@ static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
     *ret_fd = pair->in;
     if (r < 0)
         return r;
-    op->notes_ &= (uint8_t)~NOTE_AUX;
+    op->notes_ &= (uint16_t)~NOTE_AUX;
     if (r == 0)
         return POLLIN;
     *ret_fd = pair->out;
