@@ -315,6 +315,8 @@ struct ouro_loop {
 
     /* an engine that the system took away: its state lives until close; lost_watch waits for the proof
      * that the kernel is done with its operations */
+    int host_fd; /* epoll of the engine's descriptor, which a loss may change; -1: nobody hosts us */
+    int host_engine_fd;
     const struct ouro__engine *lost_engine;
     void *lost_state;
     ouro_op lost_watch;
@@ -449,6 +451,9 @@ int ouro__alive_open(ouro_loop *loop); /* process.c */
 void ouro__alive_close(ouro_loop *loop);
 unsigned ouro__cores(void);
 const char *ouro__environment(const char *name);
+int ouro__host_open(ouro_loop *loop);
+void ouro__host_change(ouro_loop *loop);
+void ouro__host_close(ouro_loop *loop);
 void ouro__pause(void);
 void ouro__queue_signal(int signo, void *value);
 void ouro__await_hangup(int fd);

@@ -659,7 +659,7 @@ int ouro_pollfd(ouro_loop *loop)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    r = loop->engine->pollfd(loop);
+    r = ouro__host_open(loop);
     ouro__leave(loop);
     return r;
 }

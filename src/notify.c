@@ -151,7 +151,7 @@ static int start(ouro_loop *loop, const ouro_notify *how)
     if (r < 0)
         goto release;
     n->control = (int)r;
-    if (loop->threading != OURO_SERVICE && (r = loop->engine->pollfd(loop)) < 0)
+    if (loop->threading != OURO_SERVICE && (r = ouro__host_open(loop)) < 0)
         goto close;
     n->watched = loop->threading == OURO_SERVICE ? -1 : (int)r;
     loop->notifier = n;

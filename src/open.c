@@ -67,6 +67,7 @@ static void release(ouro_loop *loop)
     ouro__alloc(loop, loop->inbox.requests, loop->inbox.request_room * sizeof(struct ouro__request),
                 0);
     ouro__files_finish(loop);
+    ouro__host_close(loop);
     ouro__alive_close(loop);
     pthread_mutex_destroy(&loop->inbox.lock);
     pthread_mutex_destroy(&loop->lock);
@@ -110,6 +111,7 @@ static int build(ouro_loop *loop)
     pthread_mutex_init(&loop->lock, NULL);
     pthread_mutex_init(&loop->inbox.lock, NULL);
     loop->now = sys_now();
+    loop->host_fd = -1;
     loop->inbox.slots.base = OURO__REMOTE;
     loop->places = FIRST_PLACES < loop->max_ops ? FIRST_PLACES : loop->max_ops;
     if (!list)
@@ -267,6 +269,7 @@ int ouro_fork_child(ouro_loop *loop)
     loop->leading = loop->sleeping = loop->service_runs = false;
     loop->waiters = NULL;
     atomic_store(&loop->owned, false);
+    ouro__host_close(loop);
     loop->engine_state = NULL;
     loop->why[0] = 0;
     atomic_store(loop->alive, 1);

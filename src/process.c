@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -61,6 +62,45 @@ unsigned ouro__cores(void)
 const char *ouro__environment(const char *name)
 {
     return secure_getenv(name);
+}
+
+/* The descriptor that a foreign loop watches stays the same when the engine changes. */
+int ouro__host_open(ouro_loop *loop)
+{
+    int r;
+
+    if (loop->host_fd >= 0)
+        return loop->host_fd;
+    r = (int)sys_epoll_create(EPOLL_CLOEXEC);
+    if (r < 0)
+        return r;
+    loop->host_fd = r;
+    r = loop->engine->pollfd(loop);
+    loop->host_engine_fd = r;
+    if (r >= 0)
+        r = (int)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, r, EPOLLIN);
+    if (r < 0) {
+        ouro__host_close(loop);
+        return r;
+    }
+    return loop->host_fd;
+}
+
+void ouro__host_change(ouro_loop *loop)
+{
+    if (loop->host_fd < 0)
+        return;
+    (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_DEL, loop->host_engine_fd, 0);
+    loop->host_engine_fd = loop->engine->pollfd(loop);
+    if (loop->host_engine_fd >= 0)
+        (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, loop->host_engine_fd, EPOLLIN);
+}
+
+void ouro__host_close(ouro_loop *loop)
+{
+    if (loop->host_fd >= 0)
+        sys_close(loop->host_fd);
+    loop->host_fd = -1;
 }
 
 void ouro__pause(void)

@@ -98,7 +98,7 @@ int ouro__select(ouro_loop *loop, unsigned from)
         }
         if (r == 0) {
             struct ouro__bell *bell = &loop->bells[loop->lost_engine != NULL];
-            *bell = (struct ouro__bell){engine->wake, loop->engine_state};
+            *bell = (struct ouro__bell){ engine->wake, loop->engine_state };
             atomic_store(&loop->bell, bell);
             loop->engine_at = i;
             set_routes(loop);
@@ -152,8 +152,10 @@ static void open_next(ouro_loop *loop)
     if (ouro__select(loop, loop->engine_at + 1) == 0)
         return;
     /* The preference names no other engine, or none opens: the one that needs nothing but memory and
-     * one descriptor, of which the lost engine has just given back several. */
+     * one descriptor, of which the lost engine has just given back several. Features that were asked for
+     * at open cannot be had any more. */
     loop->engines[0] = 0;
+    loop->config.want = 0;
     while (ouro__select(loop, ENGINES - 1) < 0)
         ouro__pause();
 }
@@ -173,6 +175,7 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
     loop->regions_native = false;
     loop->engine_state = NULL;
     open_next(loop);
+    ouro__host_change(loop);
     if (running && proof >= 0) {
         ouro_op *watch = &loop->lost_watch;
         ouro_prep_poll(watch, proof, 1);

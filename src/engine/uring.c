@@ -145,6 +145,8 @@ static void drop(ouro_loop *loop, struct uring *u)
 {
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
+    if (u->host_fd >= 0)
+        sys_close(u->host_fd);
     if (u->event_fd >= 0)
         sys_close(u->event_fd);
     if (u->proof_fd >= 0)
@@ -165,7 +167,7 @@ static int uring_open(ouro_loop *loop, struct ouro__why *why)
         return -ENOMEM;
     }
     memset(u, 0, sizeof(*u));
-    u->event_fd = u->proof_fd = -1;
+    u->event_fd = u->proof_fd = u->host_fd = -1;
     wish.entries = depth < RING_ENTRIES_MIN ? RING_ENTRIES_MIN : depth;
     if (wish.entries > URING_ENTRIES_MOST)
         wish.entries = URING_ENTRIES_MOST;

@@ -22,16 +22,18 @@ struct msghdr;
 
 struct uring {
     struct ring ring;
-    uint32_t running;  /* operations in the ring: written, not reaped */
-    uint32_t cancels;  /* cancel requests without an answer yet */
-    uint32_t limit;    /* of the two together: what the completion queue can hold */
-    int lost;          /* -errno with which the kernel took the ring away, or 0 */
-    bool driven;       /* enabled, by the thread that owns it from then on */
-    bool armed;        /* the doorbell's poll is in the ring */
-    bool nosignal;     /* RWF_NOSIGNAL is known */
-    bool buffers;      /* regions are registered */
-    int event_fd;      /* the doorbell; never read, see ouro__uring_wake */
-    int proof_fd;      /* hangs up when the kernel has dropped the ring and all its requests */
+    uint32_t running; /* operations in the ring: written, not reaped */
+    uint32_t cancels; /* cancel requests without an answer yet */
+    uint32_t limit;   /* of the two together: what the completion queue can hold */
+    int lost;         /* -errno with which the kernel took the ring away, or 0 */
+    bool driven;      /* enabled, by the thread that owns it from then on */
+    bool armed;       /* the doorbell's poll is in the ring */
+    bool nosignal;    /* RWF_NOSIGNAL is known */
+    bool buffers;     /* regions are registered */
+    int host_fd;  /* eventfd that the kernel signals with each completion, also with those that it
+                          defers (which do not wake who polls the ring itself); -1: nobody hosts us */
+    int event_fd; /* the doorbell; never read, see ouro__uring_wake */
+    int proof_fd; /* hangs up when the kernel has dropped the ring and all its requests */
     uint32_t refusals; /* enters in a row that took nothing */
     uint64_t ops[2];   /* opcodes that the kernel knows */
     uint64_t caps;

@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
@@ -426,11 +427,25 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
     (void)judge(loop, u, r);
 }
 
+/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone. */
+static void host_signal(struct uring *u, bool on)
+{
+    uint64_t word = 1;
+
+    if (u->host_fd < 0)
+        return;
+    if (!on)
+        (void)sys_read(u->host_fd, &word, sizeof(word));
+    else if (ring_cq_ready(&u->ring) || ring_needs_enter(&u->ring))
+        (void)sys_write(u->host_fd, &word, sizeof(word));
+}
+
 void ouro__uring_wait(ouro_loop *loop, ouro_time until)
 {
     struct uring *u = loop->engine_state;
     unsigned count;
 
+    host_signal(u, false);
     if (drive(loop, u)) {
         bool busy = prepare(loop, u);
 
@@ -449,9 +464,31 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
         }
         if (u->refusals && !count && !u->lost)
             be_patient(loop, u);
+        host_signal(u, true);
     }
     if (u->lost)
         give_up(loop, u);
+}
+
+/* Deferred completions do not wake a poll of the ring, but a registered eventfd. */
+static int host(struct uring *u)
+{
+    long fd;
+    int r;
+
+    if (u->host_fd >= 0)
+        return u->host_fd;
+    fd = sys_eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return (int)fd;
+    u->host_fd = (int)fd;
+    r = ring_register(&u->ring, RING_REGISTER_EVENTFD, &u->host_fd, 1);
+    if (r < 0) {
+        sys_close(u->host_fd);
+        u->host_fd = -1;
+        return r;
+    }
+    return u->host_fd;
 }
 
 int ouro__uring_pollfd(ouro_loop *loop)
@@ -461,5 +498,7 @@ int ouro__uring_pollfd(ouro_loop *loop)
     /* The doorbell shows through the ring only once it is watched. */
     if (drive(loop, u))
         (void)submit_all(loop, u);
-    return u->lost ? u->lost : u->ring.fd;
+    if (u->lost)
+        return u->lost;
+    return u->ring.flags & RING_SETUP_DEFER_TASKRUN ? host(u) : u->ring.fd;
 }
