@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* perform.c: what each operation means: one step of it as system calls on the calling thread.
  *
- * Workers run these with PERFORM_BLOCK; engines that know readiness only, with PERFORM_TRY, which never
- * waits for another process, a device that may stay silent, or a peer. What a try answers:
+ * Workers run these with PERFORM_BLOCK; engines that know readiness only, with PERFORM_TRY,
+ * which never waits for another process, a device that may stay silent, or a peer. What a try
+ * answers:
  *
  *   -EAGAIN, ready_ != 0   when ouro__ready_fd(op) shows these bits a new try is worth it
- *   -EAGAIN, ready_ == 0   this is the result: the caller asked for it (RWF_NOWAIT, OURO_FDMODE, ...)
+ *   -EAGAIN, ready_ == 0   this is the result: the caller asked for it (RWF_NOWAIT, OURO_FDMODE)
  *   -EOPNOTSUPP            only an attempt that may block can tell
  *
- * SIGPIPE never reaches the calling thread: MSG_NOSIGNAL on sockets, RWF_NOSIGNAL on pipes where the kernel
- * knows it. Elsewhere the signal is raised where it is blocked, and taken away again: on workers, whose
- * threads block all signals, or for the one call (`quiet_begin`). */
+ * SIGPIPE never reaches the calling thread: MSG_NOSIGNAL on sockets, RWF_NOSIGNAL on pipes where
+ * the kernel knows it. Elsewhere the signal is raised where it is blocked, and taken away again:
+ * on workers, whose threads block all signals, or for the one call (`quiet_begin`). */
 #include "core.h"
 
 #include <fcntl.h>
@@ -66,7 +67,8 @@ struct quiet {
     bool pending; /* one was there already: it stays */
 };
 
-/* Blocks SIGPIPE for one call, where the thread is not a worker, which blocks all signals anyway. */
+/* Blocks SIGPIPE for one call, where the thread is not a worker, which blocks all signals
+ * anyway. */
 static void quiet_begin(const ouro_op *op, struct quiet *quiet)
 {
     sigset_t one;
@@ -99,7 +101,7 @@ static int64_t file_limit(const ouro_op *op, int64_t res)
     return res;
 }
 
-/* ---- Readiness --------------------------------------------------------------------------------- */
+/* ---- Readiness ------------------------------------------------------------------------------ */
 
 /* The bits that hold, 0 at the deadline, or -errno. */
 static int64_t poll_one(int fd, short events, int timeout_ms)
@@ -312,7 +314,7 @@ static int64_t perform_transfer(ouro_op *op, unsigned how)
     return move_bytes(op, how, &t);
 }
 
-/* ---- Files and names --------------------------------------------------------------------------- */
+/* ---- Files and names ------------------------------------------------------------------------ */
 
 /* With O_NONBLOCK, so that a FIFO never waits for its other end; the core takes it off again. A
  * leased file then answers -EAGAIN instead of waiting for the lease's end: it is no FIFO. */
@@ -366,7 +368,7 @@ static int64_t perform_readdir(const ouro_op *op)
                           len < OURO__STEP_MAX ? len : OURO__STEP_MAX);
 }
 
-/* ---- Copy ------------------------------------------------------------------------------------------ */
+/* ---- Copy ----------------------------------------------------------------------------------- */
 
 /* What is left of a copy or splice: offsets and bytes. */
 struct pair {
@@ -437,8 +439,9 @@ static int64_t write_all(ouro_op *op, struct pair *pair, char *buf, size_t len, 
     return (int64_t)done;
 }
 
-/* One chunk by reading and writing. From a file it is read at its position, which moves by what was
- * written; from a stream only when the output has room, and no more than a pipe then takes at once. */
+/* One chunk by reading and writing. From a file it is read at its position, which moves by what
+ * was written; from a stream only when the output has room, and no more than a pipe then takes
+ * at once. */
 static int64_t copy_chunk(ouro_op *op, struct pair *pair, size_t len)
 {
     char buf[COPY_CHUNK];
@@ -513,7 +516,7 @@ static int64_t perform_copy(ouro_op *op)
     return copy_by_hand(op, &pair);
 }
 
-/* ---- Splice ------------------------------------------------------------------------------------------ */
+/* ---- Splice --------------------------------------------------------------------------------- */
 
 /* Which side keeps a splice waiting? 0: none that poll(2) knows of. */
 static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
@@ -535,8 +538,8 @@ static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
     return POLLOUT;
 }
 
-/* A try only looks whether both sides are ready: even what does not wait for a pipe or a peer may wait
- * for the disk that a file is on. */
+/* A try only looks whether both sides are ready: even what does not wait for a pipe or a peer
+ * may wait for the disk that a file is on. */
 static int64_t splice_try(ouro_op *op, const struct pair *pair)
 {
     int fd;
@@ -575,7 +578,7 @@ static int64_t perform_splice(ouro_op *op, unsigned how)
     }
 }
 
-/* ---- Poll, processes, work --------------------------------------------------------------------------- */
+/* ---- Poll, processes, work ------------------------------------------------------------------ */
 
 static int64_t perform_poll(ouro_op *op, unsigned how)
 {

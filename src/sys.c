@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* sys.c: the system calls of sys.h: each returns its result or -errno and leaves errno as it was.
+/* sys.c: the system calls of sys.h: each returns its result or -errno and leaves errno as it
+ * was.
  *
- * What libraries lack or wrap differently (glibc and musl do not agree on preadv2, statx, renameat2 and
- * the younger calls) goes by number through syscall(2). Under Windows only threads, memory and the clock
- * exist here. 32-bit builds need -D_FILE_OFFSET_BITS=64, for all files. */
+ * What libraries lack or wrap differently (glibc and musl do not agree on preadv2, statx,
+ * renameat2 and the younger calls) goes by number through syscall(2). Under Windows only
+ * threads, memory and the clock exist here. 32-bit builds need -D_FILE_OFFSET_BITS=64, for all
+ * files. */
 #include "sys.h"
 
 #include <errno.h>
@@ -152,8 +154,8 @@ long ouro__do_pwrite(int fd, const void *buf, size_t len, int64_t offset)
     RETURN(pwrite(fd, buf, len, (off_t)offset));
 }
 
-/* The kernel takes the offset as two longs: on 64-bit machines the first is all of it, and the second
- * is shifted out. */
+/* The kernel takes the offset as two longs: on 64-bit machines the first is all of it, and the
+ * second is shifted out. */
 #define HALVES(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
 
 long ouro__do_preadv2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
@@ -186,7 +188,8 @@ long ouro__do_sendmsg(int fd, const void *msghdr, int flags)
     RETURN(sendmsg(fd, msghdr, flags));
 }
 
-/* Positions beyond long (32-bit) come back as its greatest; callers here ask only whether there is one. */
+/* Positions beyond long (32-bit) come back as its greatest; callers here ask only whether there
+ * is one. */
 long ouro__do_lseek(int fd, int64_t offset, int whence)
 {
     int saved = errno;
@@ -210,8 +213,8 @@ long ouro__do_openat(int dir, const char *path, int flags, unsigned mode)
     RETURN(openat(dir, path, flags, mode));
 }
 
-/* openat2 refuses what openat ignores: a mode without a file to be made, and O_LARGEFILE with O_PATH,
- * which 32-bit libraries add by themselves to openat. */
+/* openat2 refuses what openat ignores: a mode without a file to be made, and O_LARGEFILE with
+ * O_PATH, which 32-bit libraries add by themselves to openat. */
 long ouro__do_openat2(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
 {
     struct open_how how = { .flags = (uint32_t)flags, .resolve = resolve };
@@ -307,8 +310,8 @@ long ouro__do_poll(struct pollfd *fds, unsigned count, int timeout_ms)
     RETURN(poll(fds, count, timeout_ms));
 }
 
-/* `until` is a time of the monotonic clock, OURO_NOWAIT or OURO_FOREVER: what is left of it is found anew
- * with each call, so that a caller may simply repeat it after -EINTR. */
+/* `until` is a time of the monotonic clock, OURO_NOWAIT or OURO_FOREVER: what is left of it is
+ * found anew with each call, so that a caller may simply repeat it after -EINTR. */
 long ouro__do_ppoll(struct pollfd *fds, unsigned count, ouro_time until)
 {
     struct timespec left = { 0, 0 };
@@ -402,8 +405,8 @@ static int create(void **ret, void *(*fn)(void *), void *arg, size_t stack)
     return r;
 }
 
-/* A joinable thread with all signals blocked. *ret is its pthread_t, copied into a pointer: give it to
- * sys_join once. */
+/* A joinable thread with all signals blocked. *ret is its pthread_t, copied into a pointer: give
+ * it to sys_join once. */
 long ouro__do_thread(void **ret, void *(*fn)(void *), void *arg, size_t stack)
 {
     int saved = errno, r;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* workers.c: threads that perform operations by blocking calls, in two crews: one for what ends by
- * itself (files, names), one for what may wait for ever.
+/* workers.c: threads that perform operations by blocking calls, in two crews: one for what ends
+ * by itself (files, names), one for what may wait for ever.
  *
- * One lock guards the queues and what each worker is at; it is held neither over a system call of an
- * operation nor over ouro__return. Threads start on demand, up to the crew's bound, and end after ten idle
- * seconds; the driver joins them later. Memory is allocated and freed by the driver alone.
+ * One lock guards the queues and what each worker is at; it is held neither over a system call
+ * of an operation nor over ouro__return. Threads start on demand, up to the crew's bound, and
+ * end after ten idle seconds; the driver joins them later. Memory is allocated and freed by the
+ * driver alone.
  *
- * A blocker is interrupted by a signal. It may arrive just before the system call begins, and is lost
- * then, so a thread of its own (the "nagger") repeats it until the worker is back. The signal is a free
- * real-time one with an empty handler, unblocked on blockers' threads only, and blocked while they run the
- * user's work, which is never interrupted. */
+ * A blocker is interrupted by a signal. It may arrive just before the system call begins, and is
+ * lost then, so a thread of its own (the "nagger") repeats it until the worker is back. The
+ * signal is a free real-time one with an empty handler, unblocked on blockers' threads only, and
+ * blocked while they run the user's work, which is never interrupted. */
 #include "core.h"
 
 #include <signal.h>
@@ -50,7 +51,7 @@ struct ouro__workers {
     bool stop;
 };
 
-/* ---- The signal -------------------------------------------------------------------------------- */
+/* ---- The signal ----------------------------------------------------------------------------- */
 
 static int interrupt_signal; /* 0: none is free */
 static pthread_once_t interrupt_once = PTHREAD_ONCE_INIT;
@@ -102,7 +103,7 @@ static void interrupt(struct worker *worker)
         sys_signal_thread(worker->thread, interrupt_signal);
 }
 
-/* ---- On the threads ---------------------------------------------------------------------------- */
+/* ---- On the threads ------------------------------------------------------------------------- */
 
 /* Waits on a condition of ours; false: the time came. */
 static bool wait_for(struct ouro__workers *all, pthread_cond_t *cond, uint64_t ns)
@@ -215,7 +216,7 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* ---- On the driver ------------------------------------------------------------------------------ */
+/* ---- On the driver -------------------------------------------------------------------------- */
 
 /* Starts one thread more; the lock is held. */
 static int start(struct ouro__workers *all, struct crew *crew)

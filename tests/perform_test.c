@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* perform_test.c: what each operation means, by ouro__perform alone: no loop, no engine. Each test runs in
- * a process of its own with a time limit; TAP out. The system is real: temporary files, pipes, sockets, a
- * terminal, children; only older kernels are played, through the table of system calls. */
+/* perform_test.c: what each operation means, by ouro__perform alone: no loop, no engine. Each
+ * test runs in a process of its own with a time limit; TAP out. The system is real: temporary
+ * files, pipes, sockets, a terminal, children; only older kernels are played, through the table
+ * of system calls. */
 #include "../src/core.h"
 
 #include <fcntl.h>
@@ -437,7 +438,7 @@ static void eventfds_are_streams(void)
     CHECK_EQ(word, 3);
 }
 
-/* ---- SIGPIPE ------------------------------------------------------------------------------------- */
+/* ---- SIGPIPE -------------------------------------------------------------------------------- */
 
 static void broken(int fds[2], bool sockets)
 {
@@ -533,7 +534,7 @@ static void a_file_limit_is_an_error_only(void)
     CHECK_EQ(sigismember(&pending, SIGXFSZ), 0);
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ---------------------------------------------------------------------------------- */
 
 static void opens_files(void)
 {
@@ -677,7 +678,7 @@ static void lists_folders(void)
     CHECK_EQ(unlinkat(dir, "sub", AT_REMOVEDIR), 0);
 }
 
-/* ---- Files -------------------------------------------------------------------------------------- */
+/* ---- Files ---------------------------------------------------------------------------------- */
 
 static void sizes_and_advice(void)
 {
@@ -716,7 +717,7 @@ static void an_interrupted_close_has_closed(void)
     CHECK_EQ(block(), 0);
 }
 
-/* ---- Copy and splice ----------------------------------------------------------------------------- */
+/* ---- Copy and splice ------------------------------------------------------------------------ */
 
 static long no_copy_range(int in, int64_t *io, int out, int64_t *oo, size_t len)
 {
@@ -876,7 +877,7 @@ static void a_splice_waits_for_the_output_too(void)
     CHECK_EQ(block(), -EINTR);
 }
 
-/* ---- The rest -------------------------------------------------------------------------------------- */
+/* ---- The rest ------------------------------------------------------------------------------- */
 
 static void polls(void)
 {
@@ -962,7 +963,7 @@ static void works(void)
     CHECK_EQ(block(), -EINVAL);
 }
 
-/* ---- Running them ------------------------------------------------------------------------------------ */
+/* ---- Running them --------------------------------------------------------------------------- */
 
 #define TEST(name)  \
     {               \

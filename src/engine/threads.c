@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* threads.c: the engine that works everywhere: readiness by poll(2), everything else on workers.
  *
- * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is tried without
- * waiting, armed in the set of descriptors when it would block, reported when poll(2) shows it ready,
- * and tried again by the core. The rest goes to workers; splice(2) too, but only once both sides are
- * ready, because what it moves may have to come from a disk.
+ * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is
+ * tried without waiting, armed in the set of descriptors when it would block, reported when
+ * poll(2) shows it ready, and tried again by the core. The rest goes to workers; splice(2) too,
+ * but only once both sides are ready, because what it moves may have to come from a disk.
  *
- * One entry of the set stands for all operations on a descriptor, so that there are never more entries
- * than descriptors: poll(2) refuses more than RLIMIT_NOFILE. `watches`, by descriptor number, says
- * where its entry is and who waits there, in order of arming. Entry 0 is the doorbell.
+ * One entry of the set stands for all operations on a descriptor, so that there are never more
+ * entries than descriptors: poll(2) refuses more than RLIMIT_NOFILE. `watches`, by descriptor
+ * number, says where its entry is and who waits there, in order of arming. Entry 0 is the
+ * doorbell.
  *
- * While the driver of a SHARED loop sleeps, without the lock, others may arm and disarm: it sleeps on a
- * copy, an arming wakes it, and a changed set is looked at once more.
+ * While the driver of a SHARED loop sleeps, without the lock, others may arm and disarm: it
+ * sleeps on a copy, an arming wakes it, and a changed set is looked at once more.
  *
- * A hosted loop (ouro_pollfd) has one descriptor to show: an epoll descriptor that is kept in step with the
- * set, and only says whether poll(2) would find something. It cannot be the set itself, because it refuses
- * files that are always ready, and forgets descriptors that are closed under it. */
+ * A hosted loop (ouro_pollfd) has one descriptor to show: an epoll descriptor that is kept in
+ * step with the set, and only says whether poll(2) would find something. It cannot be the set
+ * itself, because it refuses files that are always ready, and forgets descriptors that are
+ * closed under it. */
 #include "../core.h"
 
 #include <fcntl.h>
@@ -55,7 +57,7 @@ static struct threads *state_of(ouro_loop *loop)
     return loop->engine_state;
 }
 
-/* ---- Doorbells ----------------------------------------------------------------------------------- */
+/* ---- Doorbells ------------------------------------------------------------------------------ */
 
 static int bell_open(int bell[2])
 {
@@ -105,7 +107,7 @@ static void hear_bell(struct threads *state)
     atomic_exchange(&state->rung, false);
 }
 
-/* ---- The set -------------------------------------------------------------------------------------- */
+/* ---- The set -------------------------------------------------------------------------------- */
 
 static int grow_watches(ouro_loop *loop, uint32_t need)
 {
@@ -160,8 +162,8 @@ static bool copy_set(ouro_loop *loop)
     return true;
 }
 
-/* Tells a hosted loop's epoll descriptor what is waited for on fd; 0: nothing any more. Files that it
- * does not take (EPERM) never change their answer. */
+/* Tells a hosted loop's epoll descriptor what is waited for on fd; 0: nothing any more. Files
+ * that it does not take (EPERM) never change their answer. */
 static void mirror(struct threads *state, int fd, short events)
 {
     unsigned bits = (uint16_t)events;
@@ -217,7 +219,8 @@ static void disarm(struct threads *state, struct watch *watch, ouro_op *op, int6
     state->version++;
 }
 
-/* One entry that poll(2) has marked: ends its operations, oldest first, and says what is left of it. */
+/* One entry that poll(2) has marked: ends its operations, oldest first, and says what is left of
+ * it. */
 static void collect_entry(struct threads *state, struct pollfd *entry)
 {
     struct watch *watch = &state->watches[entry->fd];
@@ -268,7 +271,7 @@ static void report_ended(ouro_loop *loop)
         ouro__report(loop, op, op->result_);
 }
 
-/* ---- Sleeping ------------------------------------------------------------------------------------- */
+/* ---- Sleeping ------------------------------------------------------------------------------- */
 
 /* The limit of open files is below what is open, or the kernel has no memory for so many: looks at
  * them a few at a time, and sleeps a little on the doorbell alone. */
@@ -336,7 +339,7 @@ static void look(ouro_loop *loop, ouro_time until)
         collect(loop);
 }
 
-/* ---- Hosting ---------------------------------------------------------------------------------------- */
+/* ---- Hosting -------------------------------------------------------------------------------- */
 
 static int threads_pollfd(ouro_loop *loop)
 {
@@ -360,7 +363,7 @@ static int threads_pollfd(ouro_loop *loop)
     return state->epoll;
 }
 
-/* ---- A turn ------------------------------------------------------------------------------------------- */
+/* ---- A turn --------------------------------------------------------------------------------- */
 
 /* What the core's pull gives: to be armed, or to be tried. */
 static void take(ouro_loop *loop, ouro_op *op)
@@ -429,7 +432,7 @@ static void threads_cancel(ouro_loop *loop, ouro_op *op)
         threads_wake(state);
 }
 
-/* ---- Routes, open, close -------------------------------------------------------------------------------- */
+/* ---- Routes, open, close -------------------------------------------------------------------- */
 
 static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
 {
