@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* sys.h: every system call and allocation of the library, in one table.
  *
- * Library code calls sys_NAME(...), which returns the result or -errno and leaves errno as it was. In
- * release builds sys_NAME is the function itself; in test builds (OURO_TESTING) it goes through the
- * table `ouro__sys`, whose entries a test may replace to make the n-th call fail. */
+ * Library code calls sys_NAME(...), which returns the result or -errno and leaves errno as it
+ * was. In release builds sys_NAME is the function itself; in test builds (OURO_TESTING) it goes
+ * through the table `ouro__sys`, whose entries a test may replace to make the n-th call fail. */
 #ifndef OURO_SYS_H
 #define OURO_SYS_H
 
@@ -21,8 +21,8 @@ struct statfs;
 /* A leftover of BSD in <signal.h>, in the way of our entry of that name. */
 #undef sigmask
 
-/* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c, which also
- * says where a call is not quite the system's (thread, ppoll, take_signal). */
+/* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
+ * which also says where a call is not quite the system's (thread, ppoll, take_signal). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))
