@@ -61,16 +61,23 @@ static ouro_time wanted_time(const ouro_op *op)
     return op->deadline && op->deadline < at ? op->deadline : at;
 }
 
-static void clear(ouro_loop *loop, ouro_op *op)
+/* An operation that is the caller's is clean (or all-zero): whoever ends it has cleaned it, so that the
+ * short way has less to store. */
+void ouro__clean(ouro_op *op)
+{
+    op->marks_ = 0;
+    op->done_ = 0;
+    op->lanes_ = op->retries_ = 0;
+    op->notes_ = op->ready_ = 0;
+}
+
+static void own(ouro_loop *loop, ouro_op *op)
 {
     op->cflags = 0;
-    op->marks_ = 0;
+    op->cause = 0;
     op->loop_ = loop;
-    op->done_ = 0;
     op->since_ = loop->now;
     op->route_ = loop->routes[op->code];
-    op->lanes_ = op->retries_ = op->notes_ = 0;
-    op->ready_ = 0;
 }
 
 /* What a posted operation lacks, and a submitted one is refused for. */
@@ -97,11 +104,11 @@ unreserve:
     return r;
 }
 
-static inline int take_place(ouro_loop *loop, ouro_op *op)
+static int take_place(ouro_loop *loop, ouro_op *op)
 {
     int r;
 
-    if (OURO__SELDOM(ouro__room(loop) <= 0) && (r = ouro__ring_room(loop, 1)) < 0)
+    if (ouro__room(loop) <= 0 && (r = ouro__ring_room(loop, 1)) < 0)
         return r;
     return ouro__slot_take(loop, &loop->slots, op);
 }
@@ -113,10 +120,11 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    clear(loop, op);
+    own(loop, op);
     r = admit(loop, op);
     if (r < 0) {
         ouro__slot_give(loop, op);
+        ouro__clean(op);
         return r;
     }
     ouro__set_state(op, STATE_HELD);
@@ -124,7 +132,7 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
-static __attribute__((noinline)) int submit_slowly(ouro_loop *loop, ouro_op *op)
+static int submit_one(ouro_loop *loop, ouro_op *op)
 {
     int r = ouro__check(loop, op);
 
@@ -135,30 +143,57 @@ static __attribute__((noinline)) int submit_slowly(ouro_loop *loop, ouro_op *op)
     return r;
 }
 
-/* An operation that needs nothing looked after takes the short way. */
+/* The short way, for operations that need nothing looked after and while nothing has to grow: accepts a
+ * prefix. What changes with each of them stays in registers. */
+static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    struct ouro__slot *slot = loop->slots.free;
+    ouro_op *tail = loop->queue.tail;
+    ouro_time now = loop->now;
+    int64_t room = ouro__room(loop);
+    unsigned done;
+
+    if (room < count)
+        count = room > 0 ? (unsigned)room : 0;
+    for (done = 0; done < count && slot; done++) {
+        ouro_op *op = ops[done];
+        if (op->code != OURO_NOP || op->flags || op->deadline || op->state_ > STATE_DONE)
+            break;
+        op->slot_ = slot;
+        op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
+        atomic_store_explicit(&slot->op, op, memory_order_relaxed);
+        slot = slot->next_free;
+        op->since_ = now;
+        ouro__set_state(op, STATE_QUEUED);
+        op->prev_ = tail;
+        op->next_ = NULL;
+        if (tail)
+            tail->next_ = op;
+        else
+            loop->queue.head = op;
+        tail = op;
+    }
+    loop->slots.free = slot;
+    loop->queue.tail = tail;
+    loop->stats.submitted += done;
+    return done;
+}
+
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
 {
-    for (unsigned i = 0; i < count; i++) {
-        ouro_op *op = ops[i];
-        int r;
-        if (op->code == OURO_NOP && !op->flags && !op->deadline && op->state_ <= STATE_DONE) {
-            r = take_place(loop, op);
-            if (r == 0) {
-                clear(loop, op);
-                ouro__set_state(op, STATE_QUEUED);
-                ouro__push(&loop->queue, op);
-                loop->stats.submitted++;
-                continue;
-            }
-        } else {
-            r = submit_slowly(loop, op);
-        }
+    unsigned done = submit_plain(loop, ops, count);
+
+    while (done < count) {
+        int r = submit_one(loop, ops[done]);
         if (r < 0) {
             *ret_error = r;
-            return i;
+            break;
         }
+        done++;
+        if (done < count && ops[done]->code == OURO_NOP)
+            done += submit_plain(loop, ops + done, count - done);
     }
-    return count;
+    return done;
 }
 
 /* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
@@ -172,6 +207,7 @@ void ouro__unaccept(ouro_loop *loop, ouro_op *op)
     loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
     unreserve_slot(loop, op);
     ouro__slot_give(loop, op);
+    ouro__clean(op);
     ouro__set_state(op, STATE_IDLE);
 }
 
@@ -183,7 +219,7 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
 
     if (ouro__room(loop) <= 0 && ouro__ring_room(loop, 1) < 0)
         return -EAGAIN;
-    clear(loop, op);
+    own(loop, op);
     ouro__set_state(op, STATE_HELD);
     loop->stats.submitted++;
     r = loop->closing ? -ECANCELED : admit(loop, op);
@@ -325,25 +361,20 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
 
 /* ---- Delivery ------------------------------------------------------------------------------ */
 
-static inline void push_event(struct ouro__ring *ring, ouro_op *op)
-{
-    ring->at[ring->tail++ & ring->mask] =
-        (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
-}
-
 /* The completion becomes visible. A plain operation is the caller's from here on. */
-static inline void deliver(ouro_loop *loop, ouro_op *op)
+static void deliver(ouro_loop *loop, ouro_op *op)
 {
+    ouro_event event = { .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
     bool quiet = op->flags & OURO_QUIET && op->res >= 0;
 
     if (op->cb && !quiet) {
-        push_event(&loop->calls, op);
+        loop->calls.at[loop->calls.tail++ & loop->calls.mask] = event;
         ouro__set_state(op, STATE_REPORTED);
         return;
     }
     if (!quiet) {
         op->heap_at_ = loop->events.tail;
-        push_event(&loop->events, op);
+        loop->events.at[loop->events.tail++ & loop->events.mask] = event;
     }
     if (loop->waiters)
         ouro__served(loop, op);
@@ -459,7 +490,8 @@ static bool wants_more(const ouro_op *op, int64_t res)
     return (uint64_t)op->done_ < op->arg[ARG_LEN];
 }
 
-static __attribute__((noinline)) void report_slowly(ouro_loop *loop, ouro_op *op, int64_t res)
+/* The engine's, a worker's, or an attempt's word on an operation. */
+void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
@@ -480,21 +512,6 @@ static __attribute__((noinline)) void report_slowly(ouro_loop *loop, ouro_op *op
         res = 0;
     }
     ouro__ended(loop, op, res);
-}
-
-/* The engine's, a worker's, or an attempt's word on an operation. */
-void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
-{
-    if (op->code != OURO_NOP || op->marks_ || res) {
-        report_slowly(loop, op, res);
-        return;
-    }
-    op->res = 0;
-    op->cflags = 0;
-    op->cause = 0;
-    ouro__slot_give(loop, op);
-    loop->stats.completed++;
-    deliver(loop, op);
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */
@@ -564,8 +581,6 @@ static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t c
                   (op->notes_ & NOTE_LOST ? OURO_C_LOST : 0u);
     op->res = res;
     op->cflags = cflags;
-    if (!op->done_)
-        op->cause = 0;
     if (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) {
         loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
         loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);
@@ -580,6 +595,7 @@ static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t c
         loop->regbuf_in_flight--;
     ouro__slot_give(loop, op);
     loop->stats.completed++;
+    ouro__clean(op);
     deliver(loop, op);
     if (!next)
         return NULL;

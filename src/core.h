@@ -361,7 +361,9 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
 void ouro__cancel_all(ouro_loop *loop);
 /* The engine's, or a worker's, word on a RUNNING or returned operation. res as the system said it. */
-void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
+static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__clean(ouro_op *op);
 /* The end: res as the last step gave it; and res as the caller shall see it. */
 void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
@@ -612,6 +614,24 @@ static inline ouro_op *ouro__pull(ouro_loop *loop)
     ouro__pop(&loop->queue);
     ouro__set_state(op, STATE_RUNNING);
     return op;
+}
+
+/* A nop that nothing but its result waits for. */
+static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    struct ouro__ring *events = &loop->events;
+
+    if (op->code != OURO_NOP || op->marks_ || op->flags || op->cb || res || loop->waiters) {
+        ouro__report_slowly(loop, op, res);
+        return;
+    }
+    op->res = 0;
+    op->cflags = 0;
+    op->heap_at_ = events->tail;
+    events->at[events->tail++ & events->mask] = (ouro_event){ .op = op };
+    loop->stats.completed++;
+    ouro__slot_give(loop, op);
+    ouro__set_state(op, STATE_DONE);
 }
 
 #endif

@@ -231,7 +231,7 @@ int ouro_close(ouro_loop *loop, ouro_time until)
 static int forget(ouro_loop *loop, ouro_op *op, void *user)
 {
     (void)user;
-    op->marks_ = 0;
+    ouro__clean(op);
     ouro__set_state(op, STATE_IDLE);
     ouro__slot_give(loop, op);
     return 0;

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRIES 256u
@@ -95,13 +96,17 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
 /* Registers the write end of the proof and forgets it. */
 static int make_proof(struct uring *u)
 {
+    struct stat st;
     int fds[2];
     long r = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
 
     if (r < 0)
         return (int)r;
     u->proof_fd = fds[0];
-    r = ring_register(&u->ring, RING_REGISTER_FILES, &fds[1], 1);
+    r = sys_fstat(fds[0], &st);
+    u->proof_ino = r < 0 ? 0 : st.st_ino;
+    if (r >= 0)
+        r = ring_register(&u->ring, RING_REGISTER_FILES, &fds[1], 1);
     sys_close(fds[1]);
     return (int)r;
 }

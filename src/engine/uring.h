@@ -34,8 +34,9 @@ struct uring {
                           defers (which do not wake who polls the ring itself); -1: nobody hosts us */
     int event_fd; /* the doorbell; never read, see ouro__uring_wake */
     int proof_fd; /* hangs up when the kernel has dropped the ring and all its requests */
-    uint32_t refusals; /* enters in a row that took nothing */
-    uint64_t ops[2];   /* opcodes that the kernel knows */
+    uint64_t proof_ino; /* by which it is told from what may have taken its number */
+    uint32_t refusals;  /* enters in a row that took nothing */
+    uint64_t ops[2];    /* opcodes that the kernel knows */
     uint64_t caps;
     ouro_time closed;             /* when the ring was closed */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */

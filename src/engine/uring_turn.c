@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
@@ -97,9 +98,12 @@ static void arm(ouro_loop *loop, struct uring *u)
     u->armed = true;
 }
 
-/* Makes the ring the calling thread's, the first time. */
+/* Makes the ring the calling thread's, the first time. False: there is none, or no more (a close that was
+ * not finished in time has given it up). */
 static bool drive(ouro_loop *loop, struct uring *u)
 {
+    if (!u->ring.map)
+        return false;
     if (u->driven || u->lost)
         return !u->lost;
     if (u->ring.flags & RING_SETUP_R_DISABLED &&
@@ -310,6 +314,18 @@ static void give_up(ouro_loop *loop, struct uring *u)
     ouro__engine_lost(loop, reason);
 }
 
+/* A program that closes all descriptors has closed ours, and opens others under their numbers: none is
+ * touched any more that may be one of these. Nothing is left then that could prove anything. */
+static int disown(struct uring *u)
+{
+    struct stat st;
+
+    u->ring.fd = u->event_fd = -1;
+    if (sys_fstat(u->proof_fd, &st) < 0 || st.st_ino != u->proof_ino || !S_ISFIFO(st.st_mode))
+        u->proof_fd = -EBADF;
+    return u->proof_fd;
+}
+
 int ouro__uring_abandon(ouro_loop *loop)
 {
     struct uring *u = loop->engine_state;
@@ -322,9 +338,8 @@ int ouro__uring_abandon(ouro_loop *loop)
     u->running = u->cancels = 0;
     if (u->buffers)
         (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
-    /* The number is somebody else's by now. */
     if (u->lost == -EBADF || u->lost == -EOPNOTSUPP)
-        u->ring.fd = -1;
+        proof_fd = disown(u);
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
     u->proof_fd = -1;
