@@ -17,6 +17,7 @@
 #define OURO_CANARY 0
 #endif
 int harness_canary = OURO_CANARY;
+char harness_note[128]; /* printed with a failure */
 
 #define ERRNO_MARK 4242 /* the library must leave errno alone */
 
@@ -27,7 +28,7 @@ void test_fail(const char *file, int line, const char *format, ...)
     const char *base = strrchr(file, '/');
     va_list list;
 
-    printf("%s:%d: ", base ? base + 1 : file, line);
+    printf("%s:%d: %s", base ? base + 1 : file, line, harness_note);
     va_start(list, format);
     vprintf(format, list);
     va_end(list);

@@ -191,6 +191,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
+extern char harness_note[128];
 extern int harness_canary; /* 0 none, 1 lost, 2 double, 3 leaked descriptor, 4 thread, 5 memory */
 
 #endif

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* t_refusal.c: io_uring refused, before a loop is opened and while it is at work. Under --blocked the
+ * whole suite runs with it refused; here are the refusals one by one. */
+#include "sys.h"
+#include "test.h"
+
+static void works_on_threads(struct test *t, bool why_needed)
+{
+    ouro_op *op = op_new(t);
+    char buf[4];
+    int fds[2];
+
+    t->config.engine = NULL;
+    open_loop(t);
+    CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
+    if (why_needed) {
+        CHECK(strstr(ouro_engine_why(t->loop), "uring") != NULL);
+        CHECK(strlen(ouro_engine_why(t->loop)) > 20);
+    }
+    make_pipe(t, fds);
+    ouro_prep_read(op, fds[0], buf, 4, 0);
+    start(t, op);
+    step(t);
+    CHECK_EQ(write(fds[1], "abc", 3), 3);
+    CHECK_EQ(finish(t, op), 3);
+}
+
+static void setup_refused_by_eperm(struct test *t)
+{
+    block_io_uring(BLOCK_SETUP, EPERM);
+    works_on_threads(t, true);
+}
+
+static void setup_refused_by_enosys(struct test *t)
+{
+    block_io_uring(BLOCK_SETUP, ENOSYS);
+    works_on_threads(t, true);
+}
+
+static void setup_refused_by_eacces(struct test *t)
+{
+    block_io_uring(BLOCK_SETUP, EACCES);
+    works_on_threads(t, true);
+}
+
+static void setup_refused_by_enomem(struct test *t)
+{
+    block_io_uring(BLOCK_SETUP, ENOMEM);
+    works_on_threads(t, true);
+}
+
+static void setup_that_kills_kills_the_probe_only(struct test *t)
+{
+    block_io_uring(BLOCK_SETUP, BLOCK_KILL);
+    works_on_threads(t, true);
+}
+
+static void enter_alone_refused(struct test *t)
+{
+    block_io_uring(BLOCK_ENTER, EPERM);
+    works_on_threads(t, true);
+}
+
+static void enter_alone_kills(struct test *t)
+{
+    block_io_uring(BLOCK_ENTER, BLOCK_KILL);
+    works_on_threads(t, true);
+}
+
+/* A ring without register is still a ring: on it or on threads, it must work. */
+static void register_alone_refused(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char buf[4];
+    int fd;
+
+    block_io_uring(BLOCK_REGISTER, EPERM);
+    t->config.engine = NULL;
+    open_loop(t);
+    fd = make_file(t, "f", "abc", 3);
+    ouro_prep_read(op, fd, buf, 4, 0);
+    CHECK_EQ(do_op(t, op), 3);
+    CHECK_EQ(ouro_register_buffers(t->loop, &(struct iovec){ buf, 4 }, 1), 0);
+    ouro_prep_read(op, fd, buf, 4, 0);
+    op->flags = OURO_REGBUF;
+    CHECK_EQ(do_op(t, op), 3);
+}
+
+static void register_alone_kills(struct test *t)
+{
+    block_io_uring(BLOCK_REGISTER, BLOCK_KILL);
+    t->config.engine = NULL;
+    open_loop(t);
+    ouro_op *op = op_new(t);
+    ouro_prep_nop(op);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+static void refused_engines_are_reported_to_who_insists(struct test *t)
+{
+    ouro_loop *loop = NULL;
+    char why[512] = "";
+    uint64_t caps;
+
+    block_io_uring(BLOCK_ALL, EPERM);
+    t->config.engine = "uring";
+    CHECK_EQ(ouro_open(&t->config, &loop), -EOPNOTSUPP);
+    CHECK(loop == NULL);
+    CHECK(ouro_probe("uring", why, sizeof why, &caps) < 0);
+    CHECK(strlen(why) > 20);
+    t->config.engine = "uring,threads";
+    CHECK_EQ(ouro_open(&t->config, &t->loop), 0);
+    CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
+}
+
+/* ---- Taken away at work -------------------------------------------------------------------- */
+
+/* What may come of operations that were in flight: their real result, or -EIO with LOST. */
+static void judge_lost(struct test *t, ouro_op *op, int64_t real)
+{
+    finish(t, op);
+    if (CFLAGS(op) & OURO_C_LOST)
+        CHECK_EQ(RES(op), -EIO);
+    else
+        CHECK_EQ(RES(op), real);
+}
+
+static void later_ones_work(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char buf[4];
+    int fds[2];
+
+    for (int i = 0; i < 3; i++) {
+        ouro_prep_nop(op);
+        CHECK_EQ(do_op(t, op), 0);
+        make_pipe(t, fds);
+        ouro_prep_read(op, fds[0], buf, 4, 0);
+        start(t, op);
+        step(t);
+        CHECK_EQ(write(fds[1], "abc", 3), 3);
+        CHECK_EQ(finish(t, op), 3);
+        ouro_prep_read(op, make_file(t, "later", "xy", 2), buf, 4, 0);
+        CHECK_EQ(do_op(t, op), 2);
+        ouro_prep_timer(op, in_ms(t, 1));
+        CHECK_EQ(do_op(t, op), 0);
+    }
+    CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
+    CHECK(strstr(ouro_engine_why(t->loop), "uring") != NULL);
+}
+
+static void lose_the_ring(struct test *t, unsigned which, int error)
+{
+    enum { COUNT = 12 };
+    ouro_op *reads[COUNT], *timer = op_new(t), *queued = op_new(t), *file = op_new(t);
+    static char bytes[COUNT + 1], buf[8];
+    int fds[COUNT][2], fd = make_file(t, "f", "abcdef", 6);
+
+    t->config.engine = NULL;
+    open_loop(t);
+    CHECK(strcmp(ouro_engine_name(t->loop), "uring") == 0);
+    for (int i = 0; i < COUNT; i++) {
+        make_pipe(t, fds[i]);
+        ouro_prep_read(reads[i] = op_new(t), fds[i][0], &bytes[i], 1, 0);
+        start(t, reads[i]);
+    }
+    ouro_prep_timer(timer, in_ms(t, 20));
+    start(t, timer);
+    step(t);
+    block_io_uring(which, error);
+    ouro_prep_nop(queued); /* the ring never sees it: it must come out right */
+    start(t, queued);
+    ouro_prep_read(file, fd, buf, 8, 0);
+    start(t, file);
+    CHECK_EQ(finish(t, queued), 0);
+    CHECK_EQ(finish(t, file), 6);
+    CHECK_EQ(finish(t, timer), 0);
+    /* A lost one is final now; the others read on the next engine what comes. */
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(write(fds[i][1], "z", 1), 1);
+    for (int i = 0; i < COUNT; i++)
+        judge_lost(t, reads[i], 1);
+    later_ones_work(t);
+}
+
+static void enter_refused_at_work(struct test *t)
+{
+    lose_the_ring(t, BLOCK_ENTER, EPERM);
+}
+
+static void everything_refused_at_work(struct test *t)
+{
+    lose_the_ring(t, BLOCK_ALL, ENOSYS);
+}
+
+static void refused_at_work_then_cancelled_and_closed(struct test *t)
+{
+    ouro_op *ops[10];
+    static char bytes[10];
+    int fds[2];
+
+    t->config.engine = NULL;
+    open_loop(t);
+    make_pipe(t, fds);
+    for (int i = 0; i < 10; i++) {
+        record_of(ops[i] = op_new(t))->own_cb = true;
+        ouro_prep_read(ops[i], fds[0], &bytes[i], 1, 0);
+        start(t, ops[i]);
+    }
+    step(t);
+    block_io_uring(BLOCK_ALL, EPERM);
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[0])), 0);
+    close_loop(t);
+    for (int i = 0; i < 10; i++)
+        CHECK(RES(ops[i]) == -ECANCELED ||
+              (RES(ops[i]) == -EIO && CFLAGS(ops[i]) & OURO_C_LOST));
+    /* The kernel is done with the buffers: what comes now is for others. */
+    memset(bytes, 'k', sizeof bytes);
+    CHECK_EQ(write(fds[1], "0123456789", 10), 10);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(bytes[i], 'k');
+    CHECK_EQ(read(fds[0], bytes, 10), 10);
+}
+
+/* ---- One answer that is wrong, from the table of system calls ------------------------------ */
+
+static long (*real_enter)(int, unsigned, unsigned, unsigned, const void *, size_t);
+static _Atomic int answer, answers;
+
+static long wrong_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                        size_t size)
+{
+    int left = answers;
+
+    while (left > 0 && !atomic_compare_exchange_weak(&answers, &left, left - 1))
+        ;
+    if (left > 0)
+        return answer;
+    return real_enter(fd, submit, min, flags, arg, size);
+}
+
+static void passing_errors_of_enter_lose_nothing(struct test *t)
+{
+    static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM, 0 };
+    ouro_op *ops[20];
+    char byte;
+    int fds[2];
+
+    real_enter = ouro__sys.io_uring_enter;
+    ouro__sys.io_uring_enter = wrong_enter;
+    open_loop(t);
+    make_pipe(t, fds);
+    for (int i = 0; i < 20; i++)
+        ops[i] = op_new(t);
+    for (size_t k = 0; k < sizeof errors / sizeof *errors; k++) {
+        for (int times = 1; times < 30; times *= 3) {
+            for (int i = 0; i < 19; i++)
+                ouro_prep_nop(ops[i]);
+            ouro_prep_read(ops[19], fds[0], &byte, 1, 0);
+            answer = errors[k];
+            answers = times;
+            CHECK_EQ(start_n(t, ops, 20), 20);
+            for (int i = 0; i < 19; i++)
+                CHECK_EQ(finish(t, ops[i]), 0);
+            CHECK_EQ(write(fds[1], "e", 1), 1);
+            answers = times;
+            CHECK_EQ(finish(t, ops[19]), 1);
+            answers = 0;
+        }
+    }
+    close_loop(t);
+    ouro__sys.io_uring_enter = real_enter;
+}
+
+static void dropped_completions_are_lost_not_awaited(struct test *t)
+{
+    ouro_op *ops[10];
+    static char bytes[10];
+    int fds[2];
+
+    real_enter = ouro__sys.io_uring_enter;
+    ouro__sys.io_uring_enter = wrong_enter;
+    t->config.engine = NULL;
+    open_loop(t);
+    make_pipe(t, fds);
+    for (int i = 0; i < 10; i++) {
+        ouro_prep_read(ops[i] = op_new(t), fds[0], &bytes[i], 1, 0);
+        start(t, ops[i]);
+    }
+    step(t);
+    answer = -EBADR;
+    answers = 1000000;
+    CHECK_EQ(write(fds[1], "0123456789", 10), 10);
+    for (int i = 0; i < 10; i++)
+        judge_lost(t, ops[i], 1);
+    for (int i = 0; i < 3; i++) { /* completions may be seen without a call: now there is one */
+        ouro_prep_nop(ops[0]);
+        CHECK_EQ(do_op(t, ops[0]), 0);
+    }
+    answers = 0;
+    CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
+    close_loop(t);
+    ouro__sys.io_uring_enter = real_enter;
+}
+
+#define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
+#define LOST .fixed = FIX_FD, .no_loop = true, .needs = NEED_URING, .seconds = 20
+static const struct test_case cases[] = {
+    { NAMED(setup_refused_by_eperm), ALONE },
+    { NAMED(setup_refused_by_enosys), ALONE },
+    { NAMED(setup_refused_by_eacces), ALONE },
+    { NAMED(setup_refused_by_enomem), ALONE, .pitfalls = "R4" },
+    { NAMED(setup_that_kills_kills_the_probe_only), ALONE },
+    { NAMED(enter_alone_refused), ALONE },
+    { NAMED(enter_alone_kills), ALONE },
+    { NAMED(register_alone_refused), ALONE, .pitfalls = "F12 F14" },
+    { NAMED(register_alone_kills), ALONE },
+    { NAMED(refused_engines_are_reported_to_who_insists), ALONE },
+    { NAMED(enter_refused_at_work), LOST, .pitfalls = "S10" },
+    { NAMED(everything_refused_at_work), LOST, .pitfalls = "S10" },
+    { NAMED(refused_at_work_then_cancelled_and_closed), .fixed = FIX_STYLE | FIX_FD,
+      .no_loop = true, .needs = NEED_URING, .pitfalls = "S10 R9", .seconds = 20 },
+    { NAMED(passing_errors_of_enter_lose_nothing), LOST, .pitfalls = "S4 S5 S6 S7 S8" },
+    { NAMED(dropped_completions_are_lost_not_awaited), LOST, .pitfalls = "S9" },
+    { .name = NULL },
+};
+const struct subject subject_refusal = { "refusal", cases };
