@@ -442,13 +442,18 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
     (void)judge(loop, u, r);
 }
 
-/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone. */
+/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone. What it
+ * finishes itself needs no signal. */
 static void host_signal(struct uring *u, bool on)
 {
     uint64_t word = 1;
 
     if (u->host_fd < 0)
         return;
+    ring_cq_eventfd(&u->ring, on);
+    /* The kernel looks at that switch after it has shown a completion: either it sees it on, or we
+     * see the completion. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (!on)
         (void)sys_read(u->host_fd, &word, sizeof(word));
     else if (ring_cq_ready(&u->ring) || ring_needs_enter(&u->ring))
@@ -460,10 +465,11 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
     struct uring *u = loop->engine_state;
     unsigned count;
 
-    host_signal(u, false);
     if (drive(loop, u)) {
-        bool busy = prepare(loop, u);
+        bool busy;
 
+        host_signal(u, false);
+        busy = prepare(loop, u);
         until = ouro__until(loop, until);
         busy = busy || until == OURO_NOWAIT;
         if (busy || ring_cq_ready(&u->ring))
