@@ -48,7 +48,7 @@ extern "C" {
  *
  * A completion is learned in exactly one way, chosen per operation:
  *   cb != NULL    the callback runs inside ouro_run, ouro_dispatch, ouro_wait or ouro_close, on the
- *                 thread that called it (SERVICE: on the library's thread). It may do anything, also
+ *                 thread that called it (SERVICE: on the library's thread, but in ouro_close). It may do anything, also
  *                 free or submit its own operation, and run the loop (up to 8 deep, then -EDEADLK).
  *   cb == NULL    the event is collected once, by ouro_reap, ouro_wait or ouro_wait_any; ouro_done
  *                 looks without collecting.
@@ -466,7 +466,7 @@ typedef struct ouro_config {
     uint32_t threading;    /* OURO_OWNED ... */
     const char *engine;    /* preference, "uring,threads"; NULL: $OURO_ENGINE, or automatic */
     uint32_t depth;        /* operations that the engine holds at first; 0 = 256 */
-    uint32_t max_ops;      /* in flight or uncollected at once; 0 = 1,048,576, which is the most */
+    uint32_t max_ops;      /* in flight or uncollected at once; 0 = 524,288, which is the most */
     uint32_t max_workers;  /* threads for what ends by itself; 0 = twice the cores, at least 4 */
     uint32_t max_blocking; /* threads for what may wait for ever; 0 = 64 */
     uint64_t want;         /* OURO_CAP_*: an engine without one is refused */

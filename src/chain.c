@@ -19,6 +19,15 @@ static int accept_all(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     return 0;
 }
 
+/* It keeps the file that its descriptor stands for now. A timer keeps its place in the heap, but only
+ * its deadline counts until it is set. */
+static void wait_for_turn(ouro_loop *loop, ouro_op *op)
+{
+    ouro__hold_file(op);
+    if (op->code == OURO_TIMER)
+        ouro__heap_move(loop, op, op->deadline ? op->deadline : UINT64_MAX);
+}
+
 int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
     int r;
@@ -35,7 +44,7 @@ int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
             ops[i]->chain_ = i + 1 < count ? ops[i + 1] : NULL;
             ops[i]->prev_ = i ? ops[i - 1] : NULL;
             if (i)
-                ouro__hold_file(ops[i]);
+                wait_for_turn(loop, ops[i]);
         }
         ouro__begin(loop, ops[0]);
         ouro__submitted(loop);
@@ -44,9 +53,11 @@ int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     return r;
 }
 
-/* Does the end of this member end the rest? */
+/* Does the end of this member end the rest? One that never had its turn always does. */
 bool ouro__chain_breaks(const ouro_op *op)
 {
+    if (op->marks_ & MARK_TURN)
+        return true;
     if (op->flags & OURO_SOFT)
         return false;
     if (op->res < 0)
@@ -58,5 +69,4 @@ bool ouro__chain_breaks(const ouro_op *op)
 void ouro__chain_cut(ouro_op *op)
 {
     op->prev_->chain_ = NULL;
-    op->marks_ &= (uint8_t)~MARK_TURN;
 }

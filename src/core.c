@@ -268,6 +268,8 @@ void ouro__start(ouro_loop *loop, ouro_op *op)
         ouro__push(&loop->queue, op);
     } else if (op->code == OURO_TIMER) {
         ouro__set_state(op, STATE_TIMING);
+        if (op->marks_ & MARK_CHAIN)
+            ouro__heap_move(loop, op, wanted_time(op));
     } else {
         ouro__set_state(op, STATE_AWAY);
         ouro__message_send(loop, op);
@@ -293,12 +295,18 @@ void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
     ouro__set_state(op, STATE_AWAY);
     loop->stats.pooled++;
     r = ouro__workers_submit(loop, op, route == ROUTE_BLOCKER);
-    if (r < 0)
-        ouro__finish(loop, op, r, 0);
+    if (r < 0 && op->code == OURO_CLOSE)
+        ouro__ended(loop, op, ouro__perform(op, PERFORM_BLOCK)); /* else it would stay open */
+    else if (r < 0)
+        ouro__ended(loop, op, r == -EAGAIN ? -ENOMEM : r);
 }
 
 static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
 {
+    if (op->code == OURO_WORK)
+        return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
+    if (op->code == OURO_COPY)
+        return ouro__route_copy(loop, op);
     if (op->route_ == ROUTE_ENGINE && loop->engine->route_op)
         return loop->engine->route_op(loop, op);
     return op->route_;
@@ -410,7 +418,7 @@ static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 {
     loop->stats.retried++;
     op->retries_ += op->retries_ < UINT8_MAX;
-    op->notes_ &= (uint16_t)~NOTE_POOLED;
+    op->notes_ &= (uint16_t) ~(NOTE_POOLED | NOTE_INLINE);
     if (route == ROUTE_ENGINE)
         ouro__requeue(loop, op);
     else
@@ -427,7 +435,7 @@ static void would_block(ouro_loop *loop, ouro_op *op)
     if (op->ready_)
         again(loop, op, ROUTE_ENGINE);
     else
-        again(loop, op, traits & KIND_SPAN ? ROUTE_BLOCKER : ROUTE_WORKER);
+        again(loop, op, traits & KIND_BYTES ? ROUTE_BLOCKER : ROUTE_WORKER);
 }
 
 static bool interrupted(int64_t res)
@@ -442,6 +450,13 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
 
     if (op->code == OURO_WORK || ending(op))
         return false;
+    /* The number stands for another file than it did when we looked. */
+    if (res == -ENOTSOCK && ouro__kinds[op->code].traits & KIND_SPAN &&
+        op->retries_ < RETRIES_ON_ENGINE) {
+        ouro__file_of(loop, op)->kind = FILE_UNKNOWN;
+        again(loop, op, ROUTE_ENGINE);
+        return true;
+    }
     if (again_error && !wants_again(op) && op->retries_ < RETRIES_AT_ALL) {
         would_block(loop, op);
         return true;
@@ -451,7 +466,9 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
         bool elsewhere = canceled && op->retries_ >= RETRIES_ON_ENGINE;
         if (interrupted(res))
             op->retries_ = 0;
-        again(loop, op, elsewhere ? ROUTE_WORKER : ROUTE_ENGINE);
+        enum ouro__route worker =
+            ouro__kinds[op->code].traits & KIND_BYTES ? ROUTE_BLOCKER : ROUTE_WORKER;
+        again(loop, op, elsewhere ? worker : ROUTE_ENGINE);
         return true;
     }
     return false;
@@ -460,8 +477,10 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
 /* The descriptor of a poll is ready (or failed). POLL operations end by it, others try again. */
 static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
 {
+    bool retry = interrupted(res) || (res == -ECANCELED && op->retries_ < RETRIES);
+
     op->ready_ = 0;
-    if (res < 0 && (ending(op) || !interrupted(res))) {
+    if (res < 0 && (ending(op) || !retry)) {
         ouro__ended(loop, op, res);
         return;
     }
@@ -476,18 +495,19 @@ static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
         again(loop, op, ROUTE_ENGINE);
 }
 
+/* Does a step of res bytes leave something for another one? EXACT goes on after short ones, too many
+ * vectors for one step only after full ones. */
 static bool wants_more(const ouro_op *op, int64_t res)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
     struct ouro__span span;
 
-    if (!(traits & KIND_BYTES) || res <= 0)
+    if (!(traits & KIND_BYTES) || res <= 0 || (uint64_t)(op->done_ + res) >= ouro__wanted_bytes(op))
         return false;
-    if (!(op->flags & OURO_EXACT) && !(traits & KIND_VECTOR && op->arg[ARG_LEN] > OURO__IOV_MAX))
-        return false;
-    if (traits & KIND_SPAN)
-        return ouro__span_of(op, &span);
-    return (uint64_t)op->done_ < op->arg[ARG_LEN];
+    if (op->flags & OURO_EXACT)
+        return true;
+    return traits & KIND_VECTOR && op->arg[ARG_LEN] > OURO__IOV_MAX && ouro__span_of(op, &span) &&
+           (uint64_t)res == ouro__span_bytes(&span);
 }
 
 /* The engine's, a worker's, or an attempt's word on an operation. */
@@ -497,19 +517,18 @@ void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res)
         readied(loop, op, res);
         return;
     }
+    if (op->code == OURO_CLOSE && interrupted(res))
+        res = 0; /* it is closed: a second try could hit somebody else's descriptor */
     if (res < 0 && recovered(loop, op, res))
         return;
-    if (ouro__kinds[op->code].traits & KIND_BYTES && res > 0 && wants_more(op, res)) {
+    if (wants_more(op, res)) {
         op->done_ += res;
-        if (wants_more(op, res)) {
-            op->retries_ = 0;
-            if (ending(op))
-                ouro__ended(loop, op, -ECANCELED);
-            else
-                again(loop, op, ROUTE_ENGINE); /* or where its code and file lead it */
-            return;
-        }
-        res = 0;
+        op->retries_ = 0;
+        if (ending(op))
+            ouro__ended(loop, op, -ECANCELED);
+        else
+            again(loop, op, ROUTE_ENGINE); /* or where its code and file lead it */
+        return;
     }
     ouro__ended(loop, op, res);
 }
@@ -527,7 +546,8 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
         return fd;
     }
     direct = &loop->direct[op->arg[ARG_SLOT] - 1];
-    memset(&direct->file, 0, sizeof(direct->file));
+    direct->file.kind = FILE_UNKNOWN;
+    direct->file.cache = CACHE_UNKNOWN;
     direct->fd = (int)fd;
     return 0;
 }
@@ -555,7 +575,7 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
         res = opened(loop, op, res);
     else
         unreserve_slot(loop, op);
-    if (op->code == OURO_CLOSE && res != -EBADF && !stopped)
+    if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !stopped)
         closed(loop, op);
     if (stopped) {
         bool timeout = op->marks_ & MARK_TIMEOUT;
@@ -599,9 +619,9 @@ static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t c
     deliver(loop, op);
     if (!next)
         return NULL;
-    next->marks_ &= (uint8_t)~MARK_TURN;
     if (broken)
         return next;
+    next->marks_ &= (uint8_t)~MARK_TURN;
     ouro__begin(loop, next);
     return NULL;
 }
@@ -626,7 +646,8 @@ static void stop(ouro_loop *loop, ouro_op *op)
 /* A request to end early: MARK_CANCEL, or MARK_TIMEOUT from the heap. */
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
 {
-    if (op->state_ <= STATE_INBOX || op->state_ == STATE_REPORTED || ending(op))
+    if (op->state_ <= STATE_INBOX || op->state_ == STATE_REPORTED || ending(op) ||
+        op == &loop->lost_watch)
         return;
     op->marks_ |= (uint8_t)mark;
     switch (op->state_) {
@@ -654,16 +675,23 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
     }
 }
 
+/* Is fd one of the operation's descriptors? */
+bool ouro__names_fd(const ouro_op *op, ouro_fd fd)
+{
+    uint16_t traits = ouro__kinds[op->code].traits;
+
+    if (traits & (KIND_FD | KIND_DIR) && !(op->flags & OURO_DIRECT) && op->fd == fd)
+        return true;
+    return traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) == fd;
+}
+
 static int cancel_on_fd(ouro_loop *loop, ouro_op *op, void *user)
 {
     const ouro_op *key = user;
-    uint16_t traits = ouro__kinds[op->code].traits;
-    bool direct = key->flags & OURO_DIRECT;
+    bool same = key->flags & OURO_DIRECT ? op->flags & OURO_DIRECT && op->fd == key->fd
+                                         : ouro__names_fd(op, key->fd);
 
-    if (op == key || !(op->marks_ & MARK_FILE))
-        return 0;
-    if ((op->fd == key->fd && !(op->flags & OURO_DIRECT) == !direct) ||
-        (!direct && traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) == key->fd))
+    if (same && op != key && op->marks_ & MARK_FILE)
         ouro__cancel(loop, op, MARK_CANCEL);
     return 0;
 }

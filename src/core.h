@@ -199,7 +199,7 @@ struct ouro__file {
     uint8_t readonly;    /* opened by this loop for reading only */
     uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
     uint8_t busy;        /* lanes taken */
-    uint16_t barriers;   /* held operations that wait for all earlier ones */
+    uint32_t barriers;   /* held operations that wait for all earlier ones */
     uint32_t held_in[2]; /* held operations that want each lane */
     struct ouro__list held;
     ouro_op *closer; /* the close operation that waits for the others */
@@ -212,6 +212,7 @@ struct ouro__timer {
 
 struct ouro__request { /* to cancel what was submitted before */
     ouro_fd fd;        /* on this descriptor; -1: everything */
+    bool seen;         /* what the loop had accepted was cancelled */
     uint64_t reach;    /* how many operations were posted before */
 };
 
@@ -224,6 +225,7 @@ struct ouro__inbox {
     uint64_t posts, taken;      /* operations posted, and accepted of them */
     struct ouro__request *requests;
     unsigned request_count, request_room;
+    bool starved; /* the driver's: something waits here until completions are taken */
     bool closed;
     _Atomic uint32_t cancels; /* stack of slots with cancel requests: slot + 1 */
     _Atomic bool woken;
@@ -265,7 +267,7 @@ struct ouro_loop {
     uint32_t max_ops;
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
-    bool closing, locked_mode;
+    bool closing, drained, locked_mode;
     ouro_time now; /* as of the last look */
     ouro_counters stats;
     uint64_t caps, mask;
@@ -341,6 +343,7 @@ static inline void ouro__set_state(ouro_op *op, enum ouro__state to)
 int ouro__check(ouro_loop *loop, const ouro_op *op);
 int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* 0: nothing is left */
 uint64_t ouro__wanted_bytes(const ouro_op *op);
+uint64_t ouro__span_bytes(const struct ouro__span *span);
 int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots);
 void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot);
 void ouro__each_slot(ouro_loop *loop, int (*fn)(ouro_loop *, ouro_op *, void *), void *user);
@@ -360,6 +363,7 @@ void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
 void ouro__cancel_all(ouro_loop *loop);
+bool ouro__names_fd(const ouro_op *op, ouro_fd fd);
 /* The engine's, or a worker's, word on a RUNNING or returned operation. res as the system said it. */
 static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res);
@@ -414,6 +418,7 @@ int ouro__ring_room(ouro_loop *loop, uint32_t more);
 
 int ouro__heap_add(ouro_loop *loop, ouro_op *op, ouro_time at);
 void ouro__heap_remove(ouro_loop *loop, ouro_op *op);
+void ouro__heap_move(ouro_loop *loop, ouro_op *op, ouro_time at);
 void ouro__heap_fire(ouro_loop *loop);
 
 struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* of op->fd; NULL: none */
@@ -425,6 +430,7 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */
 void ouro__order_unhold(ouro_loop *loop, ouro_op *op);
 void ouro__files_finish(ouro_loop *loop);
 void ouro__files_forget(ouro_loop *loop);
+enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op);
 bool ouro__fd_nonblocking(int fd);
 void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);

@@ -71,13 +71,21 @@ void ouro__heap_remove(ouro_loop *loop, ouro_op *op)
         sift_down(loop, at, last);
 }
 
+/* Needs no memory. */
+void ouro__heap_move(ouro_loop *loop, ouro_op *op, ouro_time at)
+{
+    ouro__heap_remove(loop, op);
+    (void)ouro__heap_add(loop, op, at);
+}
+
 /* Ends timers and asks for the end of operations whose time has come. */
 void ouro__heap_fire(ouro_loop *loop)
 {
     while (loop->heap_count && loop->heap[0].at <= loop->now) {
         ouro_op *op = loop->heap[0].op;
         ouro__heap_remove(loop, op);
-        if (op->state_ == STATE_TIMING && op->arg[ARG_TIME] <= loop->now)
+        if (op->state_ == STATE_TIMING && op->arg[ARG_TIME] <= loop->now &&
+            !(op->deadline && op->deadline < op->arg[ARG_TIME]))
             ouro__finish(loop, op, 0, 0);
         else
             ouro__cancel(loop, op, MARK_TIMEOUT);

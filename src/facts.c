@@ -92,6 +92,21 @@ static int64_t mix(uint64_t a, uint64_t b)
     return (int64_t)(a ^ a >> 29);
 }
 
+/* A copy between plain files ends by itself. */
+enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
+{
+    int fds[2] = { ouro__fd(op), ouro__int(op, 0) };
+    struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1], false) };
+
+    for (unsigned i = 0; i < 2; i++) {
+        ouro__file_learn(loop, files[i], fds[i]);
+        if (files[i]->kind != FILE_PLAIN && files[i]->kind != FILE_DIRECT &&
+            files[i]->kind != FILE_MEMORY)
+            return ROUTE_BLOCKER;
+    }
+    return ROUTE_WORKER;
+}
+
 /* Which file, opened how: to notice that a number stands for another one by now. */
 int64_t ouro__fd_identity(int fd)
 {
@@ -123,17 +138,6 @@ static bool missed(struct ouro__luck *luck)
     luck->misses += luck->misses < 9;
     luck->skip = (1u << luck->misses) < SKIP_MOST ? 1u << luck->misses : SKIP_MOST;
     return false;
-}
-
-static size_t span_bytes(const struct ouro__span *span)
-{
-    size_t bytes = 0;
-
-    if (span->single)
-        return span->len;
-    for (unsigned i = 0; i < span->count && bytes < BYTES_PER_TURN; i++)
-        bytes += span->iov[i].iov_len;
-    return bytes;
 }
 
 /* RWF_NOWAIT does not wait for the page cache, but for the device if the file is O_DIRECT. */
@@ -180,7 +184,7 @@ static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
     if (!buffered(file, ouro__fd(op)))
         return false;
     while (ouro__span_of(op, &span)) {
-        bytes = span_bytes(&span);
+        bytes = (size_t)ouro__span_bytes(&span);
         if (loop->try_bytes && loop->try_bytes + bytes > BYTES_PER_TURN)
             return false;
         *ret = read_now(file, ouro__fd(op), &span);

@@ -36,10 +36,10 @@ static int post_owned(ouro_loop *loop, ouro_op *op, ouro_id *ret_id)
             *ret_id = op->id_;
         ouro__push(&inbox->posted, op);
         inbox->posts++;
+        /* Under the lock: whoever runs it may close the loop at once. */
+        ouro__ring_bell(loop);
     }
     pthread_mutex_unlock(&inbox->lock);
-    if (r == 0)
-        ouro__ring_bell(loop);
     return r;
 }
 
@@ -88,6 +88,7 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id)
     uint32_t index = (uint32_t)(id & OURO__SLOT_MASK);
     struct ouro__slot *slot;
     uint32_t head, none = 0;
+    uint64_t seen = 0;
 
     if (!loop)
         return -EINVAL;
@@ -96,7 +97,9 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id)
     slot = ouro__slot_at(loop, index);
     if (!slot || !id || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return 0;
-    atomic_store(&slot->cancel_id, id);
+    /* Ids of a slot only grow, and the newest tenant is the one that can still be cancelled. */
+    while (seen < id && !atomic_compare_exchange_weak(&slot->cancel_id, &seen, id))
+        ;
     /* In the stack already: whoever empties it reads cancel_id after taking the slot out. */
     if (!atomic_compare_exchange_strong(&slot->cancel_next, &none, OURO__STACK_END))
         return 0;
@@ -125,7 +128,7 @@ static int remember(ouro_loop *loop, ouro_fd fd)
         inbox->request_room = room;
     }
     inbox->request_count += i == inbox->request_count;
-    inbox->requests[i] = (struct ouro__request){ fd, inbox->posts };
+    inbox->requests[i] = (struct ouro__request){ .fd = fd, .reach = inbox->posts };
     return 0;
 }
 
@@ -210,9 +213,11 @@ void ouro__message_send(ouro_loop *loop, ouro_op *op)
 /* True: the other loop had not seen it; it is ours again. */
 bool ouro__message_take_back(ouro_op *op)
 {
-    ouro_loop *to = ouro__ptr(op, ARG_TO);
+    ouro_loop *to = __atomic_load_n(&op->worker_, __ATOMIC_ACQUIRE);
     bool mine;
 
+    if (!to)
+        return false; /* it is coming back; the other loop may not exist any more */
     pthread_mutex_lock(&to->inbox.lock);
     mine = op->worker_ == to;
     if (mine)
@@ -227,12 +232,13 @@ static void receive(ouro_loop *loop)
     ouro_op *op;
 
     for (;;) {
-        if (ouro__room(loop) <= 0 && ouro__ring_room(loop, 1) < 0)
-            break;
+        bool room = ouro__room(loop) > 0 || ouro__ring_room(loop, 1) == 0;
         pthread_mutex_lock(&inbox->lock);
-        op = ouro__pop(&inbox->messages);
+        if (!room)
+            inbox->starved = inbox->starved || inbox->messages.head;
+        op = room ? ouro__pop(&inbox->messages) : NULL;
         if (op)
-            op->worker_ = NULL;
+            __atomic_store_n(&op->worker_, NULL, __ATOMIC_RELEASE);
         pthread_mutex_unlock(&inbox->lock);
         if (!op)
             return;
@@ -241,7 +247,6 @@ static void receive(ouro_loop *loop)
         ouro__served(loop, NULL);
         ouro__return(op->loop_, op, 0);
     }
-    atomic_store(&inbox->rung, true); /* no room: look again at the next turn */
 }
 
 /* The loop closes: messages that nobody will take go back. */
@@ -255,7 +260,7 @@ void ouro__inbox_close(ouro_loop *loop)
         inbox->closed = true;
         op = ouro__pop(&inbox->messages);
         if (op)
-            op->worker_ = NULL;
+            __atomic_store_n(&op->worker_, NULL, __ATOMIC_RELEASE);
         pthread_mutex_unlock(&inbox->lock);
         if (op)
             ouro__return(op->loop_, op, -EPIPE);
@@ -264,7 +269,8 @@ void ouro__inbox_close(ouro_loop *loop)
 
 /* ---- The driver's side --------------------------------------------------------------------- */
 
-/* Requests that reach no further than the posts accepted so far. */
+/* Requests act on what the loop has accepted when it first sees them; later on each post within their
+ * reach; then they are forgotten. */
 static void run_requests(ouro_loop *loop)
 {
     struct ouro__inbox *inbox = &loop->inbox;
@@ -272,18 +278,38 @@ static void run_requests(ouro_loop *loop)
 
     pthread_mutex_lock(&inbox->lock);
     while (i < inbox->request_count) {
-        struct ouro__request request = inbox->requests[i];
-        if (request.reach > inbox->taken) {
+        struct ouro__request *request = &inbox->requests[i];
+        ouro_fd fd = request->fd;
+        bool seen = request->seen;
+
+        request->seen = true;
+        if (request->reach <= inbox->taken)
+            *request = inbox->requests[--inbox->request_count];
+        else
             i++;
+        if (seen)
             continue;
-        }
-        inbox->requests[i] = inbox->requests[--inbox->request_count];
         pthread_mutex_unlock(&inbox->lock);
-        cancel_now(loop, request.fd);
+        cancel_now(loop, fd);
         pthread_mutex_lock(&inbox->lock);
-        i = 0;
     }
     pthread_mutex_unlock(&inbox->lock);
+}
+
+/* Is the post that is accepted next within the reach of a request? */
+static bool is_requested_next(ouro_loop *loop, const ouro_op *op)
+{
+    struct ouro__inbox *inbox = &loop->inbox;
+    bool hit = false;
+
+    pthread_mutex_lock(&inbox->lock);
+    for (unsigned i = 0; i < inbox->request_count && !hit; i++) {
+        const struct ouro__request *request = &inbox->requests[i];
+        hit = request->seen && inbox->taken < request->reach &&
+              (request->fd < 0 || ouro__names_fd(op, request->fd));
+    }
+    pthread_mutex_unlock(&inbox->lock);
+    return hit;
 }
 
 /* No room for its completion: it and the rest wait, in their order. */
@@ -297,8 +323,8 @@ static void put_back(struct ouro__inbox *inbox, struct ouro__list *list, ouro_op
         list->tail = inbox->posted.tail;
     }
     inbox->posted = *list;
+    inbox->starved = true;
     pthread_mutex_unlock(&inbox->lock);
-    atomic_store(&inbox->rung, true);
 }
 
 static void accept_posted(ouro_loop *loop)
@@ -316,11 +342,16 @@ static void accept_posted(ouro_loop *loop)
     if (requests)
         run_requests(loop);
     while ((op = ouro__pop(&list))) {
+        ouro_id id = op->id_;
+        bool cancel = requests && is_requested_next(loop, op);
         if (ouro__accept_posted(loop, op) < 0) {
             put_back(inbox, &list, op);
             return;
         }
         inbox->taken++;
+        /* It may be final, and gone, already. */
+        if (cancel && (op = ouro__slot_find(loop, id)))
+            ouro__cancel(loop, op, MARK_CANCEL);
         if (requests)
             run_requests(loop);
     }

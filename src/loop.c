@@ -10,13 +10,19 @@
 #define DEPTH_MOST 8u
 #define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
 
-/* Callbacks that this thread is inside of, and the loop of the innermost. */
+/* Callbacks that this thread is inside of, innermost first, and how deep. */
 static _Thread_local unsigned depth;
-static _Thread_local const ouro_loop *inside;
+static _Thread_local const struct frame {
+    const ouro_loop *loop;
+    const struct frame *outer;
+} * inside;
 
 bool ouro__in_callback(const ouro_loop *loop)
 {
-    return inside == loop;
+    for (const struct frame *frame = inside; frame; frame = frame->outer)
+        if (frame->loop == loop)
+            return true;
+    return false;
 }
 
 /* ---- Who may drive ------------------------------------------------------------------------- */
@@ -87,11 +93,13 @@ static bool may_lead(const ouro_loop *loop)
 /* After accepting. Nobody may be about to run a SHARED loop: what can start starts now. */
 void ouro__submitted(ouro_loop *loop)
 {
+    if (loop->notifier && !inside && loop->threading != OURO_SERVICE)
+        ouro__notify_rearm(loop);
     if (!loop->locked_mode)
         return;
     if (!loop->service_runs)
         loop->engine->submit(loop);
-    if (loop->sleeping &&
+    if ((loop->sleeping || loop->host_fd >= 0) &&
         (loop->queue.head || ouro__calls_ready(loop) ||
          loop->stats.completed != loop->turn_completed || /* the sleeper may wait for that */
          (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
@@ -283,16 +291,25 @@ static void turn(ouro_loop *loop, ouro_time until)
     look_at_clock(loop);
 }
 
+/* Completions were taken: what had no room in the inbox may come in. */
+static void give_room(ouro_loop *loop)
+{
+    if (loop->inbox.starved) {
+        loop->inbox.starved = false;
+        ouro__ring_bell(loop);
+    }
+}
+
 /* Runs the callbacks that are ready now, `max` at most. */
 static unsigned dispatch(ouro_loop *loop, unsigned max)
 {
     unsigned count = loop->calls.tail - loop->calls.head, done;
-    const ouro_loop *outer = inside;
+    const struct frame frame = { loop, inside };
 
     if (count > max)
         count = max;
     depth++;
-    inside = loop;
+    inside = &frame;
     for (done = 0; done < count && ouro__calls_ready(loop); done++) {
         ouro_event event = loop->calls.at[loop->calls.head++ & loop->calls.mask];
         ouro_op *op = event.op;
@@ -311,8 +328,9 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
             cb(op);
         }
     }
-    inside = outer;
+    inside = frame.outer;
     depth--;
+    give_room(loop);
     return done;
 }
 
@@ -397,6 +415,8 @@ static void follow(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time until
 /* Makes one turn if nobody leads, else waits for the leader's. Result: callbacks run. */
 static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time until, unsigned max)
 {
+    unsigned ran;
+
     if (!loop->locked_mode) {
         turn(loop, until);
         return dispatch(loop, max);
@@ -408,12 +428,15 @@ static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time unt
         if (!ouro__calls_ready(loop))
             return 0;
         hand_on(loop);
-        return dispatch(loop, max);
+        ran = dispatch(loop, max);
+        if (loop->waiters && !ouro__in_flight(loop))
+            ouro__served(loop, NULL); /* who waits for all */
+        return ran;
     }
     if (until != OURO_NOWAIT)
         follow(loop, waiter, until);
-    else if (!loop->service_runs)
-        loop->engine->submit(loop);
+    else
+        ouro__submitted(loop);
     return loop->service_runs ? 0 : dispatch(loop, max);
 }
 
@@ -492,8 +515,10 @@ int ouro_dispatch(ouro_loop *loop, unsigned max)
     if (r < 0)
         return r;
     r = run(loop, 0, OURO_NOWAIT, max ? max : UINT32_MAX);
-    if (r >= 0 && loop->queue.head)
+    if (r >= 0 && loop->queue.head) {
         loop->engine->submit(loop);
+        ouro__submitted(loop);
+    }
     ouro__leave(loop);
     return r;
 }
@@ -530,6 +555,7 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
         else
             loop->holes--;
     }
+    give_room(loop);
     if (loop->notifier)
         ouro__notify_rearm(loop);
     ouro__leave(loop);
@@ -549,6 +575,8 @@ static int collect(ouro_loop *loop, ouro_op *op)
     struct ouro__ring *ring = &loop->events;
     uint32_t at = op->heap_at_;
 
+    if (op->cb)
+        return -EINVAL;
     if (op->flags & OURO_QUIET && op->res >= 0)
         return 0;
     if (at - ring->head >= ring->tail - ring->head || ring->at[at & ring->mask].op != op)
@@ -559,6 +587,7 @@ static int collect(ouro_loop *loop, ouro_op *op)
     ring->at[at & ring->mask] = (ouro_event){ 0 };
     loop->holes++;
     drop_holes(loop);
+    give_room(loop);
     return 0;
 }
 

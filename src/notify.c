@@ -95,8 +95,9 @@ void ouro__notify_rearm(ouro_loop *loop)
     ouro_time deadline = OURO_FOREVER;
 
     if (loop->threading == OURO_SERVICE) {
-        if (!ouro__events_ready(loop))
-            atomic_store(&n->fired, false);
+        atomic_store(&n->fired, false);
+        if (ouro__events_ready(loop))
+            ouro__notify_fire(loop);
         return;
     }
     if (loop->queue.head || ouro__calls_ready(loop))
@@ -108,13 +109,10 @@ void ouro__notify_rearm(ouro_loop *loop)
     poke(n);
 }
 
-void ouro__notify_finish(ouro_loop *loop, int forked)
+static void finish(ouro_loop *loop, struct ouro__notifier *n, int forked)
 {
-    struct ouro__notifier *n = loop->notifier;
-
     if (!n)
         return;
-    loop->notifier = NULL;
     if (n->runs && !forked) {
         atomic_store(&n->stop, true);
         poke(n);
@@ -122,6 +120,14 @@ void ouro__notify_finish(ouro_loop *loop, int forked)
     }
     sys_close(n->control);
     ouro__alloc(loop, n, sizeof(*n), 0);
+}
+
+void ouro__notify_finish(ouro_loop *loop, int forked)
+{
+    struct ouro__notifier *n = loop->notifier;
+
+    loop->notifier = NULL;
+    finish(loop, n, forked);
 }
 
 static int check(const ouro_notify *how)
@@ -172,6 +178,7 @@ release:
 
 int ouro_set_notify(ouro_loop *loop, const ouro_notify *how)
 {
+    struct ouro__notifier *old;
     int r;
 
     if (!loop || !how)
@@ -182,7 +189,17 @@ int ouro_set_notify(ouro_loop *loop, const ouro_notify *how)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    ouro__notify_finish(loop, 0);
+    old = loop->notifier;
+    if (old && old->runs && pthread_equal(old->thread, pthread_self())) {
+        ouro__leave(loop);
+        return -EDEADLK; /* a notification cannot end its own thread */
+    }
+    loop->notifier = NULL;
+    ouro__leave(loop); /* its last call may want the loop's lock */
+    finish(loop, old, 0);
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
     if (how->kind != OURO_NOTIFY_NONE)
         r = loop->closing ? -ESHUTDOWN : start(loop, how);
     ouro__leave(loop);

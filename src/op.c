@@ -116,6 +116,7 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
         break;
     case OURO_FTRUNCATE: return (int64_t)op->arg[ARG_SIZE] < 0 ? -EINVAL : 0;
     case OURO_POLL: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
+    case OURO_TIMER: return op->arg[ARG_TIME] ? 0 : -EINVAL;
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
     case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
     default: break;
@@ -208,5 +209,16 @@ uint64_t ouro__wanted_bytes(const ouro_op *op)
         return op->arg[ARG_LEN];
     for (uint64_t i = 0; i < op->arg[ARG_LEN]; i++)
         bytes += iov[i].iov_len;
+    return bytes;
+}
+
+uint64_t ouro__span_bytes(const struct ouro__span *span)
+{
+    uint64_t bytes = 0;
+
+    if (span->single)
+        return span->len;
+    for (unsigned i = 0; i < span->count; i++)
+        bytes += span->iov[i].iov_len;
     return bytes;
 }

@@ -7,7 +7,7 @@
 #define FIRST_PLACES 256u
 #define DEPTH_DEFAULT 256u
 #define DEPTH_MOST 32768u
-#define OPS_MOST (1u << 20)
+#define OPS_MOST OURO__REMOTE /* as many as there are slots for the driver */
 #define BLOCKING_DEFAULT 64u
 #define WORKERS_LEAST 4u
 
@@ -98,6 +98,8 @@ static void stop_service(ouro_loop *loop)
     pthread_mutex_lock(&loop->lock);
     loop->service_stop = true;
     pthread_mutex_unlock(&loop->lock);
+    /* A callback may be waiting in the loop for an operation that would never end by itself. */
+    ouro_cancel_all(loop);
     ouro__ring_bell(loop);
     pthread_join(loop->service, NULL);
     loop->service_runs = false;
@@ -185,7 +187,8 @@ static int drain(ouro_loop *loop, ouro_time until)
 
 static int close_in_child(ouro_loop *loop)
 {
-    loop->engine->close(loop, 1, OURO_FOREVER);
+    if (loop->engine)
+        loop->engine->close(loop, 1, OURO_FOREVER);
     ouro__lost_finish(loop, 1);
     ouro__workers_finish(loop, 1);
     ouro__notify_finish(loop, 1);
@@ -212,9 +215,9 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     loop->closing = true;
     ouro__leave(loop);
     stop_service(loop);
-    r = drain(loop, until);
-    if (r < 0)
+    if (!loop->drained && (r = drain(loop, until)) < 0)
         return r;
+    loop->drained = true;
     ouro__workers_finish(loop, 0);
     ouro__notify_finish(loop, 0);
     ouro__direct_finish(loop, 0);
@@ -230,7 +233,10 @@ int ouro_close(ouro_loop *loop, ouro_time until)
 
 static int forget(ouro_loop *loop, ouro_op *op, void *user)
 {
+    struct ouro__slot *slot = op->slot_;
+
     (void)user;
+    atomic_store(&slot->cancel_next, 0);
     ouro__clean(op);
     ouro__set_state(op, STATE_IDLE);
     ouro__slot_give(loop, op);
@@ -246,13 +252,16 @@ int ouro_fork_child(ouro_loop *loop)
         return -EINVAL;
     if (atomic_load(loop->alive))
         return -EINVAL;
-    loop->engine->close(loop, 1, OURO_FOREVER);
+    if (loop->engine)
+        loop->engine->close(loop, 1, OURO_FOREVER);
     ouro__lost_finish(loop, 1);
     ouro__workers_finish(loop, 1);
     ouro__notify_finish(loop, 1);
     pthread_mutex_init(&loop->lock, NULL);
     pthread_mutex_init(&loop->inbox.lock, NULL);
     ouro__each_slot(loop, forget, NULL);
+    for (uint32_t i = loop->calls.head; i != loop->calls.tail; i++)
+        ouro__set_state(loop->calls.at[i & loop->calls.mask].op, STATE_IDLE);
     loop->calls.head = loop->calls.tail = 0;
     loop->events.head = loop->events.tail = 0;
     loop->holes = loop->heap_count = 0;
@@ -263,6 +272,7 @@ int ouro_fork_child(ouro_loop *loop)
     loop->inbox.posts = loop->inbox.taken = 0;
     atomic_store(&loop->inbox.cancels, 0);
     atomic_store(&loop->inbox.rung, false);
+    atomic_store(&loop->inbox.woken, false);
     ouro__files_forget(loop);
     loop->regions_native = false;
     loop->regbuf_in_flight = 0;
@@ -274,5 +284,9 @@ int ouro_fork_child(ouro_loop *loop)
     loop->why[0] = 0;
     atomic_store(loop->alive, 1);
     r = ouro__select(loop, 0);
-    return r < 0 ? r : start_service(loop);
+    if (r == 0)
+        r = start_service(loop);
+    if (r < 0)
+        atomic_store(loop->alive, 0); /* it can still be closed, or tried again */
+    return r;
 }

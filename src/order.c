@@ -67,6 +67,9 @@ void ouro__files_forget(ouro_loop *loop)
             memset(loop->files[i], 0, PAGE_SIZE * sizeof(struct ouro__file));
     for (uint32_t i = 0; i < loop->direct_count; i++)
         memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
+    for (uint32_t i = 0; i < loop->direct_count; i++)
+        if (loop->direct[i].fd == OURO__SLOT_OPENING)
+            loop->direct[i].fd = OURO__SLOT_EMPTY;
 }
 
 struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
@@ -92,9 +95,10 @@ static void uncount(ouro_loop *loop, struct ouro__file *file)
         ouro_op *closer = file->closer;
         file->closer = NULL;
         ouro__start(loop, closer);
-    } else if (!file->in_flight && !file->ours) {
+    } else if (!file->in_flight) {
         file->kind = FILE_UNKNOWN;
-        file->cache = CACHE_UNKNOWN;
+        if (!file->ours)
+            file->cache = CACHE_UNKNOWN;
     }
 }
 
@@ -122,7 +126,7 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         return -EBADF;
     if (first) {
         first->in_flight++;
-        op->epoch_ = first->epoch;
+        op->epoch_ = op->flags & OURO_BARRIER ? ++first->epoch : first->epoch;
     }
     if (second) {
         second->in_flight++;
@@ -224,6 +228,40 @@ static bool advance(ouro_loop *loop, ouro_op *op)
     return true;
 }
 
+struct earlier {
+    const ouro_op *than;
+    uint32_t count;
+};
+
+/* An operation that names the file twice leaves it twice. */
+static int count_earlier(ouro_loop *loop, ouro_op *op, void *user)
+{
+    struct earlier *earlier = user;
+    const ouro_op *than = earlier->than;
+    struct ouro__file *file = ouro__file_of(loop, than);
+
+    if (op == than || !(op->marks_ & MARK_FILE))
+        return 0;
+    if (op->fd >= 0 && ouro__file_of(loop, op) == file && (int32_t)(than->epoch_ - op->epoch_) > 0)
+        earlier->count++;
+    if (second_of(loop, op) == file && (int32_t)(than->epoch_ - op->epoch2_) > 0)
+        earlier->count++;
+    return 0;
+}
+
+/* How many operations a BARRIER waits for. In a chain it begins later than it was accepted, and others
+ * may have come between. */
+static uint32_t earlier_ones(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file)
+{
+    struct earlier earlier = { .than = op };
+    uint32_t own = second_of(loop, op) == file ? 2 : 1;
+
+    if (!(op->marks_ & MARK_CHAIN) || file->in_flight == own)
+        return file->in_flight - own;
+    ouro__each_slot(loop, count_earlier, &earlier);
+    return earlier.count;
+}
+
 /* 1: may start; 0: it is held. */
 int ouro__order_enter(ouro_loop *loop, ouro_op *op)
 {
@@ -236,9 +274,7 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op)
         return 0;
     }
     want(loop, op, file);
-    if (op->flags & OURO_BARRIER && file->in_flight > 1) {
-        op->waits_ = file->in_flight - 1;
-        op->epoch_ = ++file->epoch;
+    if (op->flags & OURO_BARRIER && (op->waits_ = earlier_ones(loop, op, file))) {
         op->lanes_ |= WAITS_BARRIER;
         op->marks_ |= MARK_LANES;
         file->barriers++;
@@ -291,6 +327,9 @@ static void approach(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
             continue;
         op->lanes_ &= (uint8_t)~WAITS_BARRIER;
         file->barriers--;
+        /* Held in its place: release() comes next. But lanes on two files are taken in their order. */
+        if (lanes && !(op->lanes_ >> SECOND & LANE_BOTH))
+            continue;
         unhold(file, op, lanes);
         if (advance(loop, op))
             ouro__start(loop, op);

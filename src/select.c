@@ -131,7 +131,7 @@ static int end_lost(ouro_loop *loop, ouro_op *op, void *user)
 {
     (void)user;
     if (op->state_ == STATE_RUNNING && op->notes_ & NOTE_LOST)
-        ouro__finish(loop, op, -EIO, 0);
+        ouro__ended(loop, op, -EIO);
     return 0;
 }
 
@@ -149,6 +149,7 @@ static void proved(ouro_op *watch)
 
 static void open_next(ouro_loop *loop)
 {
+    loop->config.want = 0; /* better one without it than none */
     if (ouro__select(loop, loop->engine_at + 1) == 0)
         return;
     /* The preference names no other engine, or none opens: the one that needs nothing but memory and
@@ -187,10 +188,10 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
         }
     }
     /* Nothing was running, or the proof cannot be waited for in the loop: wait for it here. */
-    if (proof >= 0) {
+    if (running && proof >= 0)
         ouro__await_hangup(proof);
+    if (proof >= 0)
         ouro__fd_close(proof);
-    }
     ouro__each_slot(loop, end_lost, NULL);
 }
 
@@ -230,6 +231,8 @@ int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags)
     case ROUTE_BLOCKER: return OURO_ON_WORKER;
     case ROUTE_CORE: return OURO_NATIVE;
     default:
+        if (code == OURO_WORK || code == OURO_COPY)
+            return OURO_ON_WORKER;
         return ouro__kinds[code].traits & KIND_FD2 || code == OURO_WAITPID || flags & OURO_DIRECT
                    ? OURO_EMULATED
                    : OURO_NATIVE;

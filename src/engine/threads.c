@@ -445,9 +445,7 @@ static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
     case OURO_WRITEV:
     case OURO_POLL:
     case OURO_WAITPID:
-    case OURO_SPLICE:
-    case OURO_COPY:
-    case OURO_WORK: return ROUTE_ENGINE; /* route_op knows more */
+    case OURO_SPLICE: return ROUTE_ENGINE; /* route_op knows more */
     case OURO_TIMER:
     case OURO_MESSAGE: return ROUTE_CORE;
     default: return ROUTE_WORKER;
@@ -462,21 +460,6 @@ static uint8_t kind_of(ouro_loop *loop, struct ouro__file *file, int fd)
     return file->kind;
 }
 
-/* Both ends of a copy must be files that answer by themselves. */
-static enum ouro__route route_copy(ouro_loop *loop, ouro_op *op)
-{
-    int fds[2] = { ouro__fd(op), ouro__int(op, 0) };
-    struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1], false) };
-
-    for (unsigned i = 0; i < 2; i++) {
-        uint8_t kind = kind_of(loop, files[i], fds[i]);
-
-        if (kind != FILE_PLAIN && kind != FILE_DIRECT && kind != FILE_MEMORY)
-            return ROUTE_BLOCKER;
-    }
-    return ROUTE_WORKER;
-}
-
 static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
 {
     if (op->notes_ & NOTE_STREAM)
@@ -486,7 +469,7 @@ static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
     case FILE_DIRECT:
     case FILE_MEMORY: return ROUTE_WORKER;
     case FILE_STREAM:
-    case FILE_SOCKET: op->notes_ |= NOTE_STREAM; return ROUTE_ENGINE;
+    case FILE_SOCKET: return ROUTE_ENGINE;
     default: return ROUTE_BLOCKER; /* a device may do anything */
     }
 }
@@ -494,8 +477,6 @@ static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
 static enum ouro__route threads_route_op(ouro_loop *loop, ouro_op *op)
 {
     switch (op->code) {
-    case OURO_WORK: return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
-    case OURO_COPY: return route_copy(loop, op);
     case OURO_READ:
     case OURO_WRITE:
     case OURO_READV:

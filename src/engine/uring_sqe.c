@@ -127,9 +127,6 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
     else
         encode_vector(op, sqe, RING_OP_WRITEV, RING_OP_WRITE);
     switch (file ? file->kind : FILE_UNKNOWN) {
-    case FILE_PLAIN:
-    case FILE_DIRECT:
-    case FILE_MEMORY: return true;
     case FILE_SOCKET:
         if (encode_send(loop, u, op, sqe))
             return true;
