@@ -53,8 +53,10 @@ void ouro__alive_close(ouro_loop *loop)
 
 unsigned ouro__cores(void)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int saved = errno;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN); /* may open files, and fail in that */
 
+    errno = saved;
     return cores > 0 ? (unsigned)cores : 1;
 }
 
