@@ -170,9 +170,10 @@ static void ledger_complete(ouro_op *op, int64_t res, uint32_t cflags)
     record->res = res;
     record->cflags = cflags;
     record->order = ++t->order;
-    if (atomic_fetch_add(&record->completed, times) + times > atomic_load(&record->offered))
-        FAIL("%s: more completions than accepted submissions", ouro_code_name(op->code));
     check_completion(op, res, cflags);
+    if (atomic_load(&record->completed) + times > atomic_load(&record->offered))
+        FAIL("%s: more completions than accepted submissions", ouro_code_name(op->code));
+    atomic_fetch_add(&record->completed, times); /* the last: others may use it again now */
     pthread_cond_broadcast(&t->completed);
     pthread_mutex_unlock(&t->lock);
 }
@@ -441,15 +442,15 @@ static void turn_from(struct test *t, uint64_t seen)
     }
 }
 
-void turn(struct test *t)
+void wait_completions(struct test *t, uint64_t count)
 {
-    uint64_t seen = count_completions(t);
+    uint64_t seen;
 
-    do {
+    while (seen = count_completions(t), seen < count) {
         if (ouro_now(t->loop) >= t->limit)
             fail_stuck(t, NULL);
         turn_from(t, seen);
-    } while (count_completions(t) == seen);
+    }
 }
 
 void step(struct test *t)

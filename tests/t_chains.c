@@ -268,8 +268,7 @@ static void a_callback_starts_the_next_chain(struct test *t)
     }
     record_of(ops[1])->then = submit_from_the_last;
     CHECK(start_chain(t, ops, 2) >= 0);
-    while (atomic_load(&t->order) < 4)
-        turn(t);
+    wait_completions(t, 4);
 }
 
 static const struct test_case cases[] = {

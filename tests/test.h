@@ -147,7 +147,7 @@ int64_t finish(struct test *t, ouro_op *op); /* waits for its final completion: 
 int64_t do_op(struct test *t, ouro_op *op);
 void finish_all(struct test *t);
 bool is_final(ouro_op *op);      /* the ledger has its completion */
-void turn(struct test *t);       /* waits for one completion or more (any operation), or a wakeup */
+void wait_completions(struct test *t, uint64_t count); /* so many in all, messages included */
 void step(struct test *t);       /* a turn that does not wait */
 unsigned reap_all(struct test *t);
 void ledger_event(struct test *t, const ouro_event *event); /* for tests that reap by themselves */
@@ -187,7 +187,8 @@ void block_io_uring(unsigned which, int error);
 extern const struct subject subject_basics, subject_files, subject_names, subject_space,
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_signals,
-    subject_limits, subject_refusal, subject_fault, subject_cost, subject_register;
+    subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
+    subject_corners;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
