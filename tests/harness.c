@@ -169,11 +169,12 @@ static void ledger_complete(ouro_op *op, int64_t res, uint32_t cflags)
              cflags, op->cflags);
     record->res = res;
     record->cflags = cflags;
-    record->order = ++t->order;
+    record->order = t->order + 1;
     check_completion(op, res, cflags);
     if (atomic_load(&record->completed) + times > atomic_load(&record->offered))
         FAIL("%s: more completions than accepted submissions", ouro_code_name(op->code));
-    atomic_fetch_add(&record->completed, times); /* the last: others may use it again now */
+    atomic_fetch_add(&record->completed, times); /* from here on others may use it again */
+    atomic_fetch_add(&t->order, 1); /* last: who counts completions looks at it first */
     pthread_cond_broadcast(&t->completed);
     pthread_mutex_unlock(&t->lock);
 }

@@ -465,8 +465,6 @@ static void threads_of_the_library_take_no_signals(struct test *t)
     ouro_op *op = op_new(t);
     sigset_t set, before, after;
 
-    sigemptyset(&before); /* the kernel fills in a part of it only */
-    sigemptyset(&after);
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     for (int i = 0; i < 2; i++) {
         sigemptyset(&set);
@@ -478,7 +476,8 @@ static void threads_of_the_library_take_no_signals(struct test *t)
                 CHECK(sigismember(&set, signo));
     }
     pthread_sigmask(SIG_SETMASK, NULL, &after);
-    CHECK(memcmp(&before, &after, sizeof before) == 0);
+    for (int signo = 1; signo < 32; signo++)
+        CHECK_EQ(sigismember(&before, signo), sigismember(&after, signo));
 }
 
 static void no_thread_before_one_is_needed(struct test *t)
