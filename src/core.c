@@ -663,8 +663,10 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
         stop(loop, op);
         break;
     case STATE_RUNNING:
-        if (!(op->notes_ & NOTE_LOST))
+        if (!(op->notes_ & NOTE_LOST)) {
             loop->engine->cancel(loop, op);
+            loop->asked = true;
+        }
         break;
     case STATE_AWAY:
         if (op->code == OURO_MESSAGE ? ouro__message_take_back(op) : ouro__workers_cancel(loop, op))

@@ -268,6 +268,7 @@ struct ouro_loop {
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
     bool closing, drained, locked_mode;
+    bool asked;    /* the engine was asked for cancels since its last submit or wait */
     ouro_time now; /* as of the last look */
     ouro_counters stats;
     uint64_t caps, mask;

@@ -90,6 +90,12 @@ static bool may_lead(const ouro_loop *loop)
 
 /* ---- Submitting ---------------------------------------------------------------------------- */
 
+static void submit_now(ouro_loop *loop)
+{
+    loop->asked = false;
+    loop->engine->submit(loop);
+}
+
 /* After accepting. Nobody may be about to run a SHARED loop: what can start starts now. */
 void ouro__submitted(ouro_loop *loop)
 {
@@ -98,7 +104,7 @@ void ouro__submitted(ouro_loop *loop)
     if (!loop->locked_mode)
         return;
     if (!loop->service_runs)
-        loop->engine->submit(loop);
+        submit_now(loop);
     if ((loop->sleeping || loop->host_fd >= 0) &&
         (loop->queue.head || ouro__calls_ready(loop) ||
          loop->stats.completed != loop->turn_completed || /* the sleeper may wait for that */
@@ -156,7 +162,7 @@ int ouro_flush(ouro_loop *loop)
         return r;
     loop->try_count = 0;
     loop->try_bytes = 0;
-    loop->engine->submit(loop);
+    submit_now(loop);
     ouro__submitted(loop);
     ouro__leave(loop);
     return 0;
@@ -286,6 +292,7 @@ static void turn(ouro_loop *loop, ouro_time until)
     look_at_clock(loop);
     if (ouro__calls_ready(loop))
         until = OURO_NOWAIT;
+    loop->asked = false;
     loop->engine->wait(loop, until);
     ouro__inbox_drain(loop);
     look_at_clock(loop);
@@ -515,8 +522,8 @@ int ouro_dispatch(ouro_loop *loop, unsigned max)
     if (r < 0)
         return r;
     r = run(loop, 0, OURO_NOWAIT, max ? max : UINT32_MAX);
-    if (r >= 0 && loop->queue.head) {
-        loop->engine->submit(loop);
+    if (r >= 0 && (loop->queue.head || loop->asked)) {
+        submit_now(loop);
         ouro__submitted(loop);
     }
     ouro__leave(loop);
@@ -699,7 +706,8 @@ ouro_time ouro_next_deadline(ouro_loop *loop)
 
     if (!loop || ouro__enter(loop) < 0)
         return OURO_FOREVER;
-    if (loop->queue.head || ouro__calls_ready(loop) || atomic_load(&loop->inbox.rung))
+    if (loop->queue.head || loop->asked || ouro__calls_ready(loop) ||
+        atomic_load(&loop->inbox.rung))
         at = OURO_NOWAIT;
     else if (loop->heap_count)
         at = loop->heap[0].at;

@@ -485,7 +485,13 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
         }
         if (u->refusals && !count && !u->lost)
             be_patient(loop, u);
-        host_signal(u, true);
+        if (u->host_fd >= 0 && !u->lost) {
+            /* The host sleeps next: nothing may wait for the turn after it. */
+            if (!u->armed)
+                arm(loop, u);
+            (void)submit_all(loop, u);
+            host_signal(u, true);
+        }
     }
     if (u->lost)
         give_up(loop, u);
