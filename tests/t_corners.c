@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_corners.c: corners in which the library was wrong once; each test failed before its fix. Where a
- * behaviour has a subject of its own, that subject's file has the plain cases and this one the odd. */
+/* t_corners.c: corners in which the library was wrong once: what was found stays found. Where a
+ * behaviour has a subject of its own, that subject has the plain cases and this one the odd. */
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -938,8 +938,9 @@ static void a_notification_ends_while_its_call_uses_the_loop(struct test *t)
 {
     ouro_op *op = op_new(t);
 
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = reap_slowly,
-                                                .value = t }), 0);
+    CHECK_EQ(set_notify(t->loop,
+                        (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = reap_slowly, .value = t }),
+             0);
     ouro_prep_timer(op, in_ms(t, 2));
     start(t, op);
     CHECK_EQ(ouro_flush(t->loop), 0);
@@ -961,8 +962,9 @@ static void a_notification_does_not_end_its_own_thread(struct test *t)
 {
     ouro_op *op = op_new(t);
 
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = end_itself,
-                                                .value = t }), 0);
+    CHECK_EQ(set_notify(t->loop,
+                        (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = end_itself, .value = t }),
+             0);
     ouro_prep_timer(op, in_ms(t, 2));
     start(t, op);
     CHECK_EQ(ouro_flush(t->loop), 0);
