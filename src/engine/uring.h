@@ -30,7 +30,8 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
-    int host_fd;  /* eventfd that the kernel signals with each completion, also with those that it
+    _Atomic int
+        host_fd;  /* eventfd that the kernel signals with each completion, also with those that it
                           defers (which do not wake who polls the ring itself); -1: nobody hosts us */
     int event_fd; /* the doorbell; never read, see ouro__uring_wake */
     int proof_fd; /* hangs up when the kernel has dropped the ring and all its requests */
