@@ -18,8 +18,8 @@ void block_io_uring(unsigned which, int error)
     struct sock_fprog program = { .len = 0, .filter = code };
     unsigned left = (unsigned)__builtin_popcount(which & BLOCK_ALL);
 
-    code[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                                       offsetof(struct seccomp_data, nr));
+    code[program.len++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (unsigned i = 0; i < 3; i++) {
         if (!(which & 1u << i))
             continue;

@@ -585,8 +585,8 @@ int open_loop_try(struct test *t)
         FAIL("ouro_open touched errno");
     if (r < 0)
         return r;
-    t->limit = ouro_now(t->loop) +
-               seconds_scaled(t->what->seconds ? t->what->seconds : 10) * 800000000ull;
+    t->limit =
+        ouro_now(t->loop) + seconds_scaled(t->what->seconds ? t->what->seconds : 10) * 800000000ull;
     prepare_hosting(t);
     return 0;
 }

@@ -17,10 +17,10 @@
 #include "test.h"
 
 static const struct subject *const subjects[] = {
-    &subject_basics,  &subject_files,   &subject_names,   &subject_space,  &subject_time,
-    &subject_cancel,  &subject_chains,  &subject_order,   &subject_poll,   &subject_work,
-    &subject_threads, &subject_hosting, &subject_closing, &subject_fork,   &subject_signals,
-    &subject_limits,  &subject_refusal, &subject_fault,   &subject_cost,   &subject_register,
+    &subject_basics,  &subject_files,   &subject_names,   &subject_space, &subject_time,
+    &subject_cancel,  &subject_chains,  &subject_order,   &subject_poll,  &subject_work,
+    &subject_threads, &subject_hosting, &subject_closing, &subject_fork,  &subject_signals,
+    &subject_limits,  &subject_refusal, &subject_fault,   &subject_cost,  &subject_register,
     &subject_corners,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
@@ -201,8 +201,8 @@ static void on_child(int signo)
     (void)signo;
 }
 
-static void start_case(const struct test_case *what, unsigned engine, const unsigned row[AXIS_COUNT],
-                       const char *name)
+static void start_case(const struct test_case *what, unsigned engine,
+                       const unsigned row[AXIS_COUNT], const char *name)
 {
     struct job *job = free_job();
     const char *base = getenv("TMPDIR");
@@ -305,8 +305,8 @@ static void run_test(const struct subject *subject, const struct test_case *what
     snprintf(name, sizeof name, "%s/%s/%s", engine_word(engine), subject->name, what->name);
     if (!wanted(name))
         return;
-    if (what->needs & NEED_URING && !(options.engines[engine] &&
-                                      strcmp(options.engines[engine], "uring") == 0)) {
+    if (what->needs & NEED_URING &&
+        !(options.engines[engine] && strcmp(options.engines[engine], "uring") == 0)) {
         if (!options.list && !options.row) {
             snprintf(skip, sizeof skip, "engine=%s", engine_word(engine));
             result(true, name, skip);
@@ -379,12 +379,10 @@ static int print_pitfalls(void)
 /* The harness must see what is planted: each canary must make a healthy test fail. */
 static int self_test(void)
 {
-    static const char *const names[] = { "a healthy test passes",
-                                         "a lost completion is seen",
-                                         "a double completion is seen",
-                                         "a leaked descriptor is seen",
-                                         "a leaked thread is seen",
-                                         "leaked memory is seen" };
+    static const char *const names[] = {
+        "a healthy test passes",       "a lost completion is seen", "a double completion is seen",
+        "a leaked descriptor is seen", "a leaked thread is seen",   "leaked memory is seen"
+    };
     static const unsigned row[AXIS_COUNT];
     unsigned bad = 0;
 
@@ -443,11 +441,11 @@ static int parse_blocked(const char *word)
 static int parse(int argc, char **argv, bool *self)
 {
     static const struct option table[] = {
-        { "quick", 0, NULL, 'q' },     { "full", 0, NULL, 'f' },   { "filter", 1, NULL, 'F' },
-        { "engine", 1, NULL, 'e' },    { "row", 1, NULL, 'r' },    { "jobs", 1, NULL, 'j' },
-        { "repeat", 1, NULL, 'n' },    { "state", 1, NULL, 's' },  { "blocked", 1, NULL, 'b' },
-        { "list", 0, NULL, 'l' },      { "pitfalls", 0, NULL, 'p' }, { "self-test", 0, NULL, 't' },
-        { "skips", 1, NULL, 'k' },     { "help", 0, NULL, 'h' },   { NULL, 0, NULL, 0 },
+        { "quick", 0, NULL, 'q' },  { "full", 0, NULL, 'f' },     { "filter", 1, NULL, 'F' },
+        { "engine", 1, NULL, 'e' }, { "row", 1, NULL, 'r' },      { "jobs", 1, NULL, 'j' },
+        { "repeat", 1, NULL, 'n' }, { "state", 1, NULL, 's' },    { "blocked", 1, NULL, 'b' },
+        { "list", 0, NULL, 'l' },   { "pitfalls", 0, NULL, 'p' }, { "self-test", 0, NULL, 't' },
+        { "skips", 1, NULL, 'k' },  { "help", 0, NULL, 'h' },     { NULL, 0, NULL, 0 },
     };
     int c;
 

@@ -39,13 +39,13 @@ static struct {
     _Atomic long live;
 } soak;
 
-#define DIE(...)                                                                                   \
-    do {                                                                                           \
-        printf("seed %llu, operation %llu: ", (unsigned long long)soak.seed,                       \
-               (unsigned long long)soak.submitted);                                                \
-        printf(__VA_ARGS__);                                                                       \
-        printf("\n");                                                                              \
-        exit(1);                                                                                   \
+#define DIE(...)                                                             \
+    do {                                                                     \
+        printf("seed %llu, operation %llu: ", (unsigned long long)soak.seed, \
+               (unsigned long long)soak.submitted);                          \
+        printf(__VA_ARGS__);                                                 \
+        printf("\n");                                                        \
+        exit(1);                                                             \
     } while (0)
 
 static uint32_t draw(uint32_t below)
@@ -369,10 +369,9 @@ static long aio_contexts(void)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option table[] = { { "engine", 1, NULL, 'e' }, { "ops", 1, NULL, 'o' },
-                                           { "seed", 1, NULL, 's' },   { "depth", 1, NULL, 'd' },
-                                           { "threading", 1, NULL, 't' },
-                                           { NULL, 0, NULL, 0 } };
+    static const struct option table[] = { { "engine", 1, NULL, 'e' },    { "ops", 1, NULL, 'o' },
+                                           { "seed", 1, NULL, 's' },      { "depth", 1, NULL, 'd' },
+                                           { "threading", 1, NULL, 't' }, { NULL, 0, NULL, 0 } };
     static const char *const modes[] = { "owned", "shared", "service" };
     int c;
 

@@ -270,8 +270,7 @@ static void a_closed_loop_holds_no_port(struct test *t)
     int held = 0;
 
     for (int i = 0; i < TIMES; i++) {
-        struct sockaddr_in at = { .sin_family = AF_INET,
-                                  .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
         ouro_op *op = op_new(t);
         int fd = listen_at(&at), again;
 
@@ -298,8 +297,7 @@ static void a_process_that_closed_leaves_nothing(struct test *t)
     int held = 0;
 
     for (int i = 0; i < TIMES; i++) {
-        struct sockaddr_in at = { .sin_family = AF_INET,
-                                  .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
         int fd = listen_at(&at), status, again;
         pid_t child;
 
@@ -395,10 +393,8 @@ static const struct test_case cases[] = {
     { NAMED(close_of_a_descriptor_cancels_what_is_on_it), .pitfalls = "F1 F2 K8 F4" },
     { NAMED(close_tells_the_reader_of_a_pipe), .pitfalls = "R10" },
     { NAMED(a_bad_close_leaves_the_loop_alone), .fixed = FIX_FD },
-    { NAMED(a_closed_loop_holds_no_pipe), .fixed = FIX_STYLE, .pitfalls = "R9",
-      .seconds = 20 },
-    { NAMED(a_closed_loop_holds_no_lock), .fixed = FIX_STYLE, .pitfalls = "R8",
-      .seconds = 20 },
+    { NAMED(a_closed_loop_holds_no_pipe), .fixed = FIX_STYLE, .pitfalls = "R9", .seconds = 20 },
+    { NAMED(a_closed_loop_holds_no_lock), .fixed = FIX_STYLE, .pitfalls = "R8", .seconds = 20 },
     { NAMED(a_closed_loop_holds_no_port), .fixed = FIX_STYLE | FIX_FD, .pitfalls = "R8",
       .seconds = 20 },
     { NAMED(a_process_that_closed_leaves_nothing), .fixed = FIX_STYLE | FIX_FD, .pitfalls = "R8",

@@ -21,11 +21,11 @@ static long count_enter(int fd, unsigned submit, unsigned min, unsigned flags, c
 }
 
 /* Every other call of the table is counted as well. */
-#define COUNTED(name, parameters, arguments)                                                       \
-    static long other_##name parameters                                                            \
-    {                                                                                              \
-        others++;                                                                                  \
-        return real.name arguments;                                                                \
+#define COUNTED(name, parameters, arguments) \
+    static long other_##name parameters      \
+    {                                        \
+        others++;                            \
+        return real.name arguments;          \
     }
 SYS_CALLS(COUNTED)
 #undef COUNTED
@@ -129,8 +129,7 @@ static void a_batch_enters_the_kernel_once(struct test *t)
 static const struct test_case cases[] = {
     { NAMED(an_operation_allocates_nothing), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .no_loop = true, .heavy = true, .seconds = 30 },
-    { NAMED(other_kinds_allocate_nothing_either), .fixed = FIX_FD, .no_loop = true,
-      .seconds = 20 },
+    { NAMED(other_kinds_allocate_nothing_either), .fixed = FIX_FD, .no_loop = true, .seconds = 20 },
     { NAMED(a_batch_enters_the_kernel_once), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
       .style = STYLE_REAP, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
     { .name = NULL },

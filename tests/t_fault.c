@@ -12,14 +12,14 @@ enum {
 #define NUMBER(name, parameters, arguments) CALL_##name,
     SYS_CALLS(NUMBER)
 #undef NUMBER
-    CALL_realloc,
+        CALL_realloc,
     CALL_COUNT
 };
 static const char *const names[CALL_COUNT] = {
 #define NAME(name, parameters, arguments) #name,
     SYS_CALLS(NAME)
 #undef NAME
-    "realloc"
+        "realloc"
 };
 
 static struct ouro__sys real;
@@ -31,10 +31,10 @@ static bool hit(int call)
     return call == failing && atomic_fetch_sub(&countdown, 1) == 1;
 }
 
-#define WRAPPER(name, parameters, arguments)                                                       \
-    static long fail_##name parameters                                                             \
-    {                                                                                              \
-        return hit(CALL_##name) ? error_now : real.name arguments;                                 \
+#define WRAPPER(name, parameters, arguments)                       \
+    static long fail_##name parameters                             \
+    {                                                              \
+        return hit(CALL_##name) ? error_now : real.name arguments; \
     }
 SYS_CALLS(WRAPPER)
 #undef WRAPPER

@@ -298,8 +298,8 @@ static void a_thread_calls(struct test *t)
     int fds[2];
 
     make_pipe(t, fds);
-    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = on_call,
-                                 .value = (void *)&calls });
+    set_notify(t,
+               (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = on_call, .value = (void *)&calls });
     for (int i = 0; i < 10; i++) {
         calls = 0;
         ouro_prep_read(op, fds[0], &byte, 1, 0);

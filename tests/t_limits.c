@@ -126,7 +126,8 @@ static void without_locked_memory_a_loop_is_still_had(struct test *t)
 
     CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &none), 0);
     drop_privileges();
-    config.engine = NULL; /* automatic: the next engine, and a reason, if io_uring needs the memory */
+    config.engine =
+        NULL; /* automatic: the next engine, and a reason, if io_uring needs the memory */
     CHECK_EQ(ouro_open(&config, &loop), 0);
     if (strcmp(ouro_engine_name(loop), "threads") == 0)
         CHECK(strlen(ouro_engine_why(loop)) > 10);
@@ -177,8 +178,7 @@ static void a_file_size_limit_is_a_short_write_then_efbig(struct test *t)
 static const struct test_case cases[] = {
     { NAMED(ten_thousand_operations_in_flight), .fixed = FIX_FD, .pitfalls = "R16 C1",
       .heavy = true, .seconds = 30 },
-    { NAMED(thousands_of_reads_at_once), .fixed = FIX_FD, .pitfalls = "S1 C1 R16",
-      .seconds = 30 },
+    { NAMED(thousands_of_reads_at_once), .fixed = FIX_FD, .pitfalls = "S1 C1 R16", .seconds = 30 },
     { NAMED(high_descriptors_work) },
     { NAMED(opening_with_few_descriptors_leaks_nothing), .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true },

@@ -131,8 +131,7 @@ static void stat_says_what_statx_says(struct test *t)
     CHECK_EQ(fstat(fd, &want), 0);
     CHECK(got.ino == want.st_ino && got.size == 5 && got.mode == want.st_mode);
     CHECK(got.nlink == 1 && got.uid == want.st_uid && got.gid == want.st_gid);
-    CHECK(got.mtime.sec == want.st_mtim.tv_sec &&
-          got.mtime.nsec == (uint32_t)want.st_mtim.tv_nsec);
+    CHECK(got.mtime.sec == want.st_mtim.tv_sec && got.mtime.nsec == (uint32_t)want.st_mtim.tv_nsec);
     CHECK(got.dev_major == major(want.st_dev) && got.dev_minor == minor(want.st_dev));
     memset(&got, 0, sizeof got);
     ouro_prep_stat(op, fd, "", AT_EMPTY_PATH, &got);

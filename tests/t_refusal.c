@@ -212,8 +212,7 @@ static void refused_at_work_then_cancelled_and_closed(struct test *t)
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[0])), 0);
     close_loop(t);
     for (int i = 0; i < 10; i++)
-        CHECK(RES(ops[i]) == -ECANCELED ||
-              (RES(ops[i]) == -EIO && CFLAGS(ops[i]) & OURO_C_LOST));
+        CHECK(RES(ops[i]) == -ECANCELED || (RES(ops[i]) == -EIO && CFLAGS(ops[i]) & OURO_C_LOST));
     /* The kernel is done with the buffers: what comes now is for others. */
     memset(bytes, 'k', sizeof bytes);
     CHECK_EQ(write(fds[1], "0123456789", 10), 10);

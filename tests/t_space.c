@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* t_space.c: room in files, durability, copying and splicing. */
-#include <sys/stat.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "test.h"
 

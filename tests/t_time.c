@@ -254,8 +254,7 @@ static const struct test_case cases[] = {
     { NAMED(deadline_against_completion_has_one_outcome), .pitfalls = "K14" },
     { NAMED(deadlines_fire_in_a_flood_of_completions), .fixed = FIX_FD, .pitfalls = "C11" },
     { NAMED(work_that_runs_outlives_its_deadline), .fixed = FIX_FD },
-    { NAMED(now_is_the_monotonic_clock), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
-      .pitfalls = "C7" },
+    { NAMED(now_is_the_monotonic_clock), .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .pitfalls = "C7" },
     { .name = NULL },
 };
 const struct subject subject_time = { "time", cases };

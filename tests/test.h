@@ -71,13 +71,13 @@ struct record {
     struct test *t;
     struct record *next;
     _Atomic uint32_t offered, completed;
-    uint64_t order;   /* place of its last completion among all */
-    ouro_id id;       /* the accepted submission; completions must bear it */
-    int64_t res;      /* of its last completion */
+    uint64_t order; /* place of its last completion among all */
+    ouro_id id;     /* the accepted submission; completions must bear it */
+    int64_t res;    /* of its last completion */
     uint32_t cflags;
-    bool own_cb;      /* completes by callback, whatever the style */
-    bool own_event;   /* completes by an event, whatever the style */
-    pthread_t thread; /* that ran its callback */
+    bool own_cb;                               /* completes by callback, whatever the style */
+    bool own_event;                            /* completes by an event, whatever the style */
+    pthread_t thread;                          /* that ran its callback */
     void (*then)(struct test *t, ouro_op *op); /* after its callback was counted */
 };
 
@@ -103,7 +103,7 @@ struct test {
     bool drops; /* it leaves events uncollected */
 
     int epoll, notify; /* hosting */
-    int made[64];      /* descriptors of the helpers, and their flags: must be the same at the end */
+    int made[64]; /* descriptors of the helpers, and their flags: must be the same at the end */
     int made_flags[64];
     unsigned made_count;
     _Atomic long allocated; /* live allocations of the loop */
@@ -117,18 +117,18 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 void test_equal(const char *file, int line, const char *text, int64_t a, int64_t b);
 
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x))                                                                                  \
-            FAIL("%s does not hold", #x);                                                          \
+#define CHECK(x)                          \
+    do {                                  \
+        if (!(x))                         \
+            FAIL("%s does not hold", #x); \
     } while (0)
 #define CHECK_EQ(a, b) test_equal(__FILE__, __LINE__, #a " == " #b, (int64_t)(a), (int64_t)(b))
 
 /* ---- Loops --------------------------------------------------------------------------------- */
 
-void open_loop(struct test *t);          /* t->loop by t->config, hosting prepared */
-int open_loop_try(struct test *t);       /* the same: ouro_open's answer */
-void close_loop(struct test *t);         /* must be 0; then the ledger is judged */
+void open_loop(struct test *t);    /* t->loop by t->config, hosting prepared */
+int open_loop_try(struct test *t); /* the same: ouro_open's answer */
+void close_loop(struct test *t);   /* must be 0; then the ledger is judged */
 void config_for(struct test *t, ouro_config *config);
 ouro_time in_ms(struct test *t, int64_t ms); /* loop time, ms from now */
 unsigned seconds_scaled(unsigned seconds);   /* sanitizers and valgrind are slow */
@@ -137,7 +137,7 @@ unsigned seconds_scaled(unsigned seconds);   /* sanitizers and valgrind are slow
 
 ouro_op *op_new(struct test *t);
 struct record *record_of(ouro_op *op);
-void op_free(struct test *t, ouro_op *op); /* idle again; the test frees it early */
+void op_free(struct test *t, ouro_op *op);  /* idle again; the test frees it early */
 int start_try(struct test *t, ouro_op *op); /* ouro_submit's answer */
 void start(struct test *t, ouro_op *op);    /* must be accepted */
 int start_n(struct test *t, ouro_op *const *ops, unsigned count);
@@ -146,14 +146,14 @@ int start_post(struct test *t, ouro_op *op);
 int64_t finish(struct test *t, ouro_op *op); /* waits for its final completion: res */
 int64_t do_op(struct test *t, ouro_op *op);
 void finish_all(struct test *t);
-bool is_final(ouro_op *op);      /* the ledger has its completion */
+bool is_final(ouro_op *op);                            /* the ledger has its completion */
 void wait_completions(struct test *t, uint64_t count); /* so many in all, messages included */
-void step(struct test *t);       /* a turn that does not wait */
+void step(struct test *t);                             /* a turn that does not wait */
 unsigned reap_all(struct test *t);
 void ledger_event(struct test *t, const ouro_event *event); /* for tests that reap by themselves */
 void ledger_waited(struct test *t, ouro_op *op);            /* ... that wait by themselves */
-void ledger_quiet(ouro_op *op);   /* a QUIET success: no completion is due */
-void ledger_forget(ouro_op *op);  /* in a forked child: idle again */
+void ledger_quiet(ouro_op *op);  /* a QUIET success: no completion is due */
+void ledger_forget(ouro_op *op); /* in a forked child: idle again */
 void ledger_offer(ouro_op *op);
 void ledger_answer(ouro_op *op, bool accepted);
 #define RES(op) (record_of(op)->res)
@@ -166,7 +166,7 @@ const char *path_in(struct test *t, const char *name); /* in t->dir; good for 16
 int make_file(struct test *t, const char *name, const void *data, size_t len); /* O_RDWR */
 void make_pipe(struct test *t, int fds[2]);
 void make_socketpair(struct test *t, int fds[2]);
-int made(struct test *t, int fd); /* closed, and its flags compared, at the end */
+int made(struct test *t, int fd);    /* closed, and its flags compared, at the end */
 void unmade(struct test *t, int fd); /* the test closes it by itself */
 void fill(void *buf, size_t len, uint32_t seed);
 void check_filled(const void *buf, size_t len, uint32_t seed);
@@ -187,8 +187,7 @@ void block_io_uring(unsigned which, int error);
 extern const struct subject subject_basics, subject_files, subject_names, subject_space,
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_signals,
-    subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
-    subject_corners;
+    subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_corners;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
