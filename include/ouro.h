@@ -42,27 +42,29 @@ extern "C" {
  *
  * Nothing ends that ownership early: not a cancel, not a deadline, not close(2) of the descriptor.
  *
- * Before its first use an operation must be all-zero (`ouro_op op = {0}`, static, calloc); after a final
- * completion it may simply be prepared again. Never prepare one that is in flight, and close the loop
- * before the memory of operations goes that may be in flight.
+ * Before its first use an operation must be all-zero (`ouro_op op = {0}`, static, calloc); after a
+ * final completion it may simply be prepared again. Never prepare one that is in flight, and close
+ * the loop before the memory of operations goes that may be in flight.
  *
  * A completion is learned in exactly one way, chosen per operation:
  *   cb != NULL    the callback runs inside ouro_run, ouro_dispatch, ouro_wait or ouro_close, on the
- *                 thread that called it (SERVICE: on the library's thread, but in ouro_close). It may do anything, also
- *                 free or submit its own operation, and run the loop (up to 8 deep, then -EDEADLK).
+ *                 thread that called it (SERVICE: on the library's thread, but in ouro_close).
+ *                 It may do anything, also free or submit its own operation, and run the loop
+ *                 (up to 8 deep, then -EDEADLK).
  *   cb == NULL    the event is collected once, by ouro_reap, ouro_wait or ouro_wait_any; ouro_done
  *                 looks without collecting.
  *
  * op->res never lies about the effect: -ECANCELED and -ETIMEDOUT only when nothing was transferred
- * or created; otherwise the real result stands there, with OURO_C_CANCELED or OURO_C_TIMEDOUT beside
- * it. -EAGAIN and -EINTR never stand in op->res except where a flag asks for it. O_NONBLOCK of a
- * descriptor does not matter (see OURO_FDMODE), and the library never changes it on a descriptor
- * that it did not open. Descriptors that the library opens are close-on-exec. No SIGPIPE is raised.
+ * or created; otherwise the real result stands there, with OURO_C_CANCELED or OURO_C_TIMEDOUT
+ * beside it. -EAGAIN and -EINTR never stand in op->res except where a flag asks for it.
+ * O_NONBLOCK of a descriptor does not matter (see OURO_FDMODE), and the library never changes
+ * it on a descriptor that it did not open. Descriptors that the library opens are
+ * close-on-exec. No SIGPIPE is raised.
  *
  * "Driver thread" below means: OWNED loops, the one thread that drives the loop (the first that
- * submits or runs); SHARED and SERVICE loops, any thread. "Any thread" means any thread in all modes.
- * Functions called by the wrong thread return -EPERM; after fork the child gets -EOWNERDEAD from
- * everything but ouro_fork_child and ouro_close. */
+ * submits or runs); SHARED and SERVICE loops, any thread. "Any thread" means any thread in all
+ * modes. Functions called by the wrong thread return -EPERM; after fork the child gets -EOWNERDEAD
+ * from everything but ouro_fork_child and ouro_close. */
 
 typedef struct ouro_loop ouro_loop;
 typedef struct ouro_op ouro_op;
@@ -82,10 +84,10 @@ typedef uint64_t ouro_id; /* names one submission of one operation; never reused
  * that the operation has no use for, is refused with -EINVAL. Where nothing else is said, all
  * operations take it. */
 enum {
-    OURO_EXACT =
-        1u << 0,       /* go on after a short transfer until all, end of file, or an error; then res
-                              is what was transferred, and op->cause why it is less than asked for:
-                              -errno, or 0 for end of file. (read, write, readv, writev, copy, splice) */
+    /* (read, write, readv, writev, copy, splice) go on after a short transfer until all, end of
+     * file, or an error; then res is what was transferred, and op->cause why it is less than asked
+     * for: -errno, or 0 for end of file */
+    OURO_EXACT = 1u << 0,
     OURO_BG = 1u << 2, /* will block long: user work goes to the class of workers that may wait for
                               ever; others are not tried on the driver thread first */
     OURO_DIRECT = 1u << 3, /* fd is a slot of the loop's direct table (what takes one fd) */
@@ -211,13 +213,13 @@ typedef struct ouro_event {
 void ouro_prep_nop(ouro_op *op);
 
 /* pread(2)/pwrite(2), or read(2)/write(2) with OURO_CUR. Result: bytes; 0 at end of file. On pipes,
- * sockets and terminals the offset is ignored. At most 0x7ffff000 bytes move in one step: more needs
- * OURO_EXACT or comes back short. */
+ * sockets and terminals the offset is ignored. At most 0x7ffff000 bytes move in one step: more
+ * needs OURO_EXACT or comes back short. */
 void ouro_prep_read(ouro_op *op, ouro_fd fd, void *buf, size_t len, int64_t offset);
 void ouro_prep_write(ouro_op *op, ouro_fd fd, const void *buf, size_t len, int64_t offset);
 
-/* preadv2(2)/pwritev2(2). rwf: RWF_* bits; with RWF_NOWAIT, -EAGAIN is a result. The array must stay
- * until the final completion. count may exceed IOV_MAX. */
+/* preadv2(2)/pwritev2(2). rwf: RWF_* bits; with RWF_NOWAIT, -EAGAIN is a result. The array must
+ * stay until the final completion. count may exceed IOV_MAX. */
 void ouro_prep_readv(ouro_op *op, ouro_fd fd, const struct iovec *iov, unsigned count,
                      int64_t offset, int rwf);
 void ouro_prep_writev(ouro_op *op, ouro_fd fd, const struct iovec *iov, unsigned count,
@@ -259,7 +261,7 @@ struct ouro_stat {
     uint64_t reserved[12];
 };
 
-/* statx(2) with the basic fields and the birth time. flags: AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH, ... */
+/* statx(2) with the basic fields and the birth time. flags: AT_SYMLINK_NOFOLLOW and the like. */
 void ouro_prep_stat(ouro_op *op, ouro_fd dir, const char *path, int flags, struct ouro_stat *ret);
 
 /* renameat2(2), unlinkat(2) (flags: AT_REMOVEDIR), rmdir(2), mkdirat(2), symlinkat(2), linkat(2).
@@ -293,8 +295,8 @@ struct ouro_dirent {
 };
 void ouro_prep_readdir(ouro_op *op, ouro_fd dir, void *buf, size_t len);
 
-/* copy_file_range(2) where both files allow it, else by reading and writing; offsets may be OURO_CUR.
- * Result: bytes, 0 at end of the input. */
+/* copy_file_range(2) where both files allow it, else by reading and writing; offsets may be
+ * OURO_CUR. Result: bytes, 0 at end of the input. */
 void ouro_prep_copy(ouro_op *op, ouro_fd in, int64_t in_offset, ouro_fd out, int64_t out_offset,
                     size_t len);
 
@@ -307,8 +309,8 @@ void ouro_prep_splice(ouro_op *op, ouro_fd in, int64_t in_offset, ouro_fd out, i
  * refused with -EINVAL. An earlier deadline ends it with -ETIMEDOUT. */
 void ouro_prep_timer(ouro_op *op, ouro_time at);
 
-/* poll(2) for one descriptor: events are POLL* bits; result: the bits that hold. Files that are always
- * ready complete at once. */
+/* poll(2) for one descriptor: events are POLL* bits; result: the bits that hold. Files that are
+ * always ready complete at once. */
 void ouro_prep_poll(ouro_op *op, ouro_fd fd, unsigned events);
 
 /* Runs fn(arg) on a worker thread with all signals blocked; its return value is the result, as it
@@ -321,8 +323,8 @@ void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options);
 
 /* Delivers word to another loop (or this one), which must stay open meanwhile: there it comes as an
  * event without operation and with OURO_C_MESSAGE. Completes with 0 when the other loop has it in
- * its event queue; -EPIPE if that loop was closed first. (A thread without a loop posts an operation with a
- * callback instead; a nop will do.) */
+ * its event queue; -EPIPE if that loop was closed first. (A thread without a loop posts an
+ * operation with a callback instead; a nop will do.) */
 void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word);
 
 /* ---- 4. Submitting ------------------------------------------------------------------------- */
@@ -337,15 +339,15 @@ int ouro_submit(ouro_loop *loop, ouro_op *op);
 /* Several, in order. Result: how many were accepted, a prefix; or the first one's error. */
 int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count);
 
-/* All or none: each starts when the one before it has succeeded. A member breaks the chain by a result
- * < 0, or by a short transfer (end of file included) when it is EXACT; the rest then complete, in
- * order, with -ECANCELED and OURO_C_CANCELED. Deadlines run from now. Cancelling a member that has not
- * started ends it and the rest. */
+/* All or none: each starts when the one before it has succeeded. A member breaks the chain by a
+ * result < 0, or by a short transfer (end of file included) when it is EXACT; the rest then
+ * complete, in order, with -ECANCELED and OURO_C_CANCELED. Deadlines run from now. Cancelling a
+ * member that has not started ends it and the rest. */
 int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count);
 
-/* ouro_submit from any thread; wakes the driver. ret_id: NULL, or where the submission's name is stored
- * before anyone else can see the operation. What needs memory that is not there completes with
- * -ENOMEM. */
+/* ouro_submit from any thread; wakes the driver. ret_id: NULL, or where the submission's
+ * name is stored before anyone else can see the operation. What needs memory that is not
+ * there completes with -ENOMEM. */
 int ouro_post(ouro_loop *loop, ouro_op *op, ouro_id *ret_id);
 
 /* Submits an operation without callback, runs the loop until it is final, and collects its event;
@@ -356,15 +358,15 @@ int64_t ouro_do(ouro_loop *loop, ouro_op *op);
 /* Hands all that is submitted to the engine without waiting; 0. Driver thread. */
 int ouro_flush(ouro_loop *loop);
 
-/* The submission's name: valid from the return of submit (in callbacks too), as long as the operation's
- * memory is; other threads take it from ouro_post. 0: never submitted. */
+/* The submission's name: valid from the return of submit (in callbacks too), as long as the
+ * operation's memory is; other threads take it from ouro_post. 0: never submitted. */
 ouro_id ouro_op_id(const ouro_op *op);
 
-/* Requests to end early; 0. Never an error for "too late"; look at the operation's completion. Results
- * count as in convention 1. ouro_cancel_id: any thread, also from signal handlers; a stale id is a
- * no-op. ouro_cancel: driver thread, for an operation whose final completion was not yet delivered.
- * ouro_cancel_fd, ouro_cancel_all: any thread; what was submitted before; effective at the loop's
- * next turn. ouro_cancel_fd may return -ENOMEM from other threads than the driver. */
+/* Requests to end early; 0. Never an error for "too late"; look at the operation's completion.
+ * Results count as in convention 1. ouro_cancel_id: any thread, also from signal handlers; a stale
+ * id is a no-op. ouro_cancel: driver thread, for an operation whose final completion was not yet
+ * delivered. ouro_cancel_fd, ouro_cancel_all: any thread; what was submitted before; effective at
+ * the loop's next turn. ouro_cancel_fd may return -ENOMEM from other threads than the driver. */
 int ouro_cancel_id(ouro_loop *loop, ouro_id id);
 int ouro_cancel(ouro_loop *loop, ouro_op *op);
 int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd);
@@ -372,42 +374,43 @@ int ouro_cancel_all(ouro_loop *loop);
 
 /* ---- 5. Completing ------------------------------------------------------------------------- */
 
-/* One or more turns: flushes, waits until min completions were delivered to callbacks or lie ready to
- * reap, or until the time comes, or ouro_wake; runs callbacks. min 0: one turn that does not wait;
- * OURO_ALL: until nothing is in flight. Events that lie uncollected count, so reap before running again;
- * QUIET successes do not. Result: callbacks run plus events ready, perhaps 0. Driver thread. */
+/* One or more turns: flushes, waits until min completions were delivered to callbacks or lie
+ * ready to reap, or until the time comes, or ouro_wake; runs callbacks. min 0: one turn that
+ * does not wait; OURO_ALL: until nothing is in flight. Events that lie uncollected count, so
+ * reap before running again; QUIET successes do not. Result: callbacks run plus events ready,
+ * perhaps 0. Driver thread. */
 #define OURO_ALL UINT32_MAX
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until);
 
-/* Takes up to max events of operations without callback, oldest first; result: how many. Does not run
- * the loop. Driver thread. */
+/* Takes up to max events of operations without callback, oldest first; result: how many. Does not
+ * run the loop. Driver thread. */
 int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max);
 
 /* Runs the loop until the operation (one without callback) is final, and collects its event; 0, or
  * -ETIME if the time came first (nothing is cancelled). wait_any: the index of one that is final;
- * NULL entries are skipped. A QUIET success counts as collected. -EINVAL: it has a callback or was never submitted, or its event was
- * collected already. Driver thread. */
+ * NULL entries are skipped. A QUIET success counts as collected. -EINVAL: it has a callback or was
+ * never submitted, or its event was collected already. Driver thread. */
 int ouro_wait(ouro_loop *loop, ouro_op *op, ouro_time until);
 int ouro_wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until);
 
-/* 1 if the last submission is final (then res is valid), else 0, also if there was none; any thread;
- * does not collect. */
+/* 1 if the last submission is final (then res is valid), else 0, also if there was none; any
+ * thread; does not collect. */
 int ouro_done(const ouro_op *op);
 
 /* Hosting in a foreign loop (epoll, libuv, GLib, ...): watch the descriptor for readability, level
  * triggered; before each sleep ask ouro_timeout_ms (or ouro_next_deadline), after each sleep call
  * ouro_dispatch: nothing else is needed. All: driver thread.
- * ouro_pollfd: owned by the loop. ouro_next_deadline: 0 if there is none, OURO_NOWAIT if callbacks are
- * ready or operations not yet flushed; uncollected events do not count. ouro_timeout_ms: the same for
- * poll(2): milliseconds rounded up, 0, or -1. ouro_dispatch: flushes, runs at most max callbacks (0: no
- * limit), never sleeps; its result is ouro_run's. */
+ * ouro_pollfd: owned by the loop. ouro_next_deadline: 0 if there is none, OURO_NOWAIT if callbacks
+ * are ready or operations not yet flushed; uncollected events do not count. ouro_timeout_ms: the
+ * same for poll(2): milliseconds rounded up, 0, or -1. ouro_dispatch: flushes, runs at most max
+ * callbacks (0: no limit), never sleeps; its result is ouro_run's. */
 int ouro_pollfd(ouro_loop *loop);
 ouro_time ouro_next_deadline(ouro_loop *loop);
 int ouro_timeout_ms(ouro_loop *loop);
 int ouro_dispatch(ouro_loop *loop, unsigned max);
 
-/* Makes the current ouro_run or ouro_wait, or the next one, return early (-EINTR from ouro_wait). Any
- * thread, async-signal-safe. */
+/* Makes the current ouro_run or ouro_wait, or the next one, return early (-EINTR from ouro_wait).
+ * Any thread, async-signal-safe. */
 void ouro_wake(ouro_loop *loop);
 
 /* How to learn that the loop wants to be run (OWNED, SHARED), or that there are events to reap
@@ -426,15 +429,16 @@ int ouro_set_notify(ouro_loop *loop, const ouro_notify *notify);
 
 /* ---- 6. Things registered once ------------------------------------------------------------- */
 
-/* Regions in which OURO_REGBUF buffers lie (each whole in one region); replaces the earlier ones; count
- * 0 ends it. -EBUSY while OURO_REGBUF operations are in flight. Engines that cannot pin memory, or may
- * not (memlock), use it as plain memory with the same results. The memory stays the caller's. */
+/* Regions in which OURO_REGBUF buffers lie (each whole in one region); replaces the earlier
+ * ones; count 0 ends it. -EBUSY while OURO_REGBUF operations are in flight. Engines that
+ * cannot pin memory, or may not (memlock), use it as plain memory with the same results. The
+ * memory stays the caller's. */
 int ouro_register_buffers(ouro_loop *loop, const struct iovec *regions, unsigned count);
 
 /* A table of slots that stand for open files, for OURO_DIRECT; once per loop, 1 to 65536 slots. */
 int ouro_direct_table(ouro_loop *loop, unsigned slots);
 
-/* Gives the file in a slot a descriptor of its own, close-on-exec; the slot stays. Result: the fd. */
+/* Gives the file in a slot a descriptor of its own, close-on-exec; the slot stays. Result: it. */
 int ouro_direct_install(ouro_loop *loop, unsigned slot);
 
 /* ---- 7. The loop --------------------------------------------------------------------------- */
@@ -477,14 +481,15 @@ typedef struct ouro_config {
 } ouro_config;
 
 /* Makes a loop; config may be NULL. Allocates. -EINVAL: bad config or unknown engine name;
- * -EOPNOTSUPP: no engine of the preference could be had (ouro_probe tells why); -ENOMEM, -EMFILE. */
+ * -EOPNOTSUPP: no engine of the preference could be had (ouro_probe tells why); -ENOMEM,
+ * -EMFILE. */
 int ouro_open(const ouro_config *config, ouro_loop **ret);
 
 /* Cancels everything, runs what is left to its end (callbacks included), releases all; 0 means that
- * nothing of the loop is left: threads, locks, kernel objects. -EBUSY: the time came first; the loop
- * is still there but accepts nothing: call again. Uncollected events are dropped. In a forked child:
- * releases the child's copy only. NULL is fine. Driver thread; in SHARED and SERVICE no other thread may be
- * using the loop. -EDEADLK inside a callback of the loop. */
+ * nothing of the loop is left: threads, locks, kernel objects. -EBUSY: the time came first; the
+ * loop is still there but accepts nothing: call again. Uncollected events are dropped. In a forked
+ * child: releases the child's copy only. NULL is fine. Driver thread; in SHARED and SERVICE no
+ * other thread may be using the loop. -EDEADLK inside a callback of the loop. */
 int ouro_close(ouro_loop *loop, ouro_time until);
 
 /* In the child after fork(2): forgets what was in flight (those operations are idle again, in the
@@ -501,13 +506,14 @@ enum { OURO_NO = 0, OURO_NATIVE = 1, OURO_EMULATED = 2, OURO_ON_WORKER = 3 };
 /* How this loop performs an operation with such flags: OURO_NO ...; -EINVAL: no such thing. */
 int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags);
 
-/* The engine's name; and a sentence for each better one that was refused: what, why, what to do ("" if
- * none was). The strings live as long as the loop; the engine may change if it is lost. */
+/* The engine's name; and a sentence for each better one that was refused: what, why, what to do (""
+ * if none was). The strings live as long as the loop; the engine may change if it is lost. */
 const char *ouro_engine_name(ouro_loop *loop);
 const char *ouro_engine_why(ouro_loop *loop);
 
-/* Without a loop: the i-th known engine's name, best first, NULL after the last; and whether it could
- * be opened here: 0, or -errno with the reason in why. ouro_code_name: "read", ... or NULL. */
+/* Without a loop: the i-th known engine's name, best first, NULL after the last; and whether it
+ * could be opened here: 0, or -errno with the reason in why.
+ * ouro_code_name: "read", ... or NULL. */
 const char *ouro_engine_list(unsigned i);
 int ouro_probe(const char *engine, char *why, size_t why_size, uint64_t *ret_caps);
 const char *ouro_code_name(unsigned code);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* chain.c: operations that run one after the other. A member whose turn has not come is HELD with
- * MARK_TURN; chain_ points to the next member, prev_ to the one before. The kernel's own links are not
- * used: their rules differ from ours in what breaks a chain and when descriptors are resolved. */
+ * MARK_TURN; chain_ points to the next member, prev_ to the one before. The kernel's own
+ * links are not used: their rules differ from ours in what breaks a chain and when
+ * descriptors are resolved. */
 #include "core.h"
 
 static int accept_all(ouro_loop *loop, ouro_op *const *ops, unsigned count)
@@ -19,8 +20,8 @@ static int accept_all(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     return 0;
 }
 
-/* It keeps the file that its descriptor stands for now. A timer keeps its place in the heap, but only
- * its deadline counts until it is set. */
+/* It keeps the file that its descriptor stands for now. A timer keeps its place in the heap, but
+ * only its deadline counts until it is set. */
 static void wait_for_turn(ouro_loop *loop, ouro_op *op)
 {
     ouro__hold_file(op);

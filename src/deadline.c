@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* deadline.c: the heap of timers and deadlines. A deadline is a cancel request at a given time; the
- * engines know nothing of it. An operation stands in the heap at most once: heap_at_ is its place. */
+ * engines know nothing of it. An operation stands in the heap at most once: heap_at_ is its
+ * place. */
 #include "core.h"
 
 #define FIRST_ROOM 64u

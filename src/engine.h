@@ -2,9 +2,9 @@
 /* engine.h: what stands between the core and an engine.
  *
  * An engine pulls work (ouro__pull) and reports results (ouro__report). It changes no operation's
- * state, runs no callback, and knows nothing of deadlines, chains, order, EXACT or retries: the core
- * does these once for all engines. All functions are called by the thread that drives the loop (SHARED,
- * SERVICE: under the loop's lock) unless a line says otherwise. */
+ * state, runs no callback, and knows nothing of deadlines, chains, order, EXACT or retries: the
+ * core does these once for all engines. All functions are called by the thread that drives the loop
+ * (SHARED, SERVICE: under the loop's lock) unless a line says otherwise. */
 #ifndef OURO_ENGINE_H
 #define OURO_ENGINE_H
 
@@ -36,8 +36,8 @@ struct ouro__engine {
      * only. */
     int (*close)(ouro_loop *loop, int forked, ouro_time until);
 
-    /* Where operations of this code go, asked once at open for each code; and for codes for which this
-     * answers ROUTE_ENGINE, route_op (may be NULL) decides per operation at start: the file's
+    /* Where operations of this code go, asked once at open for each code; and for codes for which
+     * this answers ROUTE_ENGINE, route_op (may be NULL) decides per operation at start: the file's
      * facts are known then (ouro__file_of). Support for ouro_support: OURO_NATIVE when ENGINE. */
     enum ouro__route (*route)(ouro_loop *loop, unsigned code);
     enum ouro__route (*route_op)(ouro_loop *loop, ouro_op *op);
@@ -45,33 +45,35 @@ struct ouro__engine {
     /* Pull while there is room and hand to the kernel; never blocks; leaves the rest queued. */
     void (*submit)(ouro_loop *loop);
 
-    /* Submit, then sleep until something is there to report, the doorbell rings, or `until` (absolute;
-     * OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The engine sleeps between
-     * ouro__sleep and ouro__awake, which drop and take the loop's lock. Spurious returns are fine. */
+    /* Submit, then sleep until something is there to report, the doorbell rings, or `until`
+     * (absolute; OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The
+     * engine sleeps between ouro__sleep and ouro__awake, which drop and take the loop's lock.
+     * Spurious returns are fine. */
     void (*wait)(ouro_loop *loop, ouro_time until);
 
-    /* Asks for the early end of a RUNNING operation, which reports in any case. Cannot fail; waits in
-     * a list of the engine's own (through op->next_) if there is no room. */
+    /* Asks for the early end of a RUNNING operation, which reports in any case. Cannot fail; waits
+     * in a list of the engine's own (through op->next_) if there is no room. */
     void (*cancel)(ouro_loop *loop, ouro_op *op);
 
     /* Any thread, signal handlers too: makes wait return, now or the next time. state is
      * loop->engine_state; after a loss it may be that of the lost engine. */
     void (*wake)(void *state);
 
-    /* A descriptor that is readable when wait(OURO_NOWAIT) would report something or the doorbell was
-     * rung; -errno. */
+    /* A descriptor that is readable when wait(OURO_NOWAIT) would report something or the
+     * doorbell was rung; -errno. */
     int (*pollfd)(ouro_loop *loop);
 
-    /* Registered regions (count 0: none). 0 when the kernel has them now (operations with OURO_REGBUF
-     * may then name region op->region_), else -errno, and the core uses plain memory. May be NULL. */
+    /* Registered regions (count 0: none). 0 when the kernel has them now (operations with
+     * OURO_REGBUF may then name region op->region_), else -errno, and the core uses plain memory.
+     * May be NULL. */
     int (*buffers)(ouro_loop *loop, const struct iovec *regions, unsigned count);
 
     /* The system took the engine away; called by ouro__engine_lost. Reports what is known to be
-     * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's objects
-     * without waiting. Operations that are still RUNNING then may be the kernel's yet: the result is a
-     * descriptor, from now on the caller's, that hangs up (POLLHUP) when the kernel is done with all
-     * of them. The state stays, for wake() by threads that have not noticed; close releases it. NULL:
-     * cannot be lost. */
+     * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's
+     * objects without waiting. Operations that are still RUNNING then may be the kernel's yet: the
+     * result is a descriptor, from now on the caller's, that hangs up (POLLHUP) when the kernel is
+     * done with all of them. The state stays, for wake() by threads that have not noticed; close
+     * releases it. NULL: cannot be lost. */
     int (*abandon)(ouro_loop *loop);
 };
 

@@ -2,9 +2,9 @@
 /* inbox.c: what comes to a loop from other threads: posted operations, messages, operations that
  * return from workers or other loops, and cancel requests; and the doorbell that wakes the driver.
  *
- * Lists are under inbox.lock. Cancel requests by id are a lock-free stack through the slots themselves,
- * so that a signal handler may push one and none needs memory. Who adds something rings the bell: the
- * first one since the driver looked wakes the engine. */
+ * Lists are under inbox.lock. Cancel requests by id are a lock-free stack through the slots
+ * themselves, so that a signal handler may push one and none needs memory. Who adds something rings
+ * the bell: the first one since the driver looked wakes the engine. */
 #include "core.h"
 
 #define REQUESTS_AT_ONCE 16u
@@ -142,7 +142,7 @@ static void cancel_now(ouro_loop *loop, ouro_fd fd)
         ouro__cancel_others(loop, &key);
 }
 
-/* The driver acts at once; other threads leave a request, which reaches what was posted before it. */
+/* The driver acts at once; other threads leave a request, for what was posted before it. */
 static int cancel_many(ouro_loop *loop, ouro_fd fd)
 {
     int r = 0;
@@ -191,7 +191,7 @@ void ouro_wake(ouro_loop *loop)
 
 /* ---- Messages ------------------------------------------------------------------------------ */
 
-/* The operation itself travels: from our loop to the other's inbox, and back when the word was taken. */
+/* The operation travels: from our loop to the other's inbox, and back with the word taken. */
 void ouro__message_send(ouro_loop *loop, ouro_op *op)
 {
     ouro_loop *to = ouro__ptr(op, ARG_TO);
@@ -269,8 +269,8 @@ void ouro__inbox_close(ouro_loop *loop)
 
 /* ---- The driver's side --------------------------------------------------------------------- */
 
-/* Requests act on what the loop has accepted when it first sees them; later on each post within their
- * reach; then they are forgotten. */
+/* Requests act on what the loop has accepted when it first sees them; later on each post within
+ * their reach; then they are forgotten. */
 static void run_requests(ouro_loop *loop)
 {
     struct ouro__inbox *inbox = &loop->inbox;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* loop.c: submitting, turns of the loop, and the ways to learn of completions.
  *
- * OWNED: one thread, no lock. SHARED and SERVICE: everything is under loop->lock, which is not held while
- * an engine sleeps or a callback runs. One thread at a time leads: it makes turns. The others follow:
- * they sleep on a condition of their own until the leader has served them, or leadership is free. In a
- * SERVICE loop the library's thread is the only leader. */
+ * OWNED: one thread, no lock. SHARED and SERVICE: everything is under loop->lock, which is not held
+ * while an engine sleeps or a callback runs. One thread at a time leads: it makes turns. The others
+ * follow: they sleep on a condition of their own until the leader has served them, or leadership is
+ * free. In a SERVICE loop the library's thread is the only leader. */
 #include "core.h"
 
 #define DEPTH_MOST 8u
@@ -282,7 +282,7 @@ ouro_time ouro__until(const ouro_loop *loop, ouro_time until)
     return loop->heap_count ? earlier(until, loop->heap[0].at) : until;
 }
 
-/* One turn: what came from elsewhere and what is due, then the engine, which may sleep until then. */
+/* One turn: what came from elsewhere and what is due, then the engine, which may sleep. */
 static void turn(ouro_loop *loop, ouro_time until)
 {
     loop->try_count = 0;

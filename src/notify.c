@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* notify.c: telling a program that its loop wants attention, by eventfd, signal or a call on a thread.
+/* notify.c: telling a program that its loop wants attention, by eventfd, signal or a call on a
+ * thread.
  *
- * A SERVICE loop's thread fires by itself when there are events. The other loops have nobody who looks
- * while the program does something else: a thread watches the loop's descriptor and its next deadline,
- * fires once, and looks again after the loop was run or reaped. */
+ * A SERVICE loop's thread fires by itself when there are events. The other loops have nobody who
+ * looks while the program does something else: a thread watches the loop's descriptor and its next
+ * deadline, fires once, and looks again after the loop was run or reaped. */
 #include "core.h"
 
 #include <poll.h>
@@ -73,7 +74,7 @@ static void *notifier_main(void *arg)
     return NULL;
 }
 
-/* SERVICE: there are events. The service thread itself calls no user function: THREAD has its own. */
+/* SERVICE: there are events. The service thread calls no user function: THREAD has its own. */
 void ouro__notify_fire(ouro_loop *loop)
 {
     struct ouro__notifier *n = loop->notifier;

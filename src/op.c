@@ -186,7 +186,7 @@ int ouro__span_of(const ouro_op *op, struct ouro__span *ret)
         left = ret->len > 0;
     }
     if (ret->single) {
-        /* What a try on the spot has read is part of the step, unless the operation goes on anyway. */
+        /* What a try on the spot has read is part of the step, unless more is to come anyway. */
         size_t most = OURO__STEP_MAX;
         if (!(op->flags & OURO_EXACT) && (uint64_t)op->done_ < most)
             most -= (size_t)op->done_;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* prep.c: the ouro_prep_* functions: plain stores that cannot fail. What lies where in op->arg is said
- * once, by the ARG_* names in core.h. */
+/* prep.c: the ouro_prep_* functions: plain stores that cannot fail. What lies where in op->arg is
+ * said once, by the ARG_* names in core.h. */
 #include "core.h"
 
 static void prepare(ouro_op *op, enum ouro_code code, ouro_fd fd)

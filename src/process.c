@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* process.c: what the loop asks of the process: the word that a fork wipes, and conditions that wait on
- * the monotonic clock. */
+/* process.c: what the loop asks of the process: the word that a fork wipes, and conditions that
+ * wait on the monotonic clock. */
 #include "core.h"
 
 #include <poll.h>
@@ -24,8 +24,7 @@ void ouro__cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
-/* A word that is 1 in this process and 0 in a forked child: one load tells, where getpid is a system
- * call. */
+/* A word that is 1 in this process and 0 in a forked child; getpid would be a system call. */
 int ouro__alive_open(ouro_loop *loop)
 {
     void *page;

@@ -135,7 +135,7 @@ static int end_lost(ouro_loop *loop, ouro_op *op, void *user)
     return 0;
 }
 
-/* The kernel has let go of the lost ring: nothing writes to the buffers of its operations any more. */
+/* The kernel has let go of the lost ring: its operations' buffers are written no more. */
 static void proved(ouro_op *watch)
 {
     ouro_loop *loop = watch->user;
@@ -152,16 +152,16 @@ static void open_next(ouro_loop *loop)
     loop->config.want = 0; /* better one without it than none */
     if (ouro__select(loop, loop->engine_at + 1) == 0)
         return;
-    /* The preference names no other engine, or none opens: the one that needs nothing but memory and
-     * one descriptor, of which the lost engine has just given back several. Features that were asked for
-     * at open cannot be had any more. */
+    /* The preference names no other engine, or none opens: the one that needs nothing but memory
+     * and one descriptor, of which the lost engine has just given back several. Features that were
+     * asked for at open cannot be had any more. */
     loop->engines[0] = 0;
     loop->config.want = 0;
     while (ouro__select(loop, ENGINES - 1) < 0)
         ouro__pause();
 }
 
-/* Called by the engine, inside submit or wait; returns into it: it must not touch its state then. */
+/* Called by the engine, inside submit or wait, which must leave its state alone afterwards. */
 void ouro__engine_lost(ouro_loop *loop, const char *reason)
 {
     const struct ouro__engine *lost = loop->engine;

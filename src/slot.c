@@ -2,9 +2,9 @@
 /* slot.c: slots, which give operations their ids: generation << 20 | slot, never reused. What each
  * operation passes is inline in core.h; here is what happens seldom.
  *
- * Chunks never move while the loop lives, so other threads and signal handlers may look a slot up. The
- * driver's slots lie below OURO__REMOTE; those above are for posted operations and are taken and given
- * under the inbox's lock. */
+ * Chunks never move while the loop lives, so other threads and signal handlers may look a slot up.
+ * The driver's slots lie below OURO__REMOTE; those above are for posted operations and are taken
+ * and given under the inbox's lock. */
 #include "core.h"
 
 /* Called by the driver (or for posted operations under the inbox's lock) only. */

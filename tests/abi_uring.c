@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compares src/engine/uring_abi.h with the io_uring header that is installed, name by name: numbers,
- * sizes and offsets. By default that is liburing's, with -DABI_KERNEL_HEADER the kernel's own.
+ * Compares src/engine/uring_abi.h with the io_uring header that is installed, name by name:
+ * numbers, sizes and offsets. By default that is liburing's, with -DABI_KERNEL_HEADER the kernel's
+ * own.
  *
  * What an older header lacks is left out. A macro says itself whether it is there; for enumerators
  * and struct members we go by a macro that appeared in the same release of the kernel or after it.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* harness.c: one case: its loop, its ledger, its way of submitting and completing, and the search for
- * what is left behind when it ends. The ledger proves one final completion per accepted operation. */
+/* harness.c: one case: its loop, its ledger, its way of submitting and completing, and the search
+ * for what is left behind when it ends. The ledger proves one final completion per accepted
+ * operation. */
 #include <dirent.h>
 #include <limits.h>
 #include <poll.h>
@@ -249,8 +250,8 @@ void ledger_answer(ouro_op *op, bool accepted)
         FAIL("%s: refused, and completed", ouro_code_name(op->code));
 }
 
-/* After the loop's end: all that was accepted is final. What a test did not collect by intent (t->drops)
- * was dropped with the loop. */
+/* After the loop's end: all that was accepted is final. What a test did not collect by intent
+ * (t->drops) was dropped with the loop. */
 static void ledger_judge(struct test *t)
 {
     for (struct record *record = t->records; record; record = record->next) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* run.c: the runner of the conformance suite: which cases there are, a process for each, TAP.
  *
- * A case is a test on an engine in one row of the axes (threading mode, completion style, descriptor
- * mode, hidden capabilities). Quick runs take a pairwise covering array of the axes, full runs their
- * whole product. Values of an axis that a test cannot have are skips, and stand in skips.txt. */
+ * A case is a test on an engine in one row of the axes (threading mode, completion style,
+ * descriptor mode, hidden capabilities). Quick runs take a pairwise covering array of the axes,
+ * full runs their whole product. Values of an axis that a test cannot have are skips, and stand in
+ * skips.txt. */
 #include <ftw.h>
 #include <getopt.h>
 #include <poll.h>

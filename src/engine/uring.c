@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* uring.c: the io_uring engine: opening a ring, what goes through it, and closing it. What happens in
- * between is in uring_turn.c.
+/* uring.c: the io_uring engine: opening a ring, what goes through it, and closing it. What happens
+ * in between is in uring_turn.c.
  *
- * An OWNED loop's ring belongs to the thread that drives it first: it is created disabled and enabled by
- * that thread, and nothing completes but in that thread's waits (SINGLE_ISSUER, DEFER_TASKRUN). The ring
- * of a SHARED or SERVICE loop has neither: any thread submits under the loop's lock while one may sleep in
- * the ring without it. It also goes without COOP_TASKRUN: work that the kernel has for the thread that
- * submitted an operation must not wait until that thread happens to make a system call.
+ * An OWNED loop's ring belongs to the thread that drives it first: it is created disabled and
+ * enabled by that thread, and nothing completes but in that thread's waits (SINGLE_ISSUER,
+ * DEFER_TASKRUN). The ring of a SHARED or SERVICE loop has neither: any thread submits under the
+ * loop's lock while one may sleep in the ring without it. It also goes without COOP_TASKRUN: work
+ * that the kernel has for the thread that submitted an operation must not wait until that thread
+ * happens to make a system call.
  *
- * Whether the kernel is done with a ring and all buffers is known by a pipe: its write end is registered
- * with the ring and open nowhere else, so the read end hangs up when the ring and the last of its
- * requests are gone. */
+ * Whether the kernel is done with a ring and all buffers is known by a pipe: its write end is
+ * registered with the ring and open nowhere else, so the read end hangs up when the ring and the
+ * last of its requests are gone. */
 #include "uring.h"
 
 #include <fcntl.h>
@@ -55,8 +56,8 @@ static unsigned setup_flags(const ouro_loop *loop)
     return flags | (mask & OURO_CAP_DEFER ? RING_SETUP_COOP_TASKRUN : RING_SETUP_DEFER_TASKRUN);
 }
 
-/* Asked with an argument that a kernel which knows the request cannot read, and one that does not know it
- * will not look at. */
+/* Asked with an argument that a kernel which knows the request cannot read, and one that does not
+ * know it will not look at. */
 static bool knows_resize(struct ring *ring)
 {
     return ring_register(ring, RING_REGISTER_RESIZE_RINGS, (const void *)(uintptr_t)1, 1) ==
@@ -84,9 +85,9 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     caps |= knows_resize(&u->ring) ? OURO_CAP_RESIZE : 0u;
     caps |= knows_pidfd() ? OURO_CAP_PIDFD : 0u;
     caps |= ouro__has_nosignal() ? OURO_CAP_NOSIGNAL : 0u;
-    /* A registered descriptor saves 5 % of an enter and nothing per operation. But if io_uring_register
-     * is taken away later, nothing drops it before its thread ends, and what is in flight then stays so
-     * until then. So only who asks for it has it. */
+    /* A registered descriptor saves 5 % of an enter and nothing per operation. But if
+     * io_uring_register is taken away later, nothing drops it before its thread ends, and what is
+     * in flight then stays so until then. So only who asks for it has it. */
     if (loop->threading == OURO_OWNED && loop->config.want & OURO_CAP_RING_FD &&
         u->ring.features & RING_FEAT_CQE_SKIP)
         caps |= OURO_CAP_RING_FD;
@@ -272,8 +273,9 @@ static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned 
     return r < 0 ? r : 0;
 }
 
-/* 0 when the kernel has dropped the ring, or -EBUSY at `until`. A child forked by somebody keeps the bare
- * ring for as long as it keeps its copy of the descriptor: after a while that is no reason to wait. */
+/* 0 when the kernel has dropped the ring, or -EBUSY at `until`. A child forked by somebody
+ * keeps the bare ring for as long as it keeps its copy of the descriptor: after a while
+ * that is no reason to wait. */
 static int await_release(struct uring *u, ouro_time until)
 {
     struct pollfd proof = { .fd = u->proof_fd };

@@ -2,8 +2,8 @@
 /* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
  * drives it, uring_sqe.c writes operations into its submission queue.
  *
- * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but for
- * event_fd, which any thread may write to. */
+ * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but
+ * for event_fd, which any thread may write to. */
 #ifndef OURO_URING_H
 #define OURO_URING_H
 
@@ -30,11 +30,11 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
-    _Atomic int
-        host_fd;  /* eventfd that the kernel signals with each completion, also with those that it
-                          defers (which do not wake who polls the ring itself); -1: nobody hosts us */
-    int event_fd; /* the doorbell; never read, see ouro__uring_wake */
-    int proof_fd; /* hangs up when the kernel has dropped the ring and all its requests */
+    /* eventfd that the kernel signals with each completion, also with those that it defers (which
+     * do not wake who polls the ring itself); -1: nobody hosts us */
+    _Atomic int host_fd;
+    int event_fd;       /* the doorbell; never read, see ouro__uring_wake */
+    int proof_fd;       /* hangs up when the kernel has dropped the ring and all its requests */
     uint64_t proof_ino; /* by which it is told from what may have taken its number */
     uint32_t refusals;  /* enters in a row that took nothing */
     uint64_t ops[2];    /* opcodes that the kernel knows */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* uring_turn.c: driving an open ring: submitting, sleeping in it, reporting what it finished, cancels,
- * and losing it.
+/* uring_turn.c: driving an open ring: submitting, sleeping in it, reporting what it
+ * finished, cancels, and losing it.
  *
- * A system may take the ring away at any time (a seccomp filter, a program that closes all descriptors).
- * Every enter is judged; a verdict that will not change sets `lost`, and the turn ends by giving the ring
- * up: what the kernel never saw goes on elsewhere (ouro__uring_abandon). */
+ * A system may take the ring away at any time (a seccomp filter, a program that closes all
+ * descriptors). Every enter is judged; a verdict that will not change sets `lost`, and the turn
+ * ends by giving the ring up: what the kernel never saw goes on elsewhere (ouro__uring_abandon). */
 #include "uring.h"
 
 #include <poll.h>
@@ -26,11 +26,11 @@ void ouro__uring_wake(void *state)
     const struct uring *u = state;
     uint64_t one = 1;
 
-    /* Each write is an edge, and each edge a completion of the poll, so the count need not be read back.
-     * It would take 600 years of wakes to fill. */
+    /* Each write is an edge, and each edge a completion of the poll, so the count need not be read
+     * back. It would take 600 years of wakes to fill. */
     (void)sys_write(u->event_fd, &one, sizeof(one));
-    /* Who hosts the loop does not hear that through the ring: a kernel (6.18) that is inside the write of
-     * one eventfd signals another one only the first time. */
+    /* Who hosts the loop does not hear that through the ring: a kernel (6.18) that is inside the
+     * write of one eventfd signals another one only the first time. */
     if (u->host_fd >= 0)
         (void)sys_write(u->host_fd, &one, sizeof(one));
 }
@@ -102,8 +102,8 @@ static void arm(ouro_loop *loop, struct uring *u)
     u->armed = true;
 }
 
-/* Makes the ring the calling thread's, the first time. False: there is none, or no more (a close that was
- * not finished in time has given it up). */
+/* Makes the ring the calling thread's, the first time. False: there is none, or no more (a close
+ * that was not finished in time has given it up). */
 static bool drive(ouro_loop *loop, struct uring *u)
 {
     if (!u->ring.map)
@@ -152,8 +152,8 @@ static void ask_cancels(ouro_loop *loop, struct uring *u)
         (void)ouro__pop(&u->uncanceled);
 }
 
-/* The operation has ended before there was room for its cancel. The list is short: it is used only when
- * the kernel refuses to take anything. */
+/* The operation has ended before there was room for its cancel. The list is short: it is used only
+ * when the kernel refuses to take anything. */
 static void forget_cancel(struct uring *u, ouro_op *op)
 {
     for (ouro_op *at = u->uncanceled.head; at; at = at->next_) {
@@ -166,8 +166,8 @@ static void forget_cancel(struct uring *u, ouro_op *op)
 
 /* ---- Reaping ------------------------------------------------------------------------------- */
 
-/* A poll in the ring also ends when the peer closes its half of a socket, which poll(2) reports to who
- * asked only. A worker waits for the rest. */
+/* A poll in the ring also ends when the peer closes its half of a socket, which poll(2) reports to
+ * who asked only. A worker waits for the rest. */
 static void report_poll(ouro_loop *loop, ouro_op *op, int32_t res)
 {
     uint32_t wanted = op->ready_ ? op->ready_ : (uint32_t)op->arg[ARG_EVENTS];
@@ -185,8 +185,8 @@ static void reap_tag(ouro_loop *loop, struct uring *u, const struct ring_cqe *cq
     if (cqe->user_data == URING_TAG_CANCEL) {
         u->cancels--;
     } else if (!(cqe->flags & RING_CQE_MORE)) {
-        /* The completion queue was full, or the thread that armed it has ended. At once, since a foreign
-         * loop may be watching the ring for it. */
+        /* The completion queue was full, or the thread that armed it has ended. At once, since a
+         * foreign loop may be watching the ring for it. */
         u->armed = false;
         if (!u->lost) {
             arm(loop, u);
@@ -215,7 +215,7 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
         ouro__report(loop, op, res);
 }
 
-/* Reports what is in the completion queue. Reporting runs no callback and does not come back here. */
+/* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
 static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 {
     struct ring *ring = &u->ring;
@@ -252,8 +252,8 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 
 /* ---- Losing the ring ----------------------------------------------------------------------- */
 
-/* Takes back what the kernel has not seen: to the queue, or with an error to its end. Last first, so that
- * the queue has them in order. */
+/* Takes back what the kernel has not seen: to the queue, or with an error to its end. Last first,
+ * so that the queue has them in order. */
 static void take_back(ouro_loop *loop, struct uring *u, int error)
 {
     struct ring *ring = &u->ring;
@@ -318,8 +318,8 @@ static void give_up(ouro_loop *loop, struct uring *u)
     ouro__engine_lost(loop, reason);
 }
 
-/* A program that closes all descriptors has closed ours, and opens others under their numbers: none is
- * touched any more that may be one of these. Nothing is left then that could prove anything. */
+/* A program that closes all descriptors has closed ours, and opens others under their numbers: none
+ * is touched any more that may be one of these. Nothing is left then that could prove anything. */
 static int disown(struct uring *u)
 {
     struct stat st;
@@ -398,8 +398,8 @@ static bool prepare(ouro_loop *loop, struct uring *u)
         }
         if (!enter(loop, u, RING_ENTER_GETEVENTS) || ring_cq_ready(&u->ring))
             return true;
-        /* Nothing is finished, and the next one may be what all others wait for. If they should finish
-         * all at once, the kernel keeps what the queue has no room for. */
+        /* Nothing is finished, and the next one may be what all others wait for. If they should
+         * finish all at once, the kernel keeps what the queue has no room for. */
         if (!grow(loop, u))
             u->limit += u->ring.cq_entries;
     }
@@ -446,8 +446,8 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
     (void)judge(loop, u, r);
 }
 
-/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone. What it
- * finishes itself needs no signal. */
+/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone.
+ * What it finishes itself needs no signal. */
 static void host_signal(struct uring *u, bool on)
 {
     uint64_t word = 1;
