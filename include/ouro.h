@@ -89,7 +89,7 @@ enum {
      * for: -errno, or 0 for end of file */
     OURO_EXACT = 1u << 0,
     OURO_BG = 1u << 2, /* will block long: user work goes to the class of workers that may wait for
-                              ever; others are not tried on the driver thread first */
+                          ever; others are not tried on the driver thread first */
     OURO_DIRECT = 1u << 3, /* fd is a slot of the loop's direct table (what takes one fd) */
     OURO_REGBUF = 1u << 4, /* the buffer lies in a region of ouro_register_buffers (read, write) */
     OURO_QUIET = 1u << 5,  /* success is not reported: no event, no callback; ouro_done tells */
@@ -98,9 +98,8 @@ enum {
                               readv, writev) */
     OURO_SERIAL = 1u << 8, /* start after the previous SERIAL operation of this fd and direction is
                               final (read, write, readv, writev) */
-    OURO_BARRIER =
-        1u << 9 /* start after all operations that this loop accepted before it on this fd
-                              are final (what takes an fd) */
+    OURO_BARRIER = 1u << 9 /* start after all operations that this loop accepted before it on this
+                              fd are final (what takes an fd) */
 };
 
 /* ouro_op.cflags and ouro_event.cflags: set by the library with each completion; other bits are
