@@ -178,11 +178,11 @@ struct ouro_op {
     int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
     uint32_t epoch2_;
 #if defined(_WIN64)
-    uint64_t spare_[3];
+    uint64_t engine_[2], file_;
 #elif UINTPTR_MAX == UINT32_MAX
-    uint64_t spare_[8];
+    uint64_t engine_[3], file_, spare_[4];
 #else
-    uint64_t spare_[4];
+    uint64_t engine_[3], file_;
 #endif
 };
 #define OURO_OP_SIZE 256

@@ -69,6 +69,7 @@ enum {
     NOTE_STREAM = 32, /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_NO_TRY = 64, /* was tried on the spot already */
     NOTE_LOST = 128,  /* ended by the loss of its engine */
+    NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
     NOTE_HELD = 256,  /* could not start at once: result_ tells which file its fd stood for */
 };
 
@@ -422,7 +423,8 @@ void ouro__heap_remove(ouro_loop *loop, ouro_op *op);
 void ouro__heap_move(ouro_loop *loop, ouro_op *op, ouro_time at);
 void ouro__heap_fire(ouro_loop *loop);
 
-struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* of op->fd; NULL: none */
+static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* or NULL */
+struct ouro__file *ouro__file_search(ouro_loop *loop, const ouro_op *op);
 struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make);
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
 int ouro__file_enter(ouro_loop *loop, ouro_op *op);  /* counts it; -errno */
@@ -438,6 +440,8 @@ void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
 void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd);
+bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
+void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
 
@@ -562,6 +566,14 @@ static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
         slot->next_free = loop->slots.free;
         loop->slots.free = slot;
     }
+}
+
+/* The record of op->fd, which an operation in flight remembers. */
+static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
+{
+    if (op->marks_ & MARK_FILE)
+        return (struct ouro__file *)(uintptr_t)op->file_;
+    return ouro__file_search(loop, op);
 }
 
 /* ---- lists -------------------------------------------------------------------------------------- */

@@ -199,13 +199,30 @@ static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return hit(&loop->luck_read);
 }
 
+/* Is it worth a look into the cache of names? */
+bool ouro__try_names(ouro_loop *loop, const ouro_op *op)
+{
+    int flags = ouro__int(op, ARG_FLAGS);
+
+    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_BG ||
+        flags & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
+        return false;
+    return lucky(&loop->luck_open);
+}
+
+void ouro__tried_names(ouro_loop *loop, bool found)
+{
+    if (found)
+        hit(&loop->luck_open);
+    else
+        missed(&loop->luck_open);
+}
+
 static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     int flags = ouro__int(op, ARG_FLAGS);
 
-    if (!(loop->caps & OURO_CAP_CACHED) || flags & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
-        return false;
-    if (!lucky(&loop->luck_open))
+    if (!ouro__try_names(loop, op))
         return false;
     *ret = sys_openat2((int)op->fd, ouro__ptr(op, ARG_PATH), flags | O_CLOEXEC | O_NONBLOCK, 0,
                        RESOLVE_FROM_CACHE);
@@ -235,6 +252,9 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
     bool done = false;
 
     if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
+        return false;
+    /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK away. */
+    if (op->code == OURO_OPEN && op->route_ == ROUTE_ENGINE)
         return false;
     op->notes_ |= NOTE_NO_TRY;
     loop->try_count++;

@@ -72,7 +72,7 @@ void ouro__files_forget(ouro_loop *loop)
             loop->direct[i].fd = OURO__SLOT_EMPTY;
 }
 
-struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
+struct ouro__file *ouro__file_search(ouro_loop *loop, const ouro_op *op)
 {
     if (op->flags & OURO_DIRECT)
         return &loop->direct[op->fd].file;
@@ -132,6 +132,7 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         second->in_flight++;
         op->epoch2_ = second->epoch;
     }
+    op->file_ = (uint64_t)(uintptr_t)first;
     op->marks_ |= MARK_FILE;
     return 0;
 }

@@ -16,6 +16,7 @@
 #endif
 #define NO_SIGNAL 0x100u /* RWF_NOSIGNAL */
 
+#define RESOLVE_FROM_CACHE 0x20u
 #define STATX_WANTED 0xfffu /* the basic fields and the birth time */
 
 static uint64_t address(const void *at)
@@ -141,23 +142,34 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-/* A kernel worker would wait for the other end of a FIFO, so O_NONBLOCK is added and taken away again when
+/* First a look into the cache of names, which never waits, in a batch with all others. Then, because a
+ * kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken away again when
  * the file is open. Directories and O_PATH have nothing to wait for. */
 static void encode_open(ouro_op *op, struct ring_sqe *sqe)
 {
-    int flags = ouro__int(op, ARG_FLAGS);
+    int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
 
+    sqe->fd = (int32_t)op->fd;
+    sqe->addr = op->arg[ARG_PATH];
+    if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(op->loop_, op)) {
+        op->notes_ |= NOTE_NO_TRY | NOTE_TRIED;
+        op->engine_[0] = (uint64_t)(unsigned)flags; /* struct open_how */
+        op->engine_[1] = 0;
+        op->engine_[2] = RESOLVE_FROM_CACHE;
+        sqe->opcode = RING_OP_OPENAT2;
+        sqe->off = address(op->engine_);
+        sqe->len = sizeof(op->engine_);
+        return;
+    }
     if (!(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY))) {
         flags |= O_NONBLOCK;
         op->notes_ |= NOTE_UNBLOCK;
     }
     sqe->opcode = RING_OP_OPENAT;
-    sqe->fd = (int32_t)op->fd;
-    sqe->addr = op->arg[ARG_PATH];
     sqe->len = (uint32_t)op->arg[ARG_MODE];
-    sqe->op_flags = (uint32_t)(flags | O_CLOEXEC | O_LARGEFILE);
-    /* The kernel would look into its caches first, as was done on the spot a moment ago. */
-    if (op->notes_ & NOTE_NO_TRY && op->loop_->caps & OURO_CAP_CACHED)
+    sqe->op_flags = (uint32_t)flags;
+    /* The kernel would look into its caches first, as was done a moment ago. */
+    if (op->notes_ & NOTE_NO_TRY)
         sqe->flags = RING_SQE_ASYNC;
 }
 

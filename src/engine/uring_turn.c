@@ -207,9 +207,13 @@ static bool is_stream_after_all(ouro_op *op)
 
 static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 {
-    if (res > 0 && (op->ready_ || op->code == OURO_POLL))
+    if (res > 0 && (op->ready_ || op->code == OURO_POLL)) {
         report_poll(loop, op, res);
-    else if (res == -ESPIPE && is_stream_after_all(op))
+    } else if (op->notes_ & NOTE_TRIED) {
+        op->notes_ &= (uint16_t)~NOTE_TRIED;
+        ouro__tried_names(loop, res != -EAGAIN);
+        ouro__report(loop, op, res == -EAGAIN ? -EINTR : res); /* the core starts it again */
+    } else if (res == -ESPIPE && is_stream_after_all(op))
         ouro__report(loop, op, -EINTR); /* the core starts it again */
     else
         ouro__report(loop, op, res);
