@@ -480,6 +480,29 @@ static void threads_of_the_library_take_no_signals(struct test *t)
         CHECK_EQ(sigismember(&before, signo), sigismember(&after, signo));
 }
 
+static void *drive_elsewhere(void *arg)
+{
+    ouro_op op = { 0 };
+
+    for (int i = 0; i < 10; i++) {
+        ouro_prep_timer(&op, ouro_now(arg) + OURO_MS);
+        CHECK_EQ(ouro_do(arg, &op), 0);
+    }
+    CHECK_EQ(ouro_close(arg, OURO_FOREVER), 0);
+    return NULL;
+}
+
+/* Owned by the first that submits or runs, not by who opened it. */
+static void a_loop_is_opened_here_and_driven_there(struct test *t)
+{
+    ouro_loop *loop;
+    pthread_t thread;
+
+    CHECK_EQ(ouro_open(&t->config, &loop), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, drive_elsewhere, loop), 0);
+    join(&thread, 1);
+}
+
 static void no_thread_before_one_is_needed(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -520,6 +543,8 @@ static const struct test_case cases[] = {
       .pitfalls = "R5" },
     { NAMED(callbacks_of_a_service_run_on_its_thread), .fixed = FIX_STYLE | FIX_FD },
     { NAMED(threads_of_the_library_take_no_signals), .fixed = FIX_FD, .pitfalls = "R14" },
+    { NAMED(a_loop_is_opened_here_and_driven_there), .fixed = FIX_STYLE | FIX_FD, .no_loop = true,
+      .pitfalls = "K16" },
     { NAMED(no_thread_before_one_is_needed), .fixed = FIX_MASK, .needs = NEED_DRIVER },
     { .name = NULL },
 };
