@@ -369,9 +369,9 @@ void ouro__file_leave(ouro_loop *loop, ouro_op *op)
     struct ouro__file *second = second_of(loop, op);
 
     if (op->marks_ & MARK_LANES) {
-        if (op->lanes_ & HAS_FIRST)
+        if (first && op->lanes_ & HAS_FIRST)
             first->busy &= (uint8_t) ~(op->lanes_ & LANE_BOTH);
-        if (op->lanes_ & HAS_SECOND)
+        if (second && op->lanes_ & HAS_SECOND)
             second->busy &= (uint8_t) ~(op->lanes_ >> SECOND & LANE_BOTH);
     }
     op->marks_ &= (uint8_t) ~(MARK_LANES | MARK_FILE);

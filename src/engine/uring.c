@@ -173,7 +173,8 @@ static int uring_open(ouro_loop *loop, struct ouro__why *why)
         return -ENOMEM;
     }
     memset(u, 0, sizeof(*u));
-    u->event_fd = u->proof_fd = u->host_fd = -1;
+    u->event_fd = u->proof_fd = -1;
+    u->host_fd = -1;
     wish.entries = depth < RING_ENTRIES_MIN ? RING_ENTRIES_MIN : depth;
     if (wish.entries > URING_ENTRIES_MOST)
         wish.entries = URING_ENTRIES_MOST;
