@@ -340,7 +340,7 @@ static inline void ouro__set_state(ouro_op *op, enum ouro__state to)
     if (to == STATE_DONE)
         __atomic_store_n(&op->state_, (uint8_t)STATE_DONE, __ATOMIC_RELEASE);
     else
-        op->state_ = (uint8_t)to;
+        __atomic_store_n(&op->state_, (uint8_t)to, __ATOMIC_RELAXED); /* ouro_done looks */
 }
 int ouro__check(ouro_loop *loop, const ouro_op *op);
 int ouro__span_of(const ouro_op *op, struct ouro__span *ret); /* 0: nothing is left */

@@ -337,7 +337,8 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
     }
     inside = frame.outer;
     depth--;
-    give_room(loop);
+    if (done)
+        give_room(loop);
     return done;
 }
 

@@ -417,6 +417,7 @@ void ouro__uring_submit(ouro_loop *loop)
     if (drive(loop, u)) {
         bool more = prepare(loop, u);
         (void)submit_all(loop, u);
+        loop->asked = loop->asked || ring_sq_pending(&u->ring);
         if (more && !u->lost && loop->locked_mode && loop->sleeping)
             ouro__uring_wake(u);
     }
@@ -500,6 +501,7 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
             (void)submit_all(loop, u);
             host_signal(u, true);
         }
+        loop->asked = loop->asked || ring_sq_pending(&u->ring); /* refused for now: no sleep */
     }
     if (u->lost)
         give_up(loop, u);
