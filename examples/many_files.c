@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; files && !own && i < count; i++)
         files[i].path = argv[i + 1];
     if (!files || (own && (!mkdtemp(dir) || make_files(dir, files) != 0)))
-        return perror("many_files"), 1;
+        return perror("many_files"), free(files), 1;
     int r = ouro_open(NULL, &loop);
     r = r < 0 ? r : read_files(loop, files, count);
     if (r < 0)

@@ -410,7 +410,7 @@ bool ouro__drives(ouro_loop *loop);
 bool ouro__in_callback(const ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);
 void ouro__cond_init(pthread_cond_t *cond);
-void *ouro__service_main(void *loop);
+void *ouro__service_main(void *arg);
 void ouro__served(ouro_loop *loop, const ouro_op *op); /* wakes the thread that waits for it */
 void ouro__served_all(ouro_loop *loop);
 void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size);

@@ -177,14 +177,14 @@ release:
     return (int)r;
 }
 
-int ouro_set_notify(ouro_loop *loop, const ouro_notify *how)
+int ouro_set_notify(ouro_loop *loop, const ouro_notify *notify)
 {
     struct ouro__notifier *old;
     int r;
 
-    if (!loop || !how)
+    if (!loop || !notify)
         return -EINVAL;
-    r = check(how);
+    r = check(notify);
     if (r < 0)
         return r;
     r = ouro__enter(loop);
@@ -201,8 +201,8 @@ int ouro_set_notify(ouro_loop *loop, const ouro_notify *how)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    if (how->kind != OURO_NOTIFY_NONE)
-        r = loop->closing ? -ESHUTDOWN : start(loop, how);
+    if (notify->kind != OURO_NOTIFY_NONE)
+        r = loop->closing ? -ESHUTDOWN : start(loop, notify);
     ouro__leave(loop);
     return r;
 }

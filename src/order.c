@@ -255,7 +255,8 @@ static int count_earlier(ouro_loop *loop, ouro_op *op, void *user)
 static uint32_t earlier_ones(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file)
 {
     struct earlier earlier = { .than = op };
-    uint32_t own = second_of(loop, op) == file ? 2 : 1;
+    const struct ouro__file *second = second_of(loop, op);
+    uint32_t own = second && second == file ? 2 : 1;
 
     if (!(op->marks_ & MARK_CHAIN) || file->in_flight == own)
         return file->in_flight - own;

@@ -13,7 +13,7 @@ static void prepare(ouro_op *op, enum ouro_code code, ouro_fd fd)
     op->code = (uint16_t)code;
 }
 
-static uint64_t word(const void *pointer)
+static uint64_t pointer_word(const void *pointer)
 {
     return (uint64_t)(uintptr_t)pointer;
 }
@@ -27,7 +27,7 @@ static void transfer(ouro_op *op, enum ouro_code code, ouro_fd fd, const void *a
                      int64_t offset, int rwf)
 {
     prepare(op, code, fd);
-    op->arg[ARG_BUF] = word(at);
+    op->arg[ARG_BUF] = pointer_word(at);
     op->arg[ARG_LEN] = len;
     op->arg[ARG_OFFSET] = (uint64_t)offset;
     op->arg[ARG_RWF] = (uint64_t)rwf;
@@ -71,7 +71,7 @@ static void name(ouro_op *op, enum ouro_code code, ouro_fd dir, const char *path
                  uint64_t third)
 {
     prepare(op, code, dir);
-    op->arg[ARG_PATH] = word(path);
+    op->arg[ARG_PATH] = pointer_word(path);
     op->arg[ARG_FLAGS] = flags;
     op->arg[3] = third;
     op->arg[ARG_SLOT] = 0;
@@ -96,13 +96,13 @@ void ouro_prep_close(ouro_op *op, ouro_fd fd)
 
 void ouro_prep_stat(ouro_op *op, ouro_fd dir, const char *path, int flags, struct ouro_stat *ret)
 {
-    name(op, OURO_STAT, dir, path, (uint64_t)flags, word(ret));
+    name(op, OURO_STAT, dir, path, (uint64_t)flags, pointer_word(ret));
 }
 
 void ouro_prep_rename(ouro_op *op, ouro_fd old_dir, const char *old_path, ouro_fd new_dir,
                       const char *new_path, unsigned flags)
 {
-    name(op, OURO_RENAME, old_dir, old_path, flags, word(new_path));
+    name(op, OURO_RENAME, old_dir, old_path, flags, pointer_word(new_path));
     op->arg[0] = (uint64_t)new_dir;
 }
 
@@ -123,13 +123,13 @@ void ouro_prep_mkdir(ouro_op *op, ouro_fd dir, const char *path, unsigned mode)
 
 void ouro_prep_symlink(ouro_op *op, const char *target, ouro_fd dir, const char *path)
 {
-    name(op, OURO_SYMLINK, dir, path, 0, word(target));
+    name(op, OURO_SYMLINK, dir, path, 0, pointer_word(target));
 }
 
 void ouro_prep_link(ouro_op *op, ouro_fd old_dir, const char *old_path, ouro_fd new_dir,
                     const char *new_path, int flags)
 {
-    name(op, OURO_LINK, old_dir, old_path, (uint64_t)flags, word(new_path));
+    name(op, OURO_LINK, old_dir, old_path, (uint64_t)flags, pointer_word(new_path));
     op->arg[0] = (uint64_t)new_dir;
 }
 
@@ -200,20 +200,20 @@ void ouro_prep_work(ouro_op *op, int64_t (*fn)(void *arg), void *arg)
 {
     prepare(op, OURO_WORK, -1);
     op->arg[ARG_FN] = (uint64_t)(uintptr_t)fn;
-    op->arg[ARG_FN_ARG] = word(arg);
+    op->arg[ARG_FN_ARG] = pointer_word(arg);
 }
 
 void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options)
 {
     prepare(op, OURO_WAITPID, -1);
     op->arg[ARG_PID] = (uint64_t)(int64_t)pid;
-    op->arg[ARG_STATUS] = word(status);
+    op->arg[ARG_STATUS] = pointer_word(status);
     op->arg[ARG_OPTIONS] = (uint64_t)(int64_t)options;
 }
 
-void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t message)
+void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word)
 {
     prepare(op, OURO_MESSAGE, -1);
-    op->arg[ARG_TO] = word(to);
-    op->arg[ARG_WORD] = (uint64_t)message;
+    op->arg[ARG_TO] = pointer_word(to);
+    op->arg[ARG_WORD] = (uint64_t)word;
 }

@@ -719,6 +719,7 @@ static void an_interrupted_close_has_closed(void)
 
 /* ---- Copy and splice ------------------------------------------------------------------------ */
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is the table's */
 static long no_copy_range(int in, int64_t *io, int out, int64_t *oo, size_t len)
 {
     (void)in, (void)io, (void)out, (void)oo, (void)len;

@@ -217,6 +217,8 @@ static void start_case(const struct test_case *what, unsigned engine,
     t.style = (enum style)row[AXIS_STYLE];
     t.fdmode = (enum fdmode)row[AXIS_FD];
     t.mask = (enum mask)row[AXIS_MASK];
+    if (!job)
+        abort(); /* the caller has waited for a free one */
     snprintf(job->name.text, sizeof job->name.text, "%s", name);
     snprintf(job->dir, sizeof job->dir, "%.60s/ouro-test-XXXXXX", base ? base : "/tmp");
     if (!mkdtemp(job->dir)) {

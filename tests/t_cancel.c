@@ -310,6 +310,7 @@ static struct other from_handler;
 static void on_signal(int signo)
 {
     (void)signo;
+    /* NOLINTNEXTLINE(bugprone-signal-handler): it promises to be safe */
     ouro_cancel_id(from_handler.t->loop, from_handler.id);
 }
 

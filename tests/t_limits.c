@@ -86,6 +86,7 @@ static void opening_with_few_descriptors_leaks_nothing(struct test *t)
         CHECK_EQ(setrlimit(RLIMIT_NOFILE, &less), 0);
         while (count < 64 && (held[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
             count++;
+        CHECK(count >= free_fds);
         for (int i = 0; i < free_fds; i++)
             close(held[--count]);
         r = ouro_open(&t->config, &loop);

@@ -295,6 +295,7 @@ static void out_of_descriptors_is_emfile(struct test *t)
         count++;
     ouro_prep_open(op, OURO_HERE, "/dev/null", O_RDONLY, 0);
     CHECK_EQ(do_op(t, op), -EMFILE);
+    CHECK(count > 0);
     close(held[--count]);
     ouro_prep_open(op, OURO_HERE, "/dev/null", O_RDONLY, 0);
     CHECK(do_op(t, op) >= 0);

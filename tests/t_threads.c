@@ -175,7 +175,7 @@ static struct test *woken_by_signal;
 static void wake_on_signal(int signo)
 {
     (void)signo;
-    ouro_wake(woken_by_signal->loop);
+    ouro_wake(woken_by_signal->loop); /* NOLINT(bugprone-signal-handler): it promises to be safe */
 }
 
 static void a_signal_handler_wakes(struct test *t)
