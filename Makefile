@@ -5,6 +5,7 @@ JOBS = $(shell nproc)
 PREFIX = /usr/local
 DESTDIR =
 T =
+OPS = 10000000
 
 ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 TSAN_ENV = TSAN_OPTIONS=halt_on_error=1
@@ -40,7 +41,8 @@ check: ## all quick tests, under 10 minutes
 	@scripts/install-deps build check
 	@$(MAKE) --no-print-directory all
 	@$(NINJA) -C $(BUILD) tests
-	@scripts/run-tests $(BUILD) $(QUICK)
+	@scripts/run-tests $(BUILD) $(QUICK) '$(BUILD)/tests/run --self-test' \
+	    '$(BUILD)/tests/run --blocked=kill'
 
 check-full: ## all axes in full, also blocked and under sanitizers: hours; goes on where it ended
 	@$(MAKE) --no-print-directory check build-asan/build.ninja build-tsan/build.ninja
@@ -70,6 +72,11 @@ valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
 	@scripts/install-deps valgrind
 	@$(NINJA) -C $(BUILD) tests
 	@$(LONG) scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
+
+soak: $(BUILD)/build.ninja ## 10^7 random operations on each engine under the ledger: make soak OPS=1000000
+	@$(NINJA) -C $(BUILD) tests
+	@for engine in uring threads; do \
+	    $(BUILD)/tests/soak --engine $$engine --ops $(OPS) || exit; done
 
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
@@ -115,5 +122,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind cover bench lint abi man \
+.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint abi man \
     install ci clean
