@@ -86,6 +86,7 @@ static void other_kinds_allocate_nothing_either(struct test *t)
 
     t->config.alloc = NULL;
     t->config.max_workers = 1; /* a second one may start at any time, and has a record */
+    t->config.max_blocking = 1;
     count_calls();
     open_loop(t);
     make_pipe(t, fds);
