@@ -2,9 +2,9 @@
 /* soak.c: millions of operations of random kinds, with random cancels and deadlines, on one engine:
  * soak [--engine NAME] [--threading owned|shared|service] [--ops N] [--seed N] [--depth N].
  *
- * Every operation has a record of what was accepted, and what its completion may say; nothing may be
- * lost, doubled, or ended without a reason. At the end nothing is left: descriptors, threads, memory,
- * locked memory, the system's count of kernel AIO contexts. */
+ * Every operation has a record of what was accepted, and what its completion may say; nothing may
+ * be lost, doubled, or ended without a reason. At the end nothing is left: descriptors, threads,
+ * memory, locked memory, the system's count of kernel AIO contexts. */
 #include <dirent.h>
 #include <getopt.h>
 #include <poll.h>
