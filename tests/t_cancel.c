@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* t_cancel.c: requests to end early: by operation, by id, by descriptor, all; from anywhere; at every
- * point of an operation's life. Whatever happens, one final completion that tells the truth. */
+/* t_cancel.c: requests to end early: by operation, by id, by descriptor, all; from anywhere; at
+ * every point of an operation's life. Whatever happens, one final completion that tells the
+ * truth. */
 #include <poll.h>
 #include <signal.h>
 
