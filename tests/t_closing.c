@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_closing.c: the end of a loop, and of descriptors: cancelled, drained, and then nothing is left. */
+/* t_closing.c: the end of a loop, and of descriptors: cancelled, drained, and then nothing is
+ * left. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
