@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* t_fault.c: every system call and allocation of the library fails once, at its first use, its second,
- * and so on, until a whole scenario passes without meeting the failure. No crash, no leak, no hang, one
- * completion each, and the loop closes. */
+/* t_fault.c: every system call and allocation of the library fails once, at its first use, its
+ * second, and so on, until a whole scenario passes without meeting the failure. No crash, no leak,
+ * no hang, one completion each, and the loop closes. */
 #include <poll.h>
 
 #include "sys.h"
