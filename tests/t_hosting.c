@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* t_hosting.c: a loop inside another loop: its descriptor, its next deadline, dispatch, notification.
- * (Every test runs hosted too, in the rows of that style; here is what those cannot tell.) */
+/* t_hosting.c: a loop inside another loop: its descriptor, its next deadline, dispatch,
+ * notification. (Every test runs hosted too, in the rows of that style; here is what those cannot
+ * tell.) */
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
