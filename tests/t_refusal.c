@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_refusal.c: io_uring refused, before a loop is opened and while it is at work. Under --blocked the
- * whole suite runs with it refused; here are the refusals one by one. */
+/* t_refusal.c: io_uring refused, before a loop is opened and while it is at work. Under --blocked
+ * the whole suite runs with it refused; here are the refusals one by one. */
 #include "sys.h"
 #include "test.h"
 
