@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_register.c: registered buffers and the table of direct files: the same results on every engine. */
+/* t_register.c: registered buffers and the table of direct files: the same results on every
+ * engine. */
 #include <sys/resource.h>
 #include <sys/uio.h>
 
