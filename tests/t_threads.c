@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_threads.c: several threads and one loop: posts, wakeups, messages, waiters that lead and follow. */
+/* t_threads.c: several threads and one loop: posts, wakeups, messages, waiters that lead and
+ * follow. */
 #include <poll.h>
 #include <signal.h>
 
