@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* t_time.c: timers and deadlines. No test needs a moment to be met: what comes too late is slow, what
- * comes too early is wrong. */
+/* t_time.c: timers and deadlines. No test needs a moment to be met: what comes too late is slow,
+ * what comes too early is wrong. */
 #include <time.h>
 
 #include "test.h"
