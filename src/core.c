@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* core.c: an operation's way from submit to its completion; the same for all engines.
  *
- * accept (counted, ordered) -> start (queued) -> pull (the engine has it) -> report (what the system
- * said: try again, go on, or the end) -> finish (the caller's result, the event). Nothing here runs a
- * callback: finish puts events into rings, and loop.c delivers them. */
+ * accept (counted, ordered) -> start (queued) -> pull (the engine has it) -> report (what the
+ * system said: try again, go on, or the end) -> finish (the caller's result, the event). Nothing
+ * here runs a callback: finish puts events into rings, and loop.c delivers them. */
 #include "core.h"
 
 #define RETRIES_ON_ENGINE 3
@@ -61,8 +61,8 @@ static ouro_time wanted_time(const ouro_op *op)
     return op->deadline && op->deadline < at ? op->deadline : at;
 }
 
-/* An operation that is the caller's is clean (or all-zero): whoever ends it has cleaned it, so that the
- * short way has less to store. */
+/* An operation that is the caller's is clean (or all-zero): whoever ends it has cleaned it, so that
+ * the short way has less to store. */
 void ouro__clean(ouro_op *op)
 {
     op->marks_ = 0;
@@ -113,7 +113,8 @@ static int take_place(ouro_loop *loop, ouro_op *op)
     return ouro__slot_take(loop, &loop->slots, op);
 }
 
-/* Counts a checked operation in; it is HELD and somebody calls ouro__begin (or another's end does). */
+/* Counts a checked operation in; it is HELD and somebody calls ouro__begin (or another's end
+ * does). */
 int ouro__accept(ouro_loop *loop, ouro_op *op)
 {
     int r = take_place(loop, op);
@@ -143,8 +144,8 @@ static int submit_one(ouro_loop *loop, ouro_op *op)
     return r;
 }
 
-/* The short way, for operations that need nothing looked after and while nothing has to grow: accepts a
- * prefix. What changes with each of them stays in registers. */
+/* The short way, for operations that need nothing looked after and while nothing has to grow:
+ * accepts a prefix. What changes with each of them stays in registers. */
 static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
     struct ouro__slot *slot = loop->slots.free;
@@ -425,7 +426,8 @@ static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
         ouro__to_worker(loop, op, route);
 }
 
-/* Would block: wait for readiness, where the operation knows of any; a worker waits for the rest. */
+/* Would block: wait for readiness, where the operation knows of any; a worker waits for the
+ * rest. */
 static void would_block(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
@@ -495,8 +497,8 @@ static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
         again(loop, op, ROUTE_ENGINE);
 }
 
-/* Does a step of res bytes leave something for another one? EXACT goes on after short ones, too many
- * vectors for one step only after full ones. */
+/* Does a step of res bytes leave something for another one? EXACT goes on after short ones, too
+ * many vectors for one step only after full ones. */
 static bool wants_more(const ouro_op *op, int64_t res)
 {
     uint16_t traits = ouro__kinds[op->code].traits;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* core.h: what the core's files and the engines share. Not installed.
  *
- * Read DESIGN.md first: it says what the states mean and who owns what. Everything in struct ouro_loop
- * belongs to the driver (SHARED, SERVICE: to whoever holds `lock`), but for what `struct inbox` holds
- * and what is marked atomic. */
+ * Read DESIGN.md first: it says what the states mean and who owns what. Everything in struct
+ * ouro_loop belongs to the driver (SHARED, SERVICE: to whoever holds `lock`), but for what `struct
+ * inbox` holds and what is marked atomic. */
 #ifndef OURO_CORE_H
 #define OURO_CORE_H
 
@@ -154,8 +154,9 @@ struct ouro__list { /* through next_ and prev_ */
     ouro_op *head, *tail;
 };
 
-/* Slots give operations their ids: id = generation << 20 | slot. They come in chunks that never move, so
- * that other threads may look at them. Slots from OURO__REMOTE on are for posted operations. */
+/* Slots give operations their ids: id = generation << 20 | slot. They come in chunks that never
+ * move, so that other threads may look at them. Slots from OURO__REMOTE on are for posted
+ * operations. */
 #define OURO__SLOT_BITS 20
 #define OURO__SLOT_MASK ((1u << OURO__SLOT_BITS) - 1)
 #define OURO__REMOTE (1u << 19)
@@ -180,8 +181,8 @@ struct ouro__ring { /* of events; capacity is a power of two */
     uint32_t head, tail, mask;
 };
 
-/* What is known of a file descriptor while operations of ours are in flight on it, or since ouro opened
- * it; and the order of operations on it. */
+/* What is known of a file descriptor while operations of ours are in flight on it, or since ouro
+ * opened it; and the order of operations on it. */
 enum {
     FILE_UNKNOWN = 0,
     FILE_PLAIN,
@@ -243,8 +244,8 @@ struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while a
 };
 
 /* How to wake the engine. Written before it is published, so that a ringing thread never mixes two
- * engines; one that rang a lost engine is heard all the same: the driver looks at inbox.rung after the
- * change and before it sleeps. */
+ * engines; one that rang a lost engine is heard all the same: the driver looks at inbox.rung after
+ * the change and before it sleeps. */
 struct ouro__bell {
     void (*wake)(void *state);
     void *state;
@@ -317,10 +318,12 @@ struct ouro_loop {
     struct ouro__workers *workers;
     struct ouro__notifier *notifier;
 
-    /* an engine that the system took away: its state lives until close; lost_watch waits for the proof
-     * that the kernel is done with its operations */
-    int host_fd; /* epoll of the engine's descriptor, which a loss may change; -1: nobody hosts us */
+    /* epoll of the engine's descriptor, which a loss may change; -1: nobody hosts us */
+    int host_fd;
     int host_engine_fd;
+
+    /* an engine that the system took away: its state lives until close; lost_watch waits for the
+     * proof that the kernel is done with its operations */
     const struct ouro__engine *lost_engine;
     void *lost_state;
     ouro_op lost_watch;
@@ -366,7 +369,7 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
 void ouro__cancel_all(ouro_loop *loop);
 bool ouro__names_fd(const ouro_op *op, ouro_fd fd);
-/* The engine's, or a worker's, word on a RUNNING or returned operation. res as the system said it. */
+/* The engine's, or a worker's, word on a RUNNING or returned operation: res as the system said. */
 static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__clean(ouro_op *op);
@@ -383,8 +386,8 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop);
 void ouro__unpull(ouro_loop *loop, ouro_op *op);
 /* Sends a RUNNING operation to a worker instead. */
 void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route);
-/* The engine is gone (io_uring taken away): close has been called for it by itself. Pending: what it
- * could not submit is requeued by ouro__unpull before. Opens the next engine of the order. */
+/* The engine is gone (io_uring taken away): close has been called for it by itself. Pending: what
+ * it could not submit is requeued by ouro__unpull before. Opens the next engine of the order. */
 void ouro__engine_lost(ouro_loop *loop, const char *reason);
 /* The descriptor that stands behind op->fd, also where that is a slot of the direct table. */
 static inline int ouro__fd(const ouro_op *op)
@@ -478,27 +481,29 @@ void ouro__notify_finish(ouro_loop *loop, int forked);
 /* ---- perform.c: every operation as one system call: THE definition of what it means --------- */
 
 enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
-/* One step of the operation, on the calling thread: result as the system says it (short transfers, -EINTR,
- * -EAGAIN are the core's to continue). TRY: never waits: -EAGAIN instead, with op->ready_ set to
- * what must hold (and aux_fd_ with NOTE_AUX if that is not op->fd), or -EOPNOTSUPP when only a
- * blocking attempt can tell (then ROUTE_BLOCKER). -EAGAIN with ready_ == 0 is a result: the caller
- * asked for it (RWF_NOWAIT, OURO_FDMODE, SPLICE_F_NONBLOCK). Touches result_, ready_, aux_fd_, notes_ alone. */
+/* One step of the operation, on the calling thread: result as the system says it (short
+ * transfers, -EINTR, -EAGAIN are the core's to continue). TRY: never waits: -EAGAIN instead, with
+ * op->ready_ set to what must hold (and aux_fd_ with NOTE_AUX if that is not op->fd), or
+ * -EOPNOTSUPP when only a blocking attempt can tell (then ROUTE_BLOCKER). -EAGAIN with ready_ ==
+ * 0 is a result: the caller asked for it (RWF_NOWAIT, OURO_FDMODE, SPLICE_F_NONBLOCK). Touches
+ * result_, ready_, aux_fd_, notes_ alone. */
 int64_t ouro__perform(ouro_op *op, unsigned how);
 /* Can pipes be written without SIGPIPE (RWF_NOSIGNAL)? */
 bool ouro__has_nosignal(void);
 
-/* ---- workers.c: threads in two classes -------------------------------------------------------- */
+/* ---- workers.c: threads in two classes ----------------------------------------------------- */
 
-/* Queues an AWAY operation; starts a thread if all are busy and the class is not full. When not even one
- * thread can be had: -errno. The worker performs it (PERFORM_BLOCK) and calls ouro__return. */
+/* Queues an AWAY operation; starts a thread if all are busy and the class is not full. When not
+ * even one thread can be had: -errno. The worker performs it (PERFORM_BLOCK) and calls
+ * ouro__return. */
 int ouro__workers_submit(ouro_loop *loop, ouro_op *op, bool blocker);
-/* 1: it had not begun and is the caller's again; 0: it runs; a blocker is interrupted by signals until
- * it returns (-EINTR). */
+/* 1: it had not begun and is the caller's again; 0: it runs; a blocker is interrupted by signals
+ * until it returns (-EINTR). */
 int ouro__workers_cancel(ouro_loop *loop, ouro_op *op);
 /* Ends all threads and joins them; nothing is queued or running. */
 void ouro__workers_finish(ouro_loop *loop, int forked);
 
-/* ---- What every operation passes: inline ------------------------------------------------------- */
+/* ---- What every operation passes: inline --------------------------------------------------- */
 
 static inline uint32_t ouro__in_flight(const ouro_loop *loop)
 {
@@ -576,7 +581,7 @@ static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *o
     return ouro__file_search(loop, op);
 }
 
-/* ---- lists -------------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------------- */
 
 static inline void ouro__push(struct ouro__list *list, ouro_op *op)
 {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* facts.c: what a descriptor stands for, and operations that are tried on the spot.
  *
- * Facts about a descriptor that the program opened live only while operations of ours are in flight on
- * it, because programs close and reuse numbers behind our back. A stale fact may cost speed, never
- * correctness: nothing that is tried here can wait for ever, whatever the number stands for by now.
+ * Facts about a descriptor that the program opened live only while operations of ours are
+ * in flight on it, because programs close and reuse numbers behind our back. A stale fact
+ * may cost speed, never correctness: nothing that is tried here can wait for ever, whatever
+ * the number stands for by now.
  *
- * Cached data and names are faster by a plain call that refuses to block (RWF_NOWAIT, RESOLVE_CACHED)
- * than through any engine; what is not cached goes to the engine. After misses the next operations are
- * not tried, in growing number, so that cold files cost little; a turn has a budget, so that hot ones do
- * not keep timers waiting. Files in memory (tmpfs) know no RWF_NOWAIT and are read plainly: io_uring would
- * send each read to a thread, three times slower. */
+ * Cached data and names are faster by a plain call that refuses to block (RWF_NOWAIT,
+ * RESOLVE_CACHED) than through any engine; what is not cached goes to the engine. After misses the
+ * next operations are not tried, in growing number, so that cold files cost little; a turn has a
+ * budget, so that hot ones do not keep timers waiting. Files in memory (tmpfs) know no RWF_NOWAIT
+ * and are read plainly: io_uring would send each read to a thread, three times slower. */
 #include "core.h"
 
 #include <fcntl.h>
@@ -167,8 +168,8 @@ static int64_t read_now(struct ouro__file *file, int fd, const struct ouro__span
     return r;
 }
 
-/* Short is the end of the file, or of what is cached; another step tells. What was read stays read: the
- * engine goes on behind it. */
+/* Short is the end of the file, or of what is cached; another step tells. What was read stays read:
+ * the engine goes on behind it. */
 static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     struct ouro__file *file = ouro__file_of(loop, op);
@@ -253,7 +254,8 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
 
     if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
         return false;
-    /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK away. */
+    /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK
+     * away. */
     if (op->code == OURO_OPEN && op->route_ == ROUTE_ENGINE)
         return false;
     op->notes_ |= NOTE_NO_TRY;

@@ -2,10 +2,11 @@
 /* order.c: the records of descriptors on which operations are in flight, and the order among these
  * operations: OURO_CUR on one file, SERIAL, BARRIER, and close after all others.
  *
- * A record has two lanes, reading and writing. A SERIAL operation takes the lane of its direction; one
- * that uses the file's position takes both. Who cannot have its lanes is HELD in the record's list, first
- * come first served. An operation with two descriptors (copy, splice) takes its lanes one record after
- * the other, the lower descriptor first, so that two of them cannot wait for each other. */
+ * A record has two lanes, reading and writing. A SERIAL operation takes the lane of its
+ * direction; one that uses the file's position takes both. Who cannot have its lanes is HELD in
+ * the record's list, first come first served. An operation with two descriptors (copy, splice)
+ * takes its lanes one record after the other, the lower descriptor first, so that two of them
+ * cannot wait for each other. */
 #include "core.h"
 
 #define PAGE_BITS 8
@@ -250,8 +251,8 @@ static int count_earlier(ouro_loop *loop, ouro_op *op, void *user)
     return 0;
 }
 
-/* How many operations a BARRIER waits for. In a chain it begins later than it was accepted, and others
- * may have come between. */
+/* How many operations a BARRIER waits for. In a chain it begins later than it was accepted, and
+ * others may have come between. */
 static uint32_t earlier_ones(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file)
 {
     struct earlier earlier = { .than = op };
@@ -329,7 +330,8 @@ static void approach(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
             continue;
         op->lanes_ &= (uint8_t)~WAITS_BARRIER;
         file->barriers--;
-        /* Held in its place: release() comes next. But lanes on two files are taken in their order. */
+        /* Held in its place: release() comes next. But lanes on two files are taken in their
+         * order. */
         if (lanes && !(op->lanes_ >> SECOND & LANE_BOTH))
             continue;
         unhold(file, op, lanes);

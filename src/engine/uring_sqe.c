@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* uring_sqe.c: operations as entries of an io_uring's submission queue.
  *
- * An entry names the memory of the operation and what it points to (paths, buffers, arrays), which stay
- * until the final completion, so nothing is copied. Writes are special because io_uring runs them on
- * the submitting thread, where a broken pipe or socket would kill the process by SIGPIPE: sockets are
- * sent to, with MSG_NOSIGNAL; the rest carries RWF_NOSIGNAL, which came with kernel 6.18; before
- * that, uring_route_op gives what may be a pipe to a worker, whose signals are blocked. */
+ * An entry names the memory of the operation and what it points to (paths, buffers, arrays),
+ * which stay until the final completion, so nothing is copied. Writes are special because
+ * io_uring runs them on the submitting thread, where a broken pipe or socket would kill the
+ * process by SIGPIPE: sockets are sent to, with MSG_NOSIGNAL; the rest carries RWF_NOSIGNAL,
+ * which came with kernel 6.18; before that, uring_route_op gives what may be a pipe to a worker,
+ * whose signals are blocked. */
 #include "uring.h"
 
 #include <fcntl.h>
@@ -142,9 +143,9 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-/* First a look into the cache of names, which never waits, in a batch with all others. Then, because a
- * kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken away again when
- * the file is open. Directories and O_PATH have nothing to wait for. */
+/* First a look into the cache of names, which never waits, in a batch with all others. Then,
+ * because a kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken
+ * away again when the file is open. Directories and O_PATH have nothing to wait for. */
 static void encode_open(ouro_op *op, struct ring_sqe *sqe)
 {
     int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
