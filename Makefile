@@ -73,7 +73,7 @@ valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
 	@$(NINJA) -C $(BUILD) tests
 	@$(LONG) scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
 
-soak: $(BUILD)/build.ninja ## random operations on each engine under the ledger: make soak OPS=1000000
+soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=1000000
 	@$(NINJA) -C $(BUILD) tests
 	@for engine in uring threads; do \
 	    $(BUILD)/tests/soak --engine $$engine --ops $(OPS) || exit; done
