@@ -6,11 +6,12 @@
  * may cost speed, never correctness: nothing that is tried here can wait for ever, whatever
  * the number stands for by now.
  *
- * Cached data and names are faster by a plain call that refuses to block (RWF_NOWAIT,
- * RESOLVE_CACHED) than through any engine; what is not cached goes to the engine. After misses the
- * next operations are not tried, in growing number, so that cold files cost little; a turn has a
- * budget, so that hot ones do not keep timers waiting. Files in memory (tmpfs) know no RWF_NOWAIT
- * and are read plainly: io_uring would send each read to a thread, three times slower. */
+ * Cached data is faster by a plain call that refuses to block (RWF_NOWAIT) than through any engine,
+ * and so are cached names (RESOLVE_CACHED) where the engine would need a thread to open; what is not
+ * cached goes to the engine. After misses the next operations are not tried, in growing number, so
+ * that cold files cost little; a turn has a budget, so that hot ones do not keep timers waiting.
+ * Files in memory (tmpfs) know no RWF_NOWAIT and are read plainly: io_uring would send each read to
+ * a thread, three times slower. */
 #include "core.h"
 
 #include <fcntl.h>
