@@ -7,9 +7,9 @@
  * the number stands for by now.
  *
  * Cached data is faster by a plain call that refuses to block (RWF_NOWAIT) than through any engine,
- * and so are cached names (RESOLVE_CACHED) where the engine would need a thread to open; what is not
- * cached goes to the engine. After misses the next operations are not tried, in growing number, so
- * that cold files cost little; a turn has a budget, so that hot ones do not keep timers waiting.
+ * and so are cached names (RESOLVE_CACHED) where the engine would need a thread to open; what is
+ * not cached goes to the engine. After misses the next operations are not tried, in growing number,
+ * so that cold files cost little; a turn has a budget, so that hot ones do not keep timers waiting.
  * Files in memory (tmpfs) know no RWF_NOWAIT and are read plainly: io_uring would send each read to
  * a thread, three times slower. */
 #include "core.h"
