@@ -238,14 +238,15 @@ static int start(struct ouro__workers *all, struct crew *crew)
     return 0;
 }
 
-/* Joins and frees workers of a list that nobody else sees. */
+/* Joins and frees workers of a list that nobody else changes. All are joined before the first is
+ * freed, because a nagger among them may be on its way through the list. */
 static void bury(ouro_loop *loop, struct worker *worker, bool join)
 {
+    for (struct worker *one = worker; join && one; one = one->next)
+        sys_join(one->thread);
     while (worker) {
         struct worker *next = worker->next;
 
-        if (join)
-            sys_join(worker->thread);
         ouro__alloc(loop, worker, sizeof(*worker), 0);
         worker = next;
     }
