@@ -555,26 +555,37 @@ void config_for(struct test *t, ouro_config *config)
     config->alloc_ctx = t;
 }
 
-static void prepare_hosting(struct test *t)
+/* -errno: the loop cannot be hosted, as when a test lets system calls fail. */
+static int prepare_hosting(struct test *t)
 {
     struct epoll_event event = { .events = EPOLLIN };
 
     if (t->style != STYLE_HOSTED)
-        return;
+        return 0;
     if (t->mode == MODE_SERVICE) {
         ouro_notify notify = { .size = sizeof notify, .kind = OURO_NOTIFY_EVENTFD };
 
         notify.fd = t->notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         CHECK(t->notify >= 0);
-        CHECK_EQ(ouro_set_notify(t->loop, &notify), 0);
+        return ouro_set_notify(t->loop, &notify);
     } else {
         int fd = ouro_pollfd(t->loop);
 
         if (fd < 0)
-            FAIL("ouro_pollfd: %s", strerror(-fd));
+            return fd;
         t->epoll = epoll_create1(EPOLL_CLOEXEC);
         CHECK_EQ(epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &event), 0);
     }
+    return 0;
+}
+
+static void close_hosting(struct test *t)
+{
+    if (t->epoll >= 0)
+        close(t->epoll);
+    if (t->notify >= 0)
+        close(t->notify);
+    t->epoll = t->notify = -1;
 }
 
 int open_loop_try(struct test *t)
@@ -589,8 +600,13 @@ int open_loop_try(struct test *t)
         return r;
     t->limit =
         ouro_now(t->loop) + seconds_scaled(t->what->seconds ? t->what->seconds : 10) * 800000000ull;
-    prepare_hosting(t);
-    return 0;
+    r = prepare_hosting(t);
+    if (r < 0) {
+        CHECK_EQ(ouro_close(t->loop, t->limit), 0);
+        t->loop = NULL;
+        close_hosting(t);
+    }
+    return r;
 }
 
 void open_loop(struct test *t)
@@ -599,15 +615,6 @@ void open_loop(struct test *t)
 
     if (r < 0)
         FAIL("ouro_open: %s", strerror(-r));
-}
-
-static void close_hosting(struct test *t)
-{
-    if (t->epoll >= 0)
-        close(t->epoll);
-    if (t->notify >= 0)
-        close(t->notify);
-    t->epoll = t->notify = -1;
 }
 
 void close_loop(struct test *t)
