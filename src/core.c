@@ -152,6 +152,7 @@ static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned coun
     ouro_op *tail = loop->queue.tail;
     ouro_time now = loop->now;
     int64_t room = ouro__room(loop);
+    uint8_t mark = loop->locked_mode ? 0 : MARK_PLAIN; /* others may sleep until it is final */
     unsigned done;
 
     if (room < count)
@@ -165,6 +166,7 @@ static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned coun
         atomic_store_explicit(&slot->op, op, memory_order_relaxed);
         slot = slot->next_free;
         op->since_ = now;
+        op->marks_ = op->cb ? 0 : mark;
         ouro__set_state(op, STATE_QUEUED);
         op->prev_ = tail;
         op->next_ = NULL;

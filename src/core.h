@@ -57,7 +57,7 @@ enum {
     MARK_FILE = 16,    /* counted in the record of its fd (and of its second fd) */
     MARK_LANES = 32,   /* takes part in its file's order (lanes_, waits_) */
     MARK_TURN = 64,    /* chain member whose turn has not come; prev_: the member before it */
-    MARK_WAITED = 128, /* somebody sleeps in ouro_wait for it */
+    MARK_PLAIN = 128, /* a nop that nothing but its event waits for; alone: nothing has changed that */
 };
 /* op->notes_: facts for the parts that run it. */
 enum {
@@ -640,12 +640,23 @@ static inline ouro_op *ouro__pull(ouro_loop *loop)
     return op;
 }
 
-/* A nop that nothing but its result waits for. */
+/* The same for plain operations alone, which engines take in a run. */
+static inline ouro_op *ouro__pull_plain(ouro_loop *loop)
+{
+    ouro_op *op = loop->queue.head;
+
+    if (!op || op->marks_ != MARK_PLAIN)
+        return NULL;
+    ouro__pop(&loop->queue);
+    ouro__set_state(op, STATE_RUNNING);
+    return op;
+}
+
 static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     struct ouro__ring *events = &loop->events;
 
-    if (op->code != OURO_NOP || op->marks_ || op->flags || op->cb || res || loop->waiters) {
+    if (op->marks_ != MARK_PLAIN || res) {
         ouro__report_slowly(loop, op, res);
         return;
     }
@@ -655,6 +666,7 @@ static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
     events->at[events->tail++ & events->mask] = (ouro_event){ .op = op };
     loop->stats.completed++;
     ouro__slot_give(loop, op);
+    op->marks_ = 0;
     ouro__set_state(op, STATE_DONE);
 }
 

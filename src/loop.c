@@ -544,18 +544,21 @@ static void drop_holes(ouro_loop *loop)
     }
 }
 
-int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
+static unsigned take_events(ouro_loop *loop, ouro_event *ret, unsigned max)
 {
-    struct ouro__ring *ring;
-    unsigned count = 0;
-    int r;
+    struct ouro__ring *ring = &loop->events;
+    uint32_t ready = ring->tail - ring->head, head = ring->head, count = 0;
 
-    if (!loop || (!ret && max))
-        return -EINVAL;
-    r = ouro__enter(loop);
-    if (r < 0)
-        return r;
-    ring = &loop->events;
+    if (!loop->holes) {
+        /* In one piece, or in two around the end of the ring. */
+        uint32_t at = head & ring->mask, first = ring->mask + 1 - at;
+        count = ready < max ? ready : max;
+        first = first < count ? first : count;
+        memcpy(ret, ring->at + at, first * sizeof(*ret));
+        memcpy(ret + first, ring->at, (count - first) * sizeof(*ret));
+        ring->head = head + count;
+        return count;
+    }
     while (count < max && ring->head != ring->tail) {
         ouro_event event = ring->at[ring->head++ & ring->mask];
         if (event.op || event.cflags & OURO_C_MESSAGE)
@@ -563,6 +566,20 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
         else
             loop->holes--;
     }
+    return count;
+}
+
+int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
+{
+    unsigned count;
+    int r;
+
+    if (!loop || (!ret && max))
+        return -EINVAL;
+    r = ouro__enter(loop);
+    if (r < 0)
+        return r;
+    count = take_events(loop, ret, max);
     give_room(loop);
     if (loop->notifier)
         ouro__notify_rearm(loop);
@@ -612,7 +629,6 @@ static int find_done(ouro_loop *loop, ouro_op *const *ops, unsigned count, bool 
             return collect(loop, op) < 0 ? -EINVAL : (int)i;
         if (first && (op->cb || op->state_ == STATE_IDLE))
             return -EINVAL;
-        op->marks_ |= loop->locked_mode ? MARK_WAITED : 0;
     }
     return any ? -ETIME : -EINVAL;
 }

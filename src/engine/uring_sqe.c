@@ -297,11 +297,32 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     }
 }
 
+/* A run of plain operations, looking at the room once. */
+static void fill_plain(ouro_loop *loop, struct uring *u)
+{
+    struct ring *ring = &u->ring;
+    uint32_t room = ring->sq_entries - URING_RESERVE - (ring->sq_tail - ring->sq_head);
+    uint32_t left = u->limit - u->running - u->cancels, tail = ring->sq_tail, first = tail;
+    ouro_op *op;
+
+    if ((int32_t)room < 0 || (int32_t)left < 0)
+        return;
+    for (left = left < room ? left : room; left && (op = ouro__pull_plain(loop)); left--) {
+        struct ring_sqe *sqe = &ring->sqes[tail++ & ring->sq_mask];
+
+        memset(sqe, 0, sizeof(*sqe));
+        sqe->user_data = op->id_;
+    }
+    ring->sq_tail = tail;
+    u->running += tail - first;
+}
+
 enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
 {
     struct ring *ring = &u->ring;
     uint32_t room = ring->sq_entries - URING_RESERVE;
 
+    fill_plain(loop, u);
     while (loop->queue.head) {
         struct ring_sqe *sqe;
         ouro_op *op;
