@@ -32,8 +32,8 @@ static struct {
     bool full, list, pitfalls, verbose;
     const char *engines[ENGINES_MAX]; /* NULL: automatic, under --blocked */
     unsigned engine_count;
-    const char *filters[FILTERS_MAX];
-    unsigned filter_count;
+    const char *filters[FILTERS_MAX], *except[FILTERS_MAX];
+    unsigned filter_count, except_count;
     const char *row, *state, *skips;
     unsigned jobs, repeat;
     int blocked; /* errno, BLOCK_KILL, 0: no */
@@ -262,6 +262,9 @@ static bool matches(const char *filter, const char *name)
 
 static bool wanted(const char *name)
 {
+    for (unsigned i = 0; i < options.except_count; i++)
+        if (matches(options.except[i], name))
+            return false;
     if (!options.filter_count)
         return true;
     for (unsigned i = 0; i < options.filter_count; i++)
@@ -270,12 +273,13 @@ static bool wanted(const char *name)
     return false;
 }
 
-static bool done_before(const char *name)
+/* Does `name` stand in the list, whose entries have `between` between them? */
+static bool listed(const char *list, const char *name, char between)
 {
     size_t len = strlen(name);
 
-    for (const char *at = options.done; at && (at = strstr(at, name)); at += len)
-        if ((at == options.done || at[-1] == '\n') && at[len] == '\n')
+    for (const char *at = list; at && (at = strstr(at, name)); at += len)
+        if ((at == list || at[-1] == between) && (at[len] == between || !at[len]))
             return true;
     return false;
 }
@@ -286,7 +290,7 @@ static void run_row(const struct test_case *what, unsigned engine, const char *n
     char words[128], full[300];
 
     row_words(row, words, sizeof words);
-    if (options.row && strcmp(options.row, words) != 0)
+    if (options.row && !listed(options.row, words, ','))
         return;
     for (unsigned i = 0; i < options.repeat; i++) {
         snprintf(full, sizeof full, "%s %s", name, words);
@@ -294,7 +298,7 @@ static void run_row(const struct test_case *what, unsigned engine, const char *n
             snprintf(full + strlen(full), sizeof full - strlen(full), " %u", i + 1);
         if (options.list)
             printf("%s\n", full);
-        else if (!done_before(full))
+        else if (!listed(options.done, full, '\n'))
             start_case(what, engine, row, full);
     }
 }
@@ -425,7 +429,8 @@ static int usage(int code)
 {
     fprintf(code ? stderr : stdout,
             "usage: run [--quick|--full] [--filter ENGINE/SUBJECT[/NAME]] [--engine NAME]...\n"
-            "           [--row mode+style+fd+mask] [--jobs N] [--repeat N] [--state FILE]\n"
+            "           [--except ENGINE/SUBJECT[/NAME]]... [--row mode+style+fd+mask[,...]]\n"
+            "           [--jobs N] [--repeat N] [--state FILE]\n"
             "           [--blocked=eperm|enosys|kill] [--list] [--pitfalls] [--self-test]\n"
             "           [--skips FILE] [ENGINE[/SUBJECT[/NAME]]]...\n"
             "`*` stands for any engine or subject.\n");
@@ -448,7 +453,8 @@ static int parse(int argc, char **argv, bool *self)
         { "engine", 1, NULL, 'e' }, { "row", 1, NULL, 'r' },      { "jobs", 1, NULL, 'j' },
         { "repeat", 1, NULL, 'n' }, { "state", 1, NULL, 's' },    { "blocked", 1, NULL, 'b' },
         { "list", 0, NULL, 'l' },   { "pitfalls", 0, NULL, 'p' }, { "self-test", 0, NULL, 't' },
-        { "skips", 1, NULL, 'k' },  { "help", 0, NULL, 'h' },     { NULL, 0, NULL, 0 },
+        { "skips", 1, NULL, 'k' },  { "help", 0, NULL, 'h' },     { "except", 1, NULL, 'x' },
+        { NULL, 0, NULL, 0 },
     };
     int c;
 
@@ -457,6 +463,8 @@ static int parse(int argc, char **argv, bool *self)
             options.full = true;
         else if (c == 'F' && options.filter_count < FILTERS_MAX)
             options.filters[options.filter_count++] = optarg;
+        else if (c == 'x' && options.except_count < FILTERS_MAX)
+            options.except[options.except_count++] = optarg;
         else if (c == 'e' && options.engine_count < ENGINES_MAX)
             options.engines[options.engine_count++] = optarg;
         else if (c == 'r')
