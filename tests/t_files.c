@@ -363,7 +363,7 @@ static void pipe_breaking_under_a_write_is_no_signal(struct test *t)
 static void bad_and_wrong_descriptors(struct test *t)
 {
     ouro_op *op = op_new(t);
-    char buf[8];
+    char buf[8] = { 0 };
     int dir = made(t, open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int writer = made(t, open(path_in(t, "w"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     int reader = made(t, open(path_in(t, "w"), O_RDONLY | O_CLOEXEC));
