@@ -165,7 +165,6 @@ struct ouro_op {
     uint64_t arg[7]; /* the arguments, as ouro_prep_* stored them */
     ouro_op *prev_;
     ouro_loop *loop_;
-    void *slot_;
     int64_t done_;
     ouro_time since_;
     uint8_t route_, lanes_, retries_, spare8_;
@@ -178,11 +177,11 @@ struct ouro_op {
     int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
     uint32_t epoch2_;
 #if defined(_WIN64)
-    uint64_t engine_[2], file_;
+    uint64_t engine_[3], file_;
 #elif UINTPTR_MAX == UINT32_MAX
     uint64_t engine_[3], file_, spare_[4];
 #else
-    uint64_t engine_[3], file_;
+    uint64_t engine_[3], file_, spare_;
 #endif
 };
 #define OURO_OP_SIZE 256

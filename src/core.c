@@ -150,25 +150,22 @@ static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned coun
 {
     struct ouro__slot *slot = loop->slots.free;
     ouro_op *tail = loop->queue.tail;
-    ouro_time now = loop->now;
     int64_t room = ouro__room(loop);
-    uint8_t mark = loop->locked_mode ? 0 : MARK_PLAIN; /* others may sleep until it is final */
     unsigned done;
 
     if (room < count)
         count = room > 0 ? (unsigned)room : 0;
+    if (loop->locked_mode)
+        count = 0; /* other threads may sleep until they are final */
     for (done = 0; done < count && slot; done++) {
         ouro_op *op = ops[done];
-        if (op->code != OURO_NOP || op->flags || op->deadline || op->state_ > STATE_DONE)
+        if (op->code != OURO_NOP || op->flags || op->deadline || op->cb || op->state_ > STATE_DONE)
             break;
-        op->slot_ = slot;
         op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
         atomic_store_explicit(&slot->op, op, memory_order_relaxed);
         slot = slot->next_free;
-        op->since_ = now;
-        op->marks_ = op->cb ? 0 : mark;
+        op->marks_ = MARK_PLAIN;
         ouro__set_state(op, STATE_QUEUED);
-        op->prev_ = tail;
         op->next_ = NULL;
         if (tail)
             tail->next_ = op;
@@ -384,7 +381,7 @@ static void deliver(ouro_loop *loop, ouro_op *op)
         return;
     }
     if (!quiet) {
-        op->heap_at_ = loop->events.tail;
+        ouro__set_hint(op, loop->events.tail);
         loop->events.at[loop->events.tail++ & loop->events.mask] = event;
     }
     if (loop->waiters)

@@ -50,14 +50,15 @@ enum ouro__state {
 
 /* op->marks_: facts that make an operation take the slow way at its end. */
 enum {
-    MARK_CANCEL = 1,   /* a cancel was requested */
-    MARK_TIMEOUT = 2,  /* its deadline came (and no cancel was requested before) */
-    MARK_HEAP = 4,     /* it is in the heap: a deadline, or a timer */
-    MARK_CHAIN = 8,    /* member of a chain (chain_: the next one, NULL for the last) */
-    MARK_FILE = 16,    /* counted in the record of its fd (and of its second fd) */
-    MARK_LANES = 32,   /* takes part in its file's order (lanes_, waits_) */
-    MARK_TURN = 64,    /* chain member whose turn has not come; prev_: the member before it */
-    MARK_PLAIN = 128, /* a nop that nothing but its event waits for; alone: nothing has changed that */
+    MARK_CANCEL = 1,  /* a cancel was requested */
+    MARK_TIMEOUT = 2, /* its deadline came (and no cancel was requested before) */
+    MARK_HEAP = 4,    /* it is in the heap: a deadline, or a timer */
+    MARK_CHAIN = 8,   /* member of a chain (chain_: the next one, NULL for the last) */
+    MARK_FILE = 16,   /* counted in the record of its fd (and of its second fd) */
+    MARK_LANES = 32,  /* takes part in its file's order (lanes_, waits_) */
+    MARK_TURN = 64,   /* chain member whose turn has not come; prev_: the member before it */
+    MARK_PLAIN =
+        128, /* a nop that nothing but its event waits for; alone: nothing has changed that */
 };
 /* op->notes_: facts for the parts that run it. */
 enum {
@@ -167,10 +168,15 @@ struct ouro__list { /* through next_ and prev_ */
 struct ouro__slot {
     _Atomic(ouro_op *) op; /* NULL: free */
     _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
-    _Atomic uint64_t cancel_id;
     struct ouro__slot *next_free;
-    _Atomic uint32_t cancel_next; /* in the stack of cancel requests: slot + 1; 0: not in it */
 };
+struct
+    ouro__asked { /* a cancel request for a slot; behind the slots of a chunk, because it is seldom */
+    _Atomic uint64_t id;
+    _Atomic uint32_t next; /* in the stack of requests: slot + 1; 0: not in it */
+};
+#define OURO__CHUNK_BYTES \
+    (OURO__CHUNK_SIZE * (sizeof(struct ouro__slot) + sizeof(struct ouro__asked)))
 struct ouro__slots { /* the driver's, or those for posted operations */
     struct ouro__slot *free;
     uint32_t base, count; /* first; how many exist */
@@ -530,6 +536,13 @@ static inline struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t index)
         atomic_load_explicit(&loop->chunks[index >> OURO__CHUNK_BITS], memory_order_acquire);
     return chunk ? chunk + (index & (OURO__CHUNK_SIZE - 1)) : NULL;
 }
+static inline struct ouro__asked *ouro__asked_at(ouro_loop *loop, uint32_t index)
+{
+    struct ouro__slot *chunk =
+        atomic_load_explicit(&loop->chunks[index >> OURO__CHUNK_BITS], memory_order_acquire);
+    return (struct ouro__asked *)(void *)(chunk + OURO__CHUNK_SIZE) +
+           (index & (OURO__CHUNK_SIZE - 1));
+}
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 {
@@ -550,20 +563,18 @@ static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ou
         slot = slots->free;
     }
     slots->free = slot->next_free;
-    op->slot_ = slot;
     op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
     atomic_store_explicit(&slot->op, op, memory_order_relaxed);
     return 0;
 }
 /* The next tenant gets the next generation; a slot whose generations are used up stays empty. */
-static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
+static inline void ouro__slot_leave(ouro_loop *loop, struct ouro__slot *slot, ouro_id id)
 {
-    struct ouro__slot *slot = op->slot_;
-    uint64_t next = op->id_ + ((uint64_t)1 << OURO__SLOT_BITS);
+    uint64_t next = id + ((uint64_t)1 << OURO__SLOT_BITS);
 
     atomic_store_explicit(&slot->op, NULL, memory_order_relaxed);
     atomic_store_explicit(&slot->id, next, memory_order_relaxed);
-    if (OURO__SELDOM(next < op->id_))
+    if (OURO__SELDOM(next < id))
         return;
     if (OURO__SELDOM(next & OURO__REMOTE)) {
         ouro__slot_give_remote(loop, slot);
@@ -571,6 +582,10 @@ static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
         slot->next_free = loop->slots.free;
         loop->slots.free = slot;
     }
+}
+static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
+{
+    ouro__slot_leave(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op->id_);
 }
 
 /* The record of op->fd, which an operation in flight remembers. */
@@ -608,6 +623,10 @@ static inline void ouro__unlink(struct ouro__list *list, ouro_op *op)
 {
     ouro_op *prev = op == list->head ? NULL : op->prev_;
 
+    /* Plain ones do not know it, which saves each of them a cache line. */
+    if (prev && op->marks_ & MARK_PLAIN)
+        for (prev = list->head; prev->next_ != op; prev = prev->next_)
+            ;
     if (prev)
         prev->next_ = op->next_;
     else
@@ -640,6 +659,12 @@ static inline ouro_op *ouro__pull(ouro_loop *loop)
     return op;
 }
 
+/* A final operation remembers where its event is, for ouro_wait. */
+static inline void ouro__set_hint(ouro_op *op, uint32_t at)
+{
+    op->next_ = (ouro_op *)(uintptr_t)at;
+}
+
 /* The same for plain operations alone, which engines take in a run. */
 static inline ouro_op *ouro__pull_plain(ouro_loop *loop)
 {
@@ -652,22 +677,28 @@ static inline ouro_op *ouro__pull_plain(ouro_loop *loop)
     return op;
 }
 
-static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+/* The short way for a plain operation that an engine found by its slot. */
+static inline void ouro__report_plain(ouro_loop *loop, struct ouro__slot *slot, ouro_op *op)
 {
     struct ouro__ring *events = &loop->events;
+    uint32_t at = events->tail++;
 
-    if (op->marks_ != MARK_PLAIN || res) {
-        ouro__report_slowly(loop, op, res);
-        return;
-    }
     op->res = 0;
     op->cflags = 0;
-    op->heap_at_ = events->tail;
-    events->at[events->tail++ & events->mask] = (ouro_event){ .op = op };
+    ouro__set_hint(op, at);
+    events->at[at & events->mask] = (ouro_event){ .op = op };
     loop->stats.completed++;
-    ouro__slot_give(loop, op);
+    ouro__slot_leave(loop, slot, op->id_);
     op->marks_ = 0;
     ouro__set_state(op, STATE_DONE);
+}
+
+static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    if (op->marks_ != MARK_PLAIN || res)
+        ouro__report_slowly(loop, op, res);
+    else
+        ouro__report_plain(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op);
 }
 
 #endif

@@ -87,6 +87,7 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id)
 {
     uint32_t index = (uint32_t)(id & OURO__SLOT_MASK);
     struct ouro__slot *slot;
+    struct ouro__asked *asked;
     uint32_t head, none = 0;
     uint64_t seen = 0;
 
@@ -97,15 +98,16 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id)
     slot = ouro__slot_at(loop, index);
     if (!slot || !id || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return 0;
+    asked = ouro__asked_at(loop, index);
     /* Ids of a slot only grow, and the newest tenant is the one that can still be cancelled. */
-    while (seen < id && !atomic_compare_exchange_weak(&slot->cancel_id, &seen, id))
+    while (seen < id && !atomic_compare_exchange_weak(&asked->id, &seen, id))
         ;
-    /* In the stack already: whoever empties it reads cancel_id after taking the slot out. */
-    if (!atomic_compare_exchange_strong(&slot->cancel_next, &none, OURO__STACK_END))
+    /* In the stack already: whoever empties it reads the id after taking the slot out. */
+    if (!atomic_compare_exchange_strong(&asked->next, &none, OURO__STACK_END))
         return 0;
     head = atomic_load(&loop->inbox.cancels);
     do {
-        atomic_store(&slot->cancel_next, head ? head : OURO__STACK_END);
+        atomic_store(&asked->next, head ? head : OURO__STACK_END);
     } while (!atomic_compare_exchange_weak(&loop->inbox.cancels, &head, index + 1));
     ouro__ring_bell(loop);
     return 0;
@@ -376,10 +378,10 @@ static void take_cancels(ouro_loop *loop)
     uint32_t at = atomic_exchange(&loop->inbox.cancels, 0);
 
     while (at && at != OURO__STACK_END) {
-        struct ouro__slot *slot = ouro__slot_at(loop, at - 1);
+        struct ouro__asked *asked = ouro__asked_at(loop, at - 1);
         ouro_op *op;
-        at = atomic_exchange(&slot->cancel_next, 0);
-        op = ouro__slot_find(loop, atomic_load(&slot->cancel_id));
+        at = atomic_exchange(&asked->next, 0);
+        op = ouro__slot_find(loop, atomic_load(&asked->id));
         if (op && op->state_ == STATE_INBOX)
             ouro_cancel_id(loop, op->id_); /* no room to accept it yet: next turn */
         else if (op)

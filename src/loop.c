@@ -557,6 +557,8 @@ static unsigned take_events(ouro_loop *loop, ouro_event *ret, unsigned max)
         memcpy(ret, ring->at + at, first * sizeof(*ret));
         memcpy(ret + first, ring->at, (count - first) * sizeof(*ret));
         ring->head = head + count;
+        if (ring->head == ring->tail)
+            ring->head = ring->tail = 0; /* the same few cache lines for the next ones */
         return count;
     }
     while (count < max && ring->head != ring->tail) {
@@ -598,7 +600,7 @@ int ouro_done(const ouro_op *op)
 static int collect(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__ring *ring = &loop->events;
-    uint32_t at = op->heap_at_;
+    uint32_t at = (uint32_t)(uintptr_t)op->next_;
 
     if (op->cb)
         return -EINVAL;

@@ -233,10 +233,10 @@ int ouro_close(ouro_loop *loop, ouro_time until)
 
 static int forget(ouro_loop *loop, ouro_op *op, void *user)
 {
-    struct ouro__slot *slot = op->slot_;
+    uint32_t index = (uint32_t)(op->id_ & OURO__SLOT_MASK);
 
     (void)user;
-    atomic_store(&slot->cancel_next, 0);
+    atomic_store(&ouro__asked_at(loop, index)->next, 0);
     ouro__clean(op);
     ouro__set_state(op, STATE_IDLE);
     ouro__slot_give(loop, op);

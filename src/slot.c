@@ -15,10 +15,10 @@ int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots)
 
     if (slots->count == OURO__REMOTE)
         return -EAGAIN;
-    fresh = ouro__alloc(loop, NULL, 0, OURO__CHUNK_SIZE * sizeof(*fresh));
+    fresh = ouro__alloc(loop, NULL, 0, OURO__CHUNK_BYTES);
     if (!fresh)
         return -ENOMEM;
-    memset(fresh, 0, OURO__CHUNK_SIZE * sizeof(*fresh));
+    memset(fresh, 0, OURO__CHUNK_BYTES);
     for (uint32_t i = 0; i < OURO__CHUNK_SIZE; i++) {
         atomic_init(&fresh[i].id, (uint64_t)1 << OURO__SLOT_BITS | (first + i));
         fresh[i].next_free = i + 1 < OURO__CHUNK_SIZE ? &fresh[i + 1] : slots->free;
@@ -42,8 +42,7 @@ void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot)
 void ouro__slots_finish(ouro_loop *loop)
 {
     for (uint32_t i = 0; i < OURO__CHUNKS; i++)
-        ouro__alloc(loop, atomic_load(&loop->chunks[i]),
-                    OURO__CHUNK_SIZE * sizeof(struct ouro__slot), 0);
+        ouro__alloc(loop, atomic_load(&loop->chunks[i]), OURO__CHUNK_BYTES, 0);
 }
 
 /* Calls fn for each operation that holds a slot. fn may end the operation. */

@@ -43,7 +43,8 @@ static int visit_one(ouro_loop *loop, ouro_op *op, void *user)
 
     if (op == &loop->lost_watch)
         return 0;
-    visit->result = visit->fn(op, where(op), op->since_, visit->user);
+    visit->result =
+        visit->fn(op, where(op), op->marks_ & MARK_PLAIN ? loop->now : op->since_, visit->user);
     return visit->result;
 }
 

@@ -230,6 +230,7 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
     for (uint32_t i = 0; i < count; i++) {
         const struct ring_cqe *cqe = ring_cqe(ring, first + i);
         int32_t res = cqe->res;
+        struct ouro__slot *slot;
         ouro_op *op;
 
         if (cqe->user_data >= URING_TAG_FIRST) {
@@ -237,9 +238,15 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
             reap_tag(loop, u, cqe);
             continue;
         }
-        op = ouro__slot_find(loop, cqe->user_data);
-        if (!op) {
+        slot = ouro__slot_at(loop, (uint32_t)(cqe->user_data & OURO__SLOT_MASK));
+        if (OURO__SELDOM(!slot ||
+                         atomic_load_explicit(&slot->id, memory_order_relaxed) != cqe->user_data)) {
             loop->stats.stale++;
+            continue;
+        }
+        op = atomic_load_explicit(&slot->op, memory_order_relaxed);
+        if (op->marks_ == MARK_PLAIN && !res) {
+            ouro__report_plain(loop, slot, op);
             continue;
         }
         if (u->uncanceled.head)
