@@ -170,8 +170,8 @@ struct ouro__slot {
     _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
     struct ouro__slot *next_free;
 };
-struct
-    ouro__asked { /* a cancel request for a slot; behind the slots of a chunk, because it is seldom */
+/* A cancel request for a slot; behind the slots of a chunk, because it is seldom. */
+struct ouro__asked {
     _Atomic uint64_t id;
     _Atomic uint32_t next; /* in the stack of requests: slot + 1; 0: not in it */
 };
