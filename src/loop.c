@@ -581,7 +581,7 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
     r = ouro__enter(loop);
     if (r < 0)
         return r;
-    count = take_events(loop, ret, max);
+    count = max ? take_events(loop, ret, max) : 0; /* memcpy takes no NULL */
     give_room(loop);
     if (loop->notifier)
         ouro__notify_rearm(loop);
