@@ -621,12 +621,15 @@ static inline void ouro__push_front(struct ouro__list *list, ouro_op *op)
 /* prev_ of the first one means nothing. */
 static inline void ouro__unlink(struct ouro__list *list, ouro_op *op)
 {
-    ouro_op *prev = op == list->head ? NULL : op->prev_;
+    ouro_op *prev = op->prev_;
 
-    /* Plain ones do not know it, which saves each of them a cache line. */
-    if (prev && op->marks_ & MARK_PLAIN)
+    if (op == list->head) {
+        prev = NULL;
+    } else if (op->marks_ & MARK_PLAIN) {
+        /* Plain ones do not know it, which saves each of them a cache line. */
         for (prev = list->head; prev->next_ != op; prev = prev->next_)
             ;
+    }
     if (prev)
         prev->next_ = op->next_;
     else

@@ -161,6 +161,25 @@ static void a_chain_opens_reads_and_closes_a_direct_slot(struct test *t)
 
 /* ---- Time ---------------------------------------------------------------------------------- */
 
+static void queued_operations_are_cancelled_out_of_the_middle(struct test *t)
+{
+    ouro_op *ops[8];
+
+    for (int i = 0; i < 8; i++) {
+        ouro_prep_nop(ops[i] = op_new(t));
+        if (i == 5)
+            ops[i]->deadline = in_ms(t, 3600000); /* between plain ones, one that is not */
+    }
+    CHECK_EQ(start_n(t, ops, 8), 8);
+    if (t->mode == MODE_OWNED) /* the others have started already */
+        for (int i = 7; i > 0; i -= 2)
+            CHECK_EQ(ouro_cancel(t->loop, ops[i]), 0);
+    for (int i = 0; i < 8; i++) {
+        int64_t res = finish(t, ops[i]);
+        CHECK(res == 0 || (i % 2 && res == -ECANCELED));
+    }
+}
+
 static void a_timer_at_zero_is_refused(struct test *t)
 {
     ouro_op *ops[2] = { op_new(t), op_new(t) };
@@ -1095,6 +1114,7 @@ static const struct test_case cases[] = {
     { NAMED(cancelling_a_soft_member_ends_the_rest), PLAIN },
     { NAMED(a_timer_in_a_chain_waits_for_its_turn), PLAIN },
     { NAMED(a_chain_opens_reads_and_closes_a_direct_slot), PLAIN },
+    { NAMED(queued_operations_are_cancelled_out_of_the_middle), PLAIN },
     { NAMED(a_timer_at_zero_is_refused), PLAIN },
     { NAMED(an_earlier_deadline_wins_when_both_are_past), PLAIN },
     { NAMED(a_barrier_keeps_its_place), PLAIN },
