@@ -8,11 +8,17 @@ T =
 OPS = 10000000
 
 ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-TSAN_ENV = TSAN_OPTIONS=halt_on_error=1
+TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
+# A child of a program with threads may have none of its own there.
+TSAN_EXCEPT = --except */fork/the_child_starts_anew
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 LONG = SUITE_SECONDS=43200
+# valgrind knows no io_uring and no seccomp, and calls a buffer that shall be EFAULT an error.
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full
+VALGRIND_ROWS = owned+callback+blocking+none,shared+wait+blocking+none,service+reap+nonblock+none
+VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
+    --except threads/fork/exec_inherits_nothing --except threads/files/unmapped_buffers_are_efault
 
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \
@@ -53,7 +59,7 @@ check-full: ## all axes in full, also blocked and under sanitizers: hours; goes 
 	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan \
 	    'build-asan/tests/run --full --state build-asan/full.state'
 	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan \
-	    '$(FIXED) build-tsan/tests/run --full --state build-tsan/full.state'
+	    '$(FIXED) build-tsan/tests/run $(TSAN_EXCEPT) --full --state build-tsan/full.state'
 
 test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 	@$(NINJA) -C $(BUILD) tests
@@ -65,12 +71,13 @@ asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
 
 tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
-	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run'
+	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run $(TSAN_EXCEPT)'
 
 valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
 	@scripts/install-deps valgrind
 	@$(NINJA) -C $(BUILD) tests
-	@$(LONG) scripts/run-tests $(BUILD) '$(VALGRIND) $(BUILD)/tests/run threads'
+	@OURO_TEST_SLOW=8 $(LONG) scripts/run-tests $(BUILD) \
+	    '$(VALGRIND) $(BUILD)/tests/run --engine threads $(VALGRIND_CASES)'
 
 soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=1000000
 	@$(NINJA) -C $(BUILD) tests
