@@ -71,10 +71,11 @@ void chart_page_begin(FILE *out, const char *title)
         "    --c0: #6ea5f5; --c1: #f0935a; --c2: #62c284; --c3: #bb8cf0; --c4: #ee7aa2;\n"
         "    --c5: #5cc4cf; --c6: #cdb94e; --c7: #a4adb8; }\n"
         "}\n"
-        "body { margin: 2rem auto; max-width: 54rem; padding: 0 1rem; background: var(--page);\n"
+        "body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; background: var(--page);\n"
         "  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }\n"
         "h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }\n"
-        "table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }\n"
+        "table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;\n"
+        "  font-size: 14px; margin-top: .8rem; }\n"
         "th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line);\n"
         "  white-space: nowrap; }\n"
         "th:first-child, td:first-child { text-align: left; }\n"
@@ -141,13 +142,28 @@ void chart_bars(FILE *out, const char *title, const char *unit, const struct cha
     fputs("</svg>\n", out);
 }
 
+/* A round distance of lines, of which four to nine lie between 0 and most (> 0). */
+static double scale_step(double most)
+{
+    double step = 1;
+
+    while (step * 10 <= most)
+        step *= 10;
+    while (step > most)
+        step /= 10;
+    return most < 2 * step ? step / 5 : most < 5 * step ? step / 2 : step;
+}
+
 static void draw_scale(FILE *out, double most, double left, double right, double bottom)
 {
-    for (int i = 0; i <= 4; i++) {
-        double y = bottom - (bottom - 10) * i / 4;
-        char number[32];
+    const double step = scale_step(most);
 
-        chart_number(number, sizeof(number), most * i / 4);
+    for (unsigned i = 0; i * step <= most; i++) {
+        double y = bottom - (bottom - 10) * i * step / most;
+        char number[32] = "0";
+
+        if (i)
+            chart_number(number, sizeof(number), i * step);
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>\n", left, y, right);
         fprintf(out, "<text class=\"soft\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
                 left - 6, y + 4, number);
