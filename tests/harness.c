@@ -239,12 +239,13 @@ void ledger_offer(ouro_op *op)
     atomic_fetch_add(&record_of(op)->offered, 1);
 }
 
-void ledger_answer(ouro_op *op, bool accepted)
+/* An accepted one may have been freed by its callback. */
+void ledger_answer(struct test *t, ouro_op *op, bool accepted)
 {
     struct record *record = record_of(op);
 
     if (accepted) {
-        atomic_fetch_add(&record->t->accepted, 1);
+        atomic_fetch_add(&t->accepted, 1);
         return;
     }
     atomic_fetch_sub(&record->offered, 1);
@@ -293,7 +294,7 @@ int start_try(struct test *t, ouro_op *op)
     r = ouro_submit(t->loop, op);
     if (errno != ERRNO_MARK)
         FAIL("submit touched errno");
-    ledger_answer(op, r >= 0);
+    ledger_answer(t, op, r >= 0);
     return r;
 }
 
@@ -316,7 +317,7 @@ static int start_many(struct test *t, ouro_op *const *ops, unsigned count,
     }
     r = submit(t->loop, ops, count);
     for (unsigned i = 0; i < count; i++)
-        ledger_answer(ops[i], r >= 0 && (all || i < (unsigned)r));
+        ledger_answer(t, ops[i], r >= 0 && (all || i < (unsigned)r));
     return r;
 }
 
@@ -341,7 +342,7 @@ int start_post(struct test *t, ouro_op *op)
     if (r >= 0 && !id)
         FAIL("posted without a name");
     record_of(op)->id = id;
-    ledger_answer(op, r >= 0);
+    ledger_answer(t, op, r >= 0);
     return r;
 }
 

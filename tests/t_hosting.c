@@ -284,7 +284,7 @@ static void a_signal_is_queued(struct test *t)
 }
 
 static _Atomic int calls;
-static pthread_t caller;
+static _Atomic pthread_t caller;
 
 static void on_call(void *value)
 {

@@ -111,7 +111,7 @@ static void *post_and_cancel(void *arg)
     ledger_offer(one->op);
     one->op->cb = NULL;
     one->r = ouro_post(one->t->loop, one->op, &one->id);
-    ledger_answer(one->op, one->r >= 0);
+    ledger_answer(one->t, one->op, one->r >= 0);
     CHECK(one->id != 0);
     CHECK_EQ(ouro_cancel_id(one->t->loop, one->id), 0);
     return NULL;

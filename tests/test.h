@@ -155,7 +155,7 @@ void ledger_waited(struct test *t, ouro_op *op);            /* ... that wait by 
 void ledger_quiet(ouro_op *op);  /* a QUIET success: no completion is due */
 void ledger_forget(ouro_op *op); /* in a forked child: idle again */
 void ledger_offer(ouro_op *op);
-void ledger_answer(ouro_op *op, bool accepted);
+void ledger_answer(struct test *t, ouro_op *op, bool accepted);
 #define RES(op) (record_of(op)->res)
 #define CFLAGS(op) (record_of(op)->cflags)
 #define ORDER(op) (record_of(op)->order)
