@@ -32,7 +32,7 @@ void test_fail(const char *file, int line, const char *format, ...)
 
     printf("%s:%d: %s", base ? base + 1 : file, line, harness_note);
     va_start(list, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is; clang-tidy 14 loses sight of it */
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang-tidy 14 is mistaken */
     vprintf(format, list);
     va_end(list);
     printf("\n");
