@@ -845,7 +845,7 @@ static void *brief_thread(void *arg)
 
 /* ThreadSanitizer has a thread of its own, which comes with the first of the program's: before we
  * count. */
-static void await_first_thread(void)
+void await_first_thread(void)
 {
     pthread_t thread;
     pid_t id = 0;

@@ -413,9 +413,14 @@ static void check_end(long fds, long threads, long locked, long aio)
 
 int main(int argc, char **argv)
 {
-    long fds = count_fds(), threads = count_threads(), locked = locked_kib(), aio = aio_contexts();
+    long fds, threads, locked, aio;
     int r;
 
+    await_first_thread();
+    fds = count_fds();
+    threads = count_threads();
+    locked = locked_kib();
+    aio = aio_contexts();
     soak.config = (ouro_config){ .size = sizeof soak.config, .alloc = counted };
     soak.ops = 10000000;
     soak.seed = (uint64_t)time(NULL);

@@ -172,6 +172,7 @@ void fill(void *buf, size_t len, uint32_t seed);
 void check_filled(const void *buf, size_t len, uint32_t seed);
 int64_t plain(int64_t result); /* of a system call: itself or -errno */
 long count_fds(void);
+void await_first_thread(void); /* before threads are counted */
 long count_threads(void);
 long locked_kib(void);
 
