@@ -29,8 +29,10 @@ static struct {
     ouro_loop *loop;
     ouro_config config;
     struct item *items;
-    unsigned depth, in_flight;
-    uint64_t ops, submitted, completed, canceled, timed_out, refused, seed, random;
+    unsigned depth;
+    _Atomic unsigned in_flight; /* SERVICE counts on its own thread */
+    _Atomic uint64_t completed, canceled, timed_out;
+    uint64_t ops, submitted, refused, seed, random;
     int pipes[PIPES][2], files[FILES], directory;
     int64_t bytes_in[PIPES], bytes_out[PIPES];
     char dir[64], paths[FILES + 2][96];
