@@ -572,6 +572,8 @@ static inline void ouro__slot_leave(ouro_loop *loop, struct ouro__slot *slot, ou
 {
     uint64_t next = id + ((uint64_t)1 << OURO__SLOT_BITS);
 
+    if (!slot) /* cannot be: what has an id has a slot */
+        return;
     atomic_store_explicit(&slot->op, NULL, memory_order_relaxed);
     atomic_store_explicit(&slot->id, next, memory_order_relaxed);
     if (OURO__SELDOM(next < id))
