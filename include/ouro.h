@@ -443,7 +443,9 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot);
 
 enum {
     OURO_OWNED = 0,  /* one thread drives it: no locks */
-    OURO_SHARED = 1, /* any thread submits and runs, under an internal lock */
+    OURO_SHARED = 1, /* any thread submits and runs, under an internal lock. io_uring may interrupt
+                        (EINTR) other blocking calls of a thread that has submitted, when what it
+                        submitted ends */
     OURO_SERVICE = 2 /* the library drives it on a thread of its own; any thread submits, waits,
                         reaps; ouro_run waits for events only */
 };

@@ -430,13 +430,16 @@ static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 static void would_block(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
+    bool waits = traits & KIND_BYTES || op->code == OURO_POLL || op->code == OURO_WAITPID;
 
-    if (op->ready_ == 0 && traits & KIND_SPAN && op->retries_ < RETRIES)
+    if (op->retries_ >= RETRIES)
+        op->ready_ = 0; /* ready again and again, and yet not: a call that blocks is always right */
+    else if (op->ready_ == 0 && traits & KIND_SPAN)
         op->ready_ = traits & KIND_READS ? EVENT_IN : EVENT_OUT;
     if (op->ready_)
         again(loop, op, ROUTE_ENGINE);
     else
-        again(loop, op, traits & KIND_BYTES ? ROUTE_BLOCKER : ROUTE_WORKER);
+        again(loop, op, waits ? ROUTE_BLOCKER : ROUTE_WORKER);
 }
 
 static bool interrupted(int64_t res)

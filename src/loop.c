@@ -715,6 +715,10 @@ int ouro_pollfd(ouro_loop *loop)
     if (r < 0)
         return r;
     r = ouro__host_open(loop);
+    if (r < 0) {
+        submit_now(loop); /* an engine that was just lost is replaced here */
+        r = ouro__host_open(loop);
+    }
     ouro__leave(loop);
     return r;
 }

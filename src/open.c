@@ -185,8 +185,20 @@ static int drain(ouro_loop *loop, ouro_time until)
     }
 }
 
+/* A child's copies of descriptors that operations have opened for themselves. */
+static int drop_descriptor(ouro_loop *loop, ouro_op *op, void *user)
+{
+    (void)user;
+    if (op->notes_ & NOTE_PIDFD)
+        ouro__fd_close(op->aux_fd_);
+    if (op == &loop->lost_watch)
+        ouro__fd_close((int)op->fd);
+    return 0;
+}
+
 static int close_in_child(ouro_loop *loop)
 {
+    ouro__each_slot(loop, drop_descriptor, NULL);
     if (loop->engine)
         loop->engine->close(loop, 1, OURO_FOREVER);
     ouro__lost_finish(loop, 1);
@@ -235,7 +247,7 @@ static int forget(ouro_loop *loop, ouro_op *op, void *user)
 {
     uint32_t index = (uint32_t)(op->id_ & OURO__SLOT_MASK);
 
-    (void)user;
+    drop_descriptor(loop, op, user);
     atomic_store(&ouro__asked_at(loop, index)->next, 0);
     ouro__clean(op);
     ouro__set_state(op, STATE_IDLE);

@@ -439,14 +439,22 @@ static int64_t write_all(ouro_op *op, struct pair *pair, char *buf, size_t len, 
     return (int64_t)done;
 }
 
+/* What has no position gives its bytes only once, whatever offset was named and whatever lseek says. */
+static bool is_stream(int fd)
+{
+    struct iovec none = { NULL, 0 };
+
+    return sys_preadv2(fd, &none, 1, 0, 0) == -ESPIPE;
+}
+
 /* One chunk by reading and writing. From a file it is read at its position, which moves by what
  * was written; from a stream only when the output has room, and no more than a pipe then takes
  * at once. */
 static int64_t copy_chunk(ouro_op *op, struct pair *pair, size_t len)
 {
     char buf[COPY_CHUNK];
-    int64_t at = pair->in_ptr ? pair->in_at : sys_lseek(pair->in, 0, SEEK_CUR);
-    bool stream = at < 0;
+    bool stream = is_stream(pair->in);
+    int64_t at = pair->in_ptr ? pair->in_at : stream ? OURO_CUR : sys_lseek(pair->in, 0, SEEK_CUR);
     int64_t got, put;
 
     if (len > sizeof(buf))
@@ -463,7 +471,7 @@ static int64_t copy_chunk(ouro_op *op, struct pair *pair, size_t len)
     if (got <= 0)
         return got;
     put = write_all(op, pair, buf, (size_t)got, stream);
-    if (put > 0 && pair->in_ptr)
+    if (put > 0 && pair->in_ptr && !stream)
         pair->in_at += put;
     else if (put > 0 && !stream)
         sys_lseek(pair->in, put, SEEK_CUR);
@@ -559,6 +567,8 @@ static int64_t perform_splice(ouro_op *op, unsigned how)
     int fd;
 
     pair_of(op, &pair);
+    if (!pair.len)
+        return 0;
     if (how == PERFORM_TRY)
         return flags & NONBLOCK_SPLICE ? -EOPNOTSUPP : splice_try(op, &pair);
     for (;;) {

@@ -249,6 +249,12 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
             !is_stream(loop, ouro__file_at(loop, ouro__int(op, 0), false), ouro__int(op, 0)))
             return ROUTE_BLOCKER;
         break;
+    case OURO_CLOSE:
+        /* The ring would close it on the spot, and wait for a peer if it lingers. */
+        file = ouro__file_of(loop, op);
+        if (is_stream(loop, file, ouro__fd(op)) && file->kind == FILE_SOCKET)
+            return ROUTE_BLOCKER;
+        break;
     case OURO_FADVISE: return op->arg[ARG_SIZE] > UINT32_MAX ? ROUTE_WORKER : ROUTE_ENGINE;
     default: break;
     }

@@ -170,7 +170,7 @@ static void encode_open(ouro_op *op, struct ring_sqe *sqe)
     sqe->len = (uint32_t)op->arg[ARG_MODE];
     sqe->op_flags = (uint32_t)flags;
     /* The kernel would look into its caches first, as was done a moment ago. */
-    if (op->notes_ & NOTE_NO_TRY)
+    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY)
         sqe->flags = RING_SQE_ASYNC;
 }
 
@@ -281,8 +281,14 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     }
     switch (op->code) {
     case OURO_READ: encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED); return true;
-    case OURO_WRITE:
-    case OURO_WRITEV: return encode_write(loop, u, op, sqe);
+    case OURO_WRITEV:
+        /* A vector of nothing writes nothing; the ring would send an empty datagram. */
+        if (!ouro__wanted_bytes(op)) {
+            attempt(loop, op);
+            return false;
+        }
+        return encode_write(loop, u, op, sqe);
+    case OURO_WRITE: return encode_write(loop, u, op, sqe);
     case OURO_READV: encode_vector(op, sqe, RING_OP_READV, RING_OP_READ); return true;
     case OURO_OPEN:
     case OURO_STAT:

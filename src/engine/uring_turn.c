@@ -209,14 +209,21 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 {
     if (res > 0 && (op->ready_ || op->code == OURO_POLL)) {
         report_poll(loop, op, res);
+    } else if (res == -EINVAL && (op->ready_ || op->code == OURO_POLL)) {
+        op->ready_ = 0; /* a bit that the file never has, or a file that is always ready */
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
     } else if (op->notes_ & NOTE_TRIED) {
+        /* openat2 is strict about flags that openat ignores. */
+        bool missed = res == -EAGAIN || res == -EINVAL;
+
         op->notes_ &= (uint16_t)~NOTE_TRIED;
-        ouro__tried_names(loop, res != -EAGAIN);
-        ouro__report(loop, op, res == -EAGAIN ? -EINTR : res); /* the core starts it again */
-    } else if (res == -ESPIPE && is_stream_after_all(op))
-        ouro__report(loop, op, -EINTR); /* the core starts it again */
-    else
+        ouro__tried_names(loop, !missed);
+        ouro__report(loop, op, missed ? -EINTR : res); /* the core starts it again */
+    } else if (res == -ESPIPE && is_stream_after_all(op)) {
+        ouro__report(loop, op, -EINTR);
+    } else {
         ouro__report(loop, op, res);
+    }
 }
 
 /* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
@@ -341,11 +348,26 @@ static int disown(struct uring *u)
     return u->proof_fd;
 }
 
+/* Often only enter is denied: then this ends what can be ended, also when a forked child's copy keeps the
+ * ring alive. What it ends untouched goes on with the next engine. */
+static void cancel_all(struct uring *u)
+{
+    struct ring_sync_cancel cancel = {
+        .fd = -1,
+        .flags = RING_CANCEL_ALL | RING_CANCEL_ANY,
+        .timeout = { .nsec = 20 * 1000 * 1000 },
+    };
+
+    if (u->lost != -EBADF && u->lost != -EOPNOTSUPP) /* then the number is not ours any more */
+        (void)ring_register(&u->ring, RING_REGISTER_SYNC_CANCEL, &cancel, 1);
+}
+
 int ouro__uring_abandon(ouro_loop *loop)
 {
     struct uring *u = loop->engine_state;
     int proof_fd = u->proof_fd;
 
+    cancel_all(u);
     while (reap(loop, u, REAP_BUDGET))
         continue;
     take_back(loop, u, 0);
