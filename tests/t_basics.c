@@ -426,6 +426,7 @@ static void run_with_zero_does_not_wait(struct test *t)
     ouro_op *op = op_new(t);
 
     CHECK_EQ(ouro_run(t->loop, 0, OURO_FOREVER), 0);
+    CHECK_EQ(ouro_reap(t->loop, NULL, 0), 0);
     ouro_prep_timer(op, in_ms(t, 3600000));
     start(t, op);
     CHECK_EQ(ouro_run(t->loop, 0, OURO_FOREVER), 0);
