@@ -73,11 +73,11 @@ tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
 	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan '$(FIXED) build-tsan/tests/run $(TSAN_EXCEPT)'
 
-valgrind: $(BUILD)/build.ninja ## the suite on the threads engine under valgrind
+valgrind: $(BUILD)/build.ninja ## the threads engine under valgrind, which writes valgrind.log
 	@scripts/install-deps valgrind
 	@$(NINJA) -C $(BUILD) tests
 	@OURO_TEST_SLOW=8 $(LONG) scripts/run-tests $(BUILD) \
-	    '$(VALGRIND) $(BUILD)/tests/run --engine threads $(VALGRIND_CASES)'
+	    '$(VALGRIND) $(BUILD)/tests/run --engine threads $(VALGRIND_CASES)' 2>$(BUILD)/valgrind.log
 
 soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=1000000
 	@$(NINJA) -C $(BUILD) tests
