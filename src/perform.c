@@ -439,7 +439,8 @@ static int64_t write_all(ouro_op *op, struct pair *pair, char *buf, size_t len, 
     return (int64_t)done;
 }
 
-/* What has no position gives its bytes only once, whatever offset was named and whatever lseek says. */
+/* What has no position gives its bytes only once, whatever offset was named and whatever lseek
+ * says. */
 static bool is_stream(int fd)
 {
     struct iovec none = { NULL, 0 };

@@ -348,8 +348,8 @@ static int disown(struct uring *u)
     return u->proof_fd;
 }
 
-/* Often only enter is denied: then this ends what can be ended, also when a forked child's copy keeps the
- * ring alive. What it ends untouched goes on with the next engine. */
+/* Often only enter is denied: then this ends what can be ended, also when a forked child's copy
+ * keeps the ring alive. What it ends untouched goes on with the next engine. */
 static void cancel_all(struct uring *u)
 {
     struct ring_sync_cancel cancel = {
