@@ -111,6 +111,9 @@ lint: ## formatting, static analysis, -Werror builds, tidy: 0 findings
 	@scripts/install-deps build check lint
 	@scripts/lint
 
+format: ## clang-format 14 over every C file
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
 abi: all ## the header, the symbol map and the exports agree; sizes hold
 	@scripts/run-tests $(BUILD) tests/header tests/exports
 
@@ -128,5 +131,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint abi man \
+.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint format abi man \
     install ci clean
