@@ -131,5 +131,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint format abi \
-    man install ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint format \
+    abi man install ci clean
