@@ -17,7 +17,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #define TRIES_PER_TURN 256u
 #define BYTES_PER_TURN ((size_t)1 << 20)
@@ -27,35 +26,53 @@
 #define RWF_NOWAIT 8
 #endif
 #define RESOLVE_FROM_CACHE 0x20u
-#define TMPFS_MAGIC_NUMBER 0x01021994
-#define RAMFS_MAGIC_NUMBER 0x858458f6u
+#define WANTED_FACTS 0x101u /* STATX_TYPE, STATX_INO */
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
+#ifndef F_GET_SEALS
+#define F_GET_SEALS 1034
+#endif
+
+/* What is known of the file without asking the server that it may be on: that could take long. */
+static long look_at(int fd, struct ouro_stat *ret)
+{
+    struct stat st;
+    long r = sys_statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, WANTED_FACTS, ret);
+
+    if ((r != -ENOSYS && r != -EPERM) || sys_fstat(fd, &st) < 0)
+        return r;
+    /* An old seccomp filter that does not know statx. */
+    ret->mode = (uint16_t)st.st_mode;
+    ret->ino = st.st_ino;
+    ret->dev_major = (uint32_t)(st.st_dev >> 8);
+    ret->dev_minor = (uint32_t)(st.st_dev & 0xff);
+    return 0;
+}
 
 static uint8_t kind_of(int fd)
 {
-    struct stat st;
-    struct statfs fs;
+    struct ouro_stat st;
     long flags;
 
-    if (sys_fstat(fd, &st) < 0)
+    if (look_at(fd, &st) < 0)
         return FILE_UNKNOWN;
-    if (S_ISSOCK(st.st_mode))
+    if (S_ISSOCK(st.mode))
         return FILE_SOCKET;
-    if (S_ISFIFO(st.st_mode))
+    if (S_ISFIFO(st.mode))
         return FILE_STREAM;
-    if (S_ISCHR(st.st_mode)) {
+    if (S_ISCHR(st.mode)) {
         /* Terminals and the like have no position, /dev/zero and friends do. */
         struct iovec none = { NULL, 0 };
         return sys_preadv2(fd, &none, 1, 0, 0) == -ESPIPE ? FILE_STREAM : FILE_OTHER;
     }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return S_ISDIR(st.st_mode) ? FILE_OTHER : FILE_STREAM; /* eventfd and the like */
+    if (!S_ISREG(st.mode) && !S_ISBLK(st.mode))
+        return S_ISDIR(st.mode) ? FILE_OTHER : FILE_STREAM; /* eventfd and the like */
     flags = sys_fcntl(fd, F_GETFL, 0);
     if (flags >= 0 && flags & O_DIRECT)
         return FILE_DIRECT;
-    if (S_ISREG(st.st_mode) && sys_fstatfs(fd, &fs) == 0 &&
-        ((uint32_t)fs.f_type == TMPFS_MAGIC_NUMBER || (uint32_t)fs.f_type == RAMFS_MAGIC_NUMBER))
-        return FILE_MEMORY;
-    return FILE_PLAIN;
+    /* Only files on tmpfs can have seals. */
+    return S_ISREG(st.mode) && sys_fcntl(fd, F_GET_SEALS, 0) >= 0 ? FILE_MEMORY : FILE_PLAIN;
 }
 
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd)
@@ -112,12 +129,12 @@ enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
 /* Which file, opened how: to notice that a number stands for another one by now. */
 int64_t ouro__fd_identity(int fd)
 {
-    struct stat st;
+    struct ouro_stat st;
     long flags = sys_fcntl(fd, F_GETFL, 0);
 
-    if (flags < 0 || sys_fstat(fd, &st) < 0)
+    if (flags < 0 || look_at(fd, &st) < 0)
         return 0;
-    return mix((uint64_t)mix(st.st_dev, st.st_ino), (uint64_t)flags);
+    return mix((uint64_t)mix((uint64_t)st.dev_major << 32 | st.dev_minor, st.ino), (uint64_t)flags);
 }
 
 static bool lucky(struct ouro__luck *luck)

@@ -53,6 +53,10 @@ static void watch(struct ouro__notifier *n)
     uint64_t count;
     long r = sys_ppoll(fds, fired || n->watched < 0 ? 1 : 2, deadline);
 
+    if (r > 0 && fds[0].revents & POLLNVAL) {
+        atomic_store(&n->stop, true); /* the program has closed all descriptors: nothing to watch */
+        return;
+    }
     if (r > 0 && fds[0].revents) {
         sys_read(n->control, &count, sizeof(count));
         if (atomic_exchange(&n->wanted, false) && !atomic_load(&n->stop))

@@ -30,7 +30,6 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -239,11 +238,6 @@ long ouro__do_statx(int dir, const char *path, int flags, unsigned mask, void *r
 long ouro__do_fstat(int fd, struct stat *ret)
 {
     RETURN(fstat(fd, ret));
-}
-
-long ouro__do_fstatfs(int fd, struct statfs *ret)
-{
-    RETURN(fstatfs(fd, ret));
 }
 
 long ouro__do_renameat2(int od, const char *op, int nd, const char *np, unsigned flags)

@@ -16,7 +16,6 @@ struct ring_params;
 struct pollfd;
 struct sigaction;
 struct stat;
-struct statfs;
 
 /* A leftover of BSD in <signal.h>, in the way of our entry of that name. */
 #undef sigmask
@@ -63,7 +62,6 @@ struct statfs;
     X(statx, (int dir, const char *path, int flags, unsigned mask, void *ret),                 \
       (dir, path, flags, mask, ret))                                                           \
     X(fstat, (int fd, struct stat *ret), (fd, ret))                                            \
-    X(fstatfs, (int fd, struct statfs *ret), (fd, ret))                                        \
     X(renameat2, (int od, const char *op, int nd, const char *np, unsigned flags),             \
       (od, op, nd, np, flags))                                                                 \
     X(unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                    \

@@ -61,24 +61,36 @@ static void on_interrupt(int signo)
     (void)signo; /* the system call that it ends is all that matters */
 }
 
-/* Does the process still handle it the way that we left it? Else it might kill. */
+static bool install(int signo)
+{
+    struct sigaction empty = { .sa_handler = on_interrupt, .sa_flags = SA_ONSTACK };
+
+    sigemptyset(&empty.sa_mask);
+    return sys_sigaction(signo, &empty, NULL) == 0;
+}
+
+/* Does the process still handle it the way that we left it? Else it might kill. One that resets
+ * all signals gives it back to nobody; one with a handler of its own keeps it. */
 static bool ours(int signo)
 {
     struct sigaction now;
 
-    return sys_sigaction(signo, NULL, &now) == 0 && now.sa_handler == on_interrupt;
+    if (sys_sigaction(signo, NULL, &now) < 0)
+        return false;
+    if (!(now.sa_flags & SA_SIGINFO) && (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN))
+        return install(signo);
+    return now.sa_handler == on_interrupt;
 }
 
 static void pick_signal(void)
 {
-    struct sigaction now, empty = { .sa_handler = on_interrupt, .sa_flags = SA_ONSTACK };
+    struct sigaction now;
 
-    sigemptyset(&empty.sa_mask);
     for (int signo = SIGRTMAX; signo >= SIGRTMIN; signo--) {
         if (sys_sigaction(signo, NULL, &now) < 0 || now.sa_flags & SA_SIGINFO ||
             now.sa_handler != SIG_DFL)
             continue;
-        if (sys_sigaction(signo, &empty, NULL) < 0)
+        if (!install(signo))
             continue;
         interrupt_signal = signo;
         return;

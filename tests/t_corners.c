@@ -419,6 +419,24 @@ static void a_copy_from_a_pipe_can_be_cancelled(struct test *t)
     CHECK(readable(fds[0], 0));
 }
 
+/* As programs do between fork and exec, or when they start over. */
+static void a_worker_is_interrupted_after_all_signals_were_reset(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fds[2], fd = make_file(t, "f", NULL, 0);
+
+    make_pipe(t, fds);
+    for (int round = 0; round < 2; round++) {
+        ouro_prep_copy(op, fds[0], OURO_CUR, fd, 0, 100);
+        start(t, op);
+        let_pass(t);
+        for (int signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
+            signal(signo, SIG_DFL);
+        CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
+        canceled(t, op);
+    }
+}
+
 /* What moved before the cancel is the result. */
 static void end_in_part(struct test *t, ouro_op *op, int fd, int to)
 {
@@ -1124,6 +1142,7 @@ static const struct test_case cases[] = {
     { NAMED(a_file_that_became_a_socket_raises_no_sigpipe), PLAIN },
     { NAMED(a_file_that_became_a_socket_can_be_cancelled), PLAIN },
     { NAMED(many_vectors_do_not_wait_for_more) },
+    { NAMED(a_worker_is_interrupted_after_all_signals_were_reset), PLAIN },
     { NAMED(a_copy_from_a_pipe_can_be_cancelled) },
     { NAMED(a_cancelled_copy_tells_what_moved) },
     { NAMED(a_cancelled_splice_tells_what_moved) },
