@@ -252,6 +252,13 @@ static void a_closed_loop_holds_no_lock(struct test *t)
     CHECK_EQ(held, 0);
 }
 
+/* One of 127.0.0.0/8 for each process: no other test can take the port between a close and the next
+ * bind. */
+static in_addr_t own_address(void)
+{
+    return htonl(0x7f000000u | ((uint32_t)getpid() & 0x3fffffu) << 2 | 1u);
+}
+
 static int listen_at(struct sockaddr_in *at)
 {
     socklen_t len = sizeof *at;
@@ -271,7 +278,7 @@ static void a_closed_loop_holds_no_port(struct test *t)
     int held = 0;
 
     for (int i = 0; i < TIMES; i++) {
-        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { own_address() } };
         ouro_op *op = op_new(t);
         int fd = listen_at(&at), again;
 
@@ -298,7 +305,7 @@ static void a_process_that_closed_leaves_nothing(struct test *t)
     int held = 0;
 
     for (int i = 0; i < TIMES; i++) {
-        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { own_address() } };
         int fd = listen_at(&at), status, again;
         pid_t child;
 
