@@ -42,9 +42,11 @@ extern "C" {
  *
  * Nothing ends that ownership early: not a cancel, not a deadline, not close(2) of the descriptor.
  *
- * Before its first use an operation must be all-zero (`ouro_op op = {0}`, static, calloc); after a
- * final completion it may simply be prepared again. Never prepare one that is in flight, and close
- * the loop before the memory of operations goes that may be in flight.
+ * Before its first use an operation must be all-zero (`ouro_op op = {0}`, static, calloc). The
+ * library changes nothing of what was prepared and set, so after a final completion it may be
+ * prepared anew, or submitted again as it is. Never prepare one that is in flight, and close the
+ * loop before the memory of operations goes that may be in flight. Aligned to 64 bytes it lies in
+ * the fewest cache lines.
  *
  * A completion is learned in exactly one way, chosen per operation:
  *   cb != NULL    the callback runs inside ouro_run, ouro_dispatch, ouro_wait or ouro_close, on the

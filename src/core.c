@@ -76,7 +76,7 @@ static void own(ouro_loop *loop, ouro_op *op)
     op->cflags = 0;
     op->cause = 0;
     op->loop_ = loop;
-    op->since_ = loop->now;
+    op->since_ = ouro__now(loop);
     op->route_ = loop->routes[op->code];
 }
 
@@ -144,39 +144,31 @@ static int submit_one(ouro_loop *loop, ouro_op *op)
     return r;
 }
 
-/* The short way, for operations that need nothing looked after and while nothing has to grow:
- * accepts a prefix. What changes with each of them stays in registers. */
+/* The short way: what the engine takes of plain operations while nothing has to grow. */
 static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
-    struct ouro__slot *slot = loop->slots.free;
-    ouro_op *tail = loop->queue.tail;
     int64_t room = ouro__room(loop);
-    unsigned done;
+    unsigned done = 0, taken;
 
+    /* In a locked mode other threads may sleep until they are final. */
+    if (!loop->engine->take || loop->queue.head || loop->locked_mode)
+        return 0;
     if (room < count)
         count = room > 0 ? (unsigned)room : 0;
-    if (loop->locked_mode)
-        count = 0; /* other threads may sleep until they are final */
-    for (done = 0; done < count && slot; done++) {
-        ouro_op *op = ops[done];
-        if (op->code != OURO_NOP || op->flags || op->deadline || op->cb || op->state_ > STATE_DONE)
-            break;
-        op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
-        atomic_store_explicit(&slot->op, op, memory_order_relaxed);
-        slot = slot->next_free;
-        op->marks_ = MARK_PLAIN;
-        ouro__set_state(op, STATE_QUEUED);
-        op->next_ = NULL;
-        if (tail)
-            tail->next_ = op;
-        else
-            loop->queue.head = op;
-        tail = op;
-    }
-    loop->slots.free = slot;
-    loop->queue.tail = tail;
+    while (done < count && (taken = loop->engine->take(loop, ops + done, count - done)))
+        done += taken;
+    loop->asked = loop->asked || done;
     loop->stats.submitted += done;
     return done;
+}
+
+/* Where something is to be seen to after all. */
+void ouro__make_ordinary(ouro_loop *loop, ouro_op *op)
+{
+    if (op->state_ != STATE_PLAIN)
+        return;
+    own(loop, op);
+    ouro__set_state(op, STATE_RUNNING);
 }
 
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
@@ -284,6 +276,7 @@ void ouro__requeue(ouro_loop *loop, ouro_op *op)
 
 void ouro__unpull(ouro_loop *loop, ouro_op *op)
 {
+    ouro__make_ordinary(loop, op);
     ouro__set_state(op, STATE_QUEUED);
     ouro__push_front(&loop->queue, op);
 }
@@ -515,8 +508,9 @@ static bool wants_more(const ouro_op *op, int64_t res)
 }
 
 /* The engine's, a worker's, or an attempt's word on an operation. */
-void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res)
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
+    ouro__make_ordinary(loop, op);
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
         return;
@@ -653,6 +647,7 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
     if (op->state_ <= STATE_INBOX || op->state_ == STATE_REPORTED || ending(op) ||
         op == &loop->lost_watch)
         return;
+    ouro__make_ordinary(loop, op);
     op->marks_ |= (uint8_t)mark;
     switch (op->state_) {
     case STATE_HELD:

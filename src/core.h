@@ -42,6 +42,7 @@ enum ouro__state {
     STATE_HELD,     /* waits for an earlier operation: order on its file, or its chain */
     STATE_QUEUED,   /* may start; waits for the engine to pull it */
     STATE_RUNNING,  /* the engine has it, and will report it */
+    STATE_PLAIN,    /* the same, by the short way: nothing but its end is to be seen to */
     STATE_AWAY,     /* a worker or another loop has it, and will return it through the inbox */
     STATE_TIMING,   /* a timer in the heap */
     STATE_REPORTED, /* final, its callback waits in loop->calls */
@@ -57,8 +58,6 @@ enum {
     MARK_FILE = 16,   /* counted in the record of its fd (and of its second fd) */
     MARK_LANES = 32,  /* takes part in its file's order (lanes_, waits_) */
     MARK_TURN = 64,   /* chain member whose turn has not come; prev_: the member before it */
-    MARK_PLAIN =
-        128, /* a nop that nothing but its event waits for; alone: nothing has changed that */
 };
 /* op->notes_: facts for the parts that run it. */
 enum {
@@ -166,10 +165,10 @@ struct ouro__list { /* through next_ and prev_ */
 #define OURO__CHUNKS (1u << (OURO__SLOT_BITS - OURO__CHUNK_BITS))
 #define OURO__STACK_END UINT32_MAX
 struct ouro__slot {
-    _Atomic(ouro_op *) op; /* NULL: free */
-    _Atomic uint64_t id;   /* of the current, or when free of the next, tenant */
-    struct ouro__slot *next_free;
+    _Atomic uintptr_t tenant; /* the operation; or when free the next free slot, plus OURO__FREE */
+    _Atomic uint64_t id;      /* of the current, or when free of the next, tenant */
 };
+#define OURO__FREE ((uintptr_t)1)
 /* A cancel request for a slot; behind the slots of a chunk, because it is seldom. */
 struct ouro__asked {
     _Atomic uint64_t id;
@@ -276,8 +275,8 @@ struct ouro_loop {
     uint8_t routes[OURO_CODE_COUNT]; /* enum ouro__route */
     uint8_t threading;
     bool closing, drained, locked_mode;
-    bool asked;    /* the engine was asked for cancels since its last submit or wait */
-    ouro_time now; /* as of the last look */
+    bool asked;    /* the engine was given something to hand over at its next submit or wait */
+    ouro_time now; /* as of the last look; 0: before the last sleep, look again */
     ouro_counters stats;
     uint64_t caps, mask;
 
@@ -369,6 +368,7 @@ void ouro__unaccept(ouro_loop *loop, ouro_op *op);
 int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
 void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
+void ouro__make_ordinary(ouro_loop *loop, ouro_op *op); /* leaves the short way */
 void ouro__hold_file(ouro_op *op);
 void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
@@ -376,8 +376,7 @@ void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
 void ouro__cancel_all(ouro_loop *loop);
 bool ouro__names_fd(const ouro_op *op, ouro_fd fd);
 /* The engine's, or a worker's, word on a RUNNING or returned operation: res as the system said. */
-static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
-void ouro__report_slowly(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__clean(ouro_op *op);
 /* The end: res as the last step gave it; and res as the caller shall see it. */
 void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res);
@@ -511,6 +510,12 @@ void ouro__workers_finish(ouro_loop *loop, int forked);
 
 /* ---- What every operation passes: inline --------------------------------------------------- */
 
+static inline ouro_time ouro__now(ouro_loop *loop)
+{
+    if (!loop->now)
+        loop->now = sys_now();
+    return loop->now;
+}
 static inline uint32_t ouro__in_flight(const ouro_loop *loop)
 {
     return (uint32_t)(loop->stats.submitted - loop->stats.completed);
@@ -543,6 +548,23 @@ static inline struct ouro__asked *ouro__asked_at(ouro_loop *loop, uint32_t index
     return (struct ouro__asked *)(void *)(chunk + OURO__CHUNK_SIZE) +
            (index & (OURO__CHUNK_SIZE - 1));
 }
+/* NULL: free. */
+static inline ouro_op *ouro__slot_op(const struct ouro__slot *slot)
+{
+    uintptr_t tenant = atomic_load_explicit(&slot->tenant, memory_order_relaxed);
+
+    return tenant & OURO__FREE ? NULL : (ouro_op *)tenant;
+}
+/* Of a free slot. */
+static inline struct ouro__slot *ouro__slot_next(const struct ouro__slot *slot)
+{
+    return (struct ouro__slot *)(atomic_load_explicit(&slot->tenant, memory_order_relaxed) -
+                                 OURO__FREE);
+}
+static inline void ouro__slot_set_next(struct ouro__slot *slot, struct ouro__slot *next)
+{
+    atomic_store_explicit(&slot->tenant, (uintptr_t)next + OURO__FREE, memory_order_relaxed);
+}
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 {
@@ -550,7 +572,16 @@ static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 
     if (!slot || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return NULL;
-    return atomic_load_explicit(&slot->op, memory_order_relaxed);
+    return ouro__slot_op(slot);
+}
+/* Gives the slot to op; the result is the next free one. */
+static inline struct ouro__slot *ouro__slot_enter(struct ouro__slot *slot, ouro_op *op)
+{
+    struct ouro__slot *next = ouro__slot_next(slot);
+
+    op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
+    atomic_store_explicit(&slot->tenant, (uintptr_t)op, memory_order_relaxed);
+    return next;
 }
 static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ouro_op *op)
 {
@@ -562,9 +593,7 @@ static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ou
             return r;
         slot = slots->free;
     }
-    slots->free = slot->next_free;
-    op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
-    atomic_store_explicit(&slot->op, op, memory_order_relaxed);
+    slots->free = ouro__slot_enter(slot, op);
     return 0;
 }
 /* The next tenant gets the next generation; a slot whose generations are used up stays empty. */
@@ -574,14 +603,13 @@ static inline void ouro__slot_leave(ouro_loop *loop, struct ouro__slot *slot, ou
 
     if (!slot) /* cannot be: what has an id has a slot */
         return;
-    atomic_store_explicit(&slot->op, NULL, memory_order_relaxed);
     atomic_store_explicit(&slot->id, next, memory_order_relaxed);
-    if (OURO__SELDOM(next < id))
-        return;
-    if (OURO__SELDOM(next & OURO__REMOTE)) {
+    if (OURO__SELDOM(next < id)) {
+        ouro__slot_set_next(slot, NULL);
+    } else if (OURO__SELDOM(next & OURO__REMOTE)) {
         ouro__slot_give_remote(loop, slot);
     } else {
-        slot->next_free = loop->slots.free;
+        ouro__slot_set_next(slot, loop->slots.free);
         loop->slots.free = slot;
     }
 }
@@ -623,15 +651,8 @@ static inline void ouro__push_front(struct ouro__list *list, ouro_op *op)
 /* prev_ of the first one means nothing. */
 static inline void ouro__unlink(struct ouro__list *list, ouro_op *op)
 {
-    ouro_op *prev = op->prev_;
+    ouro_op *prev = op == list->head ? NULL : op->prev_;
 
-    if (op == list->head) {
-        prev = NULL;
-    } else if (op->marks_ & MARK_PLAIN) {
-        /* Plain ones do not know it, which saves each of them a cache line. */
-        for (prev = list->head; prev->next_ != op; prev = prev->next_)
-            ;
-    }
     if (prev)
         prev->next_ = op->next_;
     else
@@ -670,40 +691,68 @@ static inline void ouro__set_hint(ouro_op *op, uint32_t at)
     op->next_ = (ouro_op *)(uintptr_t)at;
 }
 
-/* The same for plain operations alone, which engines take in a run. */
-static inline ouro_op *ouro__pull_plain(ouro_loop *loop)
-{
-    ouro_op *op = loop->queue.head;
+/* ---- The short way, for operations that need nothing looked after -------------------------- */
 
-    if (!op || op->marks_ != MARK_PLAIN)
-        return NULL;
-    ouro__pop(&loop->queue);
-    ouro__set_state(op, STATE_RUNNING);
-    return op;
+static inline bool ouro__is_plain(const ouro_op *op)
+{
+    return op->code == OURO_NOP && op->state_ <= STATE_DONE &&
+           !(op->flags & ~(unsigned)OURO_QUIET) && !(op->deadline | (uintptr_t)op->cb);
+}
+/* Gives op the slot, whose next free one is the result. */
+static inline struct ouro__slot *ouro__enter_plain(struct ouro__slot *slot, ouro_op *op)
+{
+    ouro__set_state(op, STATE_PLAIN);
+    return ouro__slot_enter(slot, op);
 }
 
-/* The short way for a plain operation that an engine found by its slot. */
-static inline void ouro__report_plain(ouro_loop *loop, struct ouro__slot *slot, ouro_op *op)
+/* A run of ends: what changes with each of them stays in registers. Nothing else may happen to the
+ * loop between start and end of a run. */
+struct ouro__run {
+    struct ouro__slot *chunk, *free; /* the first chunk; the free list */
+    ouro_event *event;               /* where the next one goes */
+    uint32_t tail, left;             /* its number; places up to the end of the ring */
+};
+static inline struct ouro__run ouro__run_start(const ouro_loop *loop)
 {
-    struct ouro__ring *events = &loop->events;
-    uint32_t at = events->tail++;
+    uint32_t at = loop->events.tail & loop->events.mask;
 
+    return (struct ouro__run){ atomic_load_explicit(&loop->chunks[0], memory_order_relaxed),
+                               loop->slots.free, loop->events.at + at, loop->events.tail,
+                               loop->events.mask + 1 - at };
+}
+/* An operation has succeeded; at most `left` times, and not without a chunk. False: it is not one
+ * for the short way, and was not touched. */
+static inline bool ouro__run_report(struct ouro__run *run, ouro_id id)
+{
+    struct ouro__slot *slot = run->chunk + (id & (OURO__CHUNK_SIZE - 1));
+    ouro_id next;
+    ouro_op *op;
+
+    /* This tells those apart, too, that belong to other chunks. */
+    if (OURO__SELDOM(atomic_load_explicit(&slot->id, memory_order_relaxed) != id ||
+                     __builtin_add_overflow(id, (ouro_id)1 << OURO__SLOT_BITS, &next)))
+        return false;
+    /* Its id has not changed since it was given out, so there is an operation. */
+    op = (ouro_op *)atomic_load_explicit(&slot->tenant, memory_order_relaxed);
+    if (op->state_ != STATE_PLAIN)
+        return false;
     op->res = 0;
     op->cflags = 0;
-    ouro__set_hint(op, at);
-    events->at[at & events->mask] = (ouro_event){ .op = op };
-    loop->stats.completed++;
-    ouro__slot_leave(loop, slot, op->id_);
-    op->marks_ = 0;
+    if (!(op->flags & OURO_QUIET)) {
+        *run->event++ = (ouro_event){ .op = op };
+        ouro__set_hint(op, run->tail++);
+    }
     ouro__set_state(op, STATE_DONE);
+    atomic_store_explicit(&slot->id, next, memory_order_relaxed);
+    ouro__slot_set_next(slot, run->free);
+    run->free = slot;
+    return true;
 }
-
-static inline void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+static inline void ouro__run_end(ouro_loop *loop, const struct ouro__run *run, uint32_t done)
 {
-    if (op->marks_ != MARK_PLAIN || res)
-        ouro__report_slowly(loop, op, res);
-    else
-        ouro__report_plain(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op);
+    loop->slots.free = run->free;
+    loop->events.tail = run->tail;
+    loop->stats.completed += done;
 }
 
 #endif

@@ -45,6 +45,11 @@ struct ouro__engine {
     /* Pull while there is room and hand to the kernel; never blocks; leaves the rest queued. */
     void (*submit)(ouro_loop *loop);
 
+    /* Accepts a prefix of ops, as far as they are plain (ouro__is_plain, ouro__enter_plain) and it
+     * has room and slots for them, and has them RUNNING, without handing them to the kernel yet:
+     * how many. Asked only when nothing is queued. May be NULL. */
+    unsigned (*take)(ouro_loop *loop, ouro_op *const *ops, unsigned count);
+
     /* Submit, then sleep until something is there to report, the doorbell rings, or `until`
      * (absolute; OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The
      * engine sleeps between ouro__sleep and ouro__awake, which drop and take the loop's lock.

@@ -78,7 +78,7 @@ void ouro__awake(ouro_loop *loop)
     if (loop->locked_mode)
         pthread_mutex_lock(&loop->lock);
     loop->sleeping = false;
-    loop->now = sys_now();
+    loop->now = 0;
 }
 
 static bool may_lead(const ouro_loop *loop)
@@ -417,7 +417,7 @@ static void follow(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time until
         }
     }
     remove_waiter(loop, waiter);
-    loop->now = sys_now();
+    loop->now = 0;
 }
 
 /* Makes one turn if nobody leads, else waits for the leader's. Result: callbacks run. */
@@ -480,6 +480,12 @@ static bool enough(const ouro_loop *loop, unsigned ran, unsigned min)
     return !ouro__in_flight(loop) && !atomic_load(&loop->inbox.rung) && !ouro__calls_ready(loop);
 }
 
+/* Was ouro_wake called? Looks before it takes: an exchange is dear. */
+static bool take_wake(ouro_loop *loop)
+{
+    return atomic_load(&loop->inbox.woken) && atomic_exchange(&loop->inbox.woken, false);
+}
+
 static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
 {
     struct ouro__waiter waiter = { .ops = NULL };
@@ -489,7 +495,7 @@ static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
         return -EDEADLK;
     start_waiting(loop, &waiter);
     do {
-        bool woken = atomic_exchange(&loop->inbox.woken, false);
+        bool woken = take_wake(loop);
         bool stop = woken || enough(loop, ran, min) || until == OURO_NOWAIT;
         ran += step(loop, &waiter, stop ? OURO_NOWAIT : until, max);
         if (stop)
@@ -647,7 +653,7 @@ static int wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_t
         return -EDEADLK;
     start_waiting(loop, &waiter);
     for (;;) {
-        bool woken = wakeable && atomic_exchange(&loop->inbox.woken, false);
+        bool woken = wakeable && take_wake(loop);
         step(loop, &waiter, woken ? OURO_NOWAIT : until, UINT32_MAX);
         r = find_done(loop, ops, count, false);
         if (r == -ETIME && woken)

@@ -119,7 +119,7 @@ static int mark_lost(ouro_loop *loop, ouro_op *op, void *user)
 {
     unsigned *count = user;
 
-    (void)loop;
+    ouro__make_ordinary(loop, op);
     if (op->state_ == STATE_RUNNING) {
         op->notes_ |= NOTE_LOST;
         ++*count;

@@ -21,7 +21,7 @@ int ouro__slots_grow(ouro_loop *loop, struct ouro__slots *slots)
     memset(fresh, 0, OURO__CHUNK_BYTES);
     for (uint32_t i = 0; i < OURO__CHUNK_SIZE; i++) {
         atomic_init(&fresh[i].id, (uint64_t)1 << OURO__SLOT_BITS | (first + i));
-        fresh[i].next_free = i + 1 < OURO__CHUNK_SIZE ? &fresh[i + 1] : slots->free;
+        ouro__slot_set_next(&fresh[i], i + 1 < OURO__CHUNK_SIZE ? &fresh[i + 1] : slots->free);
     }
     slots->free = fresh;
     slots->count += OURO__CHUNK_SIZE;
@@ -34,7 +34,7 @@ void ouro__slot_give_remote(ouro_loop *loop, struct ouro__slot *slot)
     struct ouro__inbox *inbox = &loop->inbox;
 
     pthread_mutex_lock(&inbox->lock);
-    slot->next_free = inbox->slots.free;
+    ouro__slot_set_next(slot, inbox->slots.free);
     inbox->slots.free = slot;
     pthread_mutex_unlock(&inbox->lock);
 }
@@ -51,7 +51,7 @@ void ouro__each_slot(ouro_loop *loop, int (*fn)(ouro_loop *, ouro_op *, void *),
     for (uint32_t chunk = 0; chunk < OURO__CHUNKS; chunk++) {
         struct ouro__slot *slots = atomic_load(&loop->chunks[chunk]);
         for (uint32_t i = 0; slots && i < OURO__CHUNK_SIZE; i++) {
-            ouro_op *op = atomic_load_explicit(&slots[i].op, memory_order_relaxed);
+            ouro_op *op = ouro__slot_op(&slots[i]);
             if (op && fn(loop, op, user))
                 return;
         }

@@ -24,6 +24,7 @@ static const char *where(const ouro_op *op)
     case STATE_INBOX: return "inbox";
     case STATE_HELD: return op->marks_ & MARK_TURN ? "chain" : "order";
     case STATE_QUEUED: return op->ready_ ? "readiness" : "queue";
+    case STATE_PLAIN: return "engine";
     case STATE_RUNNING: return op->ready_ ? "readiness" : "engine";
     case STATE_AWAY: return op->code == OURO_MESSAGE ? "inbox" : "worker";
     case STATE_TIMING: return "timer";
@@ -43,8 +44,8 @@ static int visit_one(ouro_loop *loop, ouro_op *op, void *user)
 
     if (op == &loop->lost_watch)
         return 0;
-    visit->result =
-        visit->fn(op, where(op), op->marks_ & MARK_PLAIN ? loop->now : op->since_, visit->user);
+    visit->result = visit->fn(
+        op, where(op), op->state_ == STATE_PLAIN ? ouro__now(loop) : op->since_, visit->user);
     return visit->result;
 }
 

@@ -286,6 +286,87 @@ static void quiet_success_is_not_reported(struct test *t)
     ledger_quiet(quiet);
 }
 
+struct listing {
+    unsigned count, reads, timers;
+    const char *where_timer;
+};
+
+static int list_one(const ouro_op *op, const char *where, ouro_time since, void *user)
+{
+    struct listing *listing = user;
+
+    CHECK(since != 0);
+    CHECK(where != NULL);
+    listing->count++;
+    if (op->code == OURO_READ)
+        listing->reads++;
+    if (op->code == OURO_TIMER) {
+        listing->timers++;
+        listing->where_timer = where;
+    }
+    return 0;
+}
+
+static int stop_at_once(const ouro_op *op, const char *where, ouro_time since, void *user)
+{
+    (void)op;
+    (void)where;
+    (void)since;
+    ++*(int *)user;
+    return 7;
+}
+
+/* Flags, deadline and arguments are as they were. */
+static void what_was_prepared_may_be_submitted_again(struct test *t)
+{
+    ouro_op *read = op_new(t), *nop = op_new(t), *open = op_new(t);
+    int fd = make_file(t, "f", "abc", 3);
+    char bytes[8];
+
+    ouro_prep_nop(nop);
+    nop->deadline = in_ms(t, 3600000);
+    ouro_prep_read(read, fd, bytes, 2, 1);
+    read->flags = OURO_EXACT;
+    ouro_prep_open(open, OURO_HERE, path_in(t, "none"), O_RDONLY, 0);
+    for (int i = 0; i < 5; i++) {
+        memset(bytes, 0, sizeof(bytes));
+        CHECK_EQ(do_op(t, read), 2);
+        CHECK(!strcmp(bytes, "bc"));
+        CHECK_EQ(do_op(t, nop), 0);
+        CHECK_EQ(do_op(t, open), -ENOENT);
+        CHECK(read->flags == OURO_EXACT && nop->deadline != 0);
+    }
+}
+
+/* Nops need so little that they go a short way; whatever else happens to them must find them. */
+static void nops_are_listed_canceled_and_counted_like_others(struct test *t)
+{
+    enum { COUNT = 300 };
+    ouro_op *ops[COUNT];
+    struct listing listing = { 0 };
+    ouro_counters before, after;
+
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof(before)), 0);
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_nop(ops[i] = op_new(t));
+        ops[i]->flags = i % 5 == 4 ? OURO_SOFT : 0;
+    }
+    CHECK_EQ(start_n(t, ops, COUNT), COUNT);
+    CHECK_EQ(ouro_each_inflight(t->loop, list_one, &listing), 0);
+    if (t->mode == MODE_OWNED)
+        CHECK_EQ(listing.count, COUNT);
+    for (int i = 0; i < COUNT; i += 3)
+        ouro_cancel(t->loop, ops[i]);
+    for (int i = 1; i < COUNT; i += 3)
+        ouro_cancel_id(t->loop, ouro_op_id(ops[i]));
+    finish_all(t);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(RES(ops[i]) == 0 || (i % 3 != 2 && RES(ops[i]) == -ECANCELED));
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof(after)), 0);
+    CHECK_EQ(after.completed - before.completed, COUNT);
+    CHECK_EQ(after.in_flight, 0);
+}
+
 static void quiet_failure_is_reported(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -588,36 +669,6 @@ static void counters_count(struct test *t)
     CHECK(c.completed == 6 && c.canceled == 1 && c.in_flight == 0 && c.stale == 0);
 }
 
-struct listing {
-    unsigned count, reads, timers;
-    const char *where_timer;
-};
-
-static int list_one(const ouro_op *op, const char *where, ouro_time since, void *user)
-{
-    struct listing *listing = user;
-
-    CHECK(since != 0);
-    CHECK(where != NULL);
-    listing->count++;
-    if (op->code == OURO_READ)
-        listing->reads++;
-    if (op->code == OURO_TIMER) {
-        listing->timers++;
-        listing->where_timer = where;
-    }
-    return 0;
-}
-
-static int stop_at_once(const ouro_op *op, const char *where, ouro_time since, void *user)
-{
-    (void)op;
-    (void)where;
-    (void)since;
-    ++*(int *)user;
-    return 7;
-}
-
 static void what_is_in_flight_is_listed(struct test *t)
 {
     ouro_op *read_op = op_new(t), *timer = op_new(t);
@@ -770,6 +821,8 @@ static const struct test_case cases[] = {
     { NAMED(ids_are_never_reused), .pitfalls = "K5 C6" },
     { NAMED(quiet_success_is_not_reported), .fixed = FIX_FD },
     { NAMED(quiet_failure_is_reported) },
+    { NAMED(what_was_prepared_may_be_submitted_again) },
+    { NAMED(nops_are_listed_canceled_and_counted_like_others), .fixed = FIX_FD },
     { NAMED(waiting_for_a_quiet_success_works), .style = STYLE_WAIT, .fixed = FIX_STYLE | FIX_FD },
     { NAMED(done_looks_without_collecting), .style = STYLE_REAP, .fixed = FIX_STYLE | FIX_FD },
     { NAMED(wait_refuses_what_it_cannot_wait_for), .style = STYLE_WAIT,

@@ -320,6 +320,7 @@ const struct ouro__engine ouro__engine_uring = {
     .close = uring_close,
     .route = uring_route,
     .route_op = uring_route_op,
+    .take = ouro__uring_take,
     .submit = ouro__uring_submit,
     .wait = ouro__uring_wait,
     .cancel = ouro__uring_cancel,

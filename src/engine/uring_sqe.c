@@ -303,24 +303,32 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     }
 }
 
-/* A run of plain operations, looking at the room once. */
-static void fill_plain(ouro_loop *loop, struct uring *u)
+/* Plain operations are nops: a run of them looks at the room once, and ends with the array. */
+unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
+    struct uring *u = loop->engine_state;
     struct ring *ring = &u->ring;
-    uint32_t room = ring->sq_entries - URING_RESERVE - (ring->sq_tail - ring->sq_head);
-    uint32_t left = u->limit - u->running - u->cancels, tail = ring->sq_tail, first = tail;
-    ouro_op *op;
+    int64_t room = (int64_t)ring_sq_space(ring) - URING_RESERVE;
+    int64_t left = (int64_t)u->limit - u->running - u->cancels;
+    uint32_t at = ring->sq_tail & ring->sq_mask;
+    struct ring_sqe *sqe = &ring->sqes[at], *first = sqe, *end;
+    struct ouro__slot *slot = loop->slots.free;
 
-    if ((int32_t)room < 0 || (int32_t)left < 0)
-        return;
-    for (left = left < room ? left : room; left && (op = ouro__pull_plain(loop)); left--) {
-        struct ring_sqe *sqe = &ring->sqes[tail++ & ring->sq_mask];
-
+    left = left < room ? left : room;
+    left = left < ring->sq_entries - at ? left : ring->sq_entries - at;
+    left = left < count ? left : count;
+    if (left <= 0 || u->lost)
+        return 0;
+    for (end = sqe + left; sqe != end && slot && ouro__is_plain(*ops); sqe++) {
         memset(sqe, 0, sizeof(*sqe));
-        sqe->user_data = op->id_;
+        sqe->user_data = atomic_load_explicit(&slot->id, memory_order_relaxed);
+        slot = ouro__enter_plain(slot, *ops++);
     }
-    ring->sq_tail = tail;
-    u->running += tail - first;
+    loop->slots.free = slot;
+    count = (unsigned)(sqe - first);
+    ring->sq_tail += count;
+    u->running += count;
+    return count;
 }
 
 enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
@@ -328,7 +336,6 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
     struct ring *ring = &u->ring;
     uint32_t room = ring->sq_entries - URING_RESERVE;
 
-    fill_plain(loop, u);
     while (loop->queue.head) {
         struct ring_sqe *sqe;
         ouro_op *op;

@@ -226,44 +226,59 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
     }
 }
 
+/* A run of plain operations: how many of the next `count` completions were such. */
+static uint32_t reap_plain(ouro_loop *loop, const struct ring *ring, uint32_t first, uint32_t count)
+{
+    struct ouro__run run = ouro__run_start(loop);
+    const struct ring_cqe *start = ring_cqe(ring, first), *end = ring->cqes + ring->cq_entries;
+    const struct ring_cqe *cqe = start;
+
+    if (!run.chunk)
+        return 0;
+    count = count < run.left ? count : run.left;
+    end = count < end - cqe ? cqe + count : end;
+    while (cqe != end && !cqe->res && ouro__run_report(&run, cqe->user_data))
+        cqe++;
+    count = (uint32_t)(cqe - start);
+    ouro__run_end(loop, &run, count);
+    return count;
+}
+
+static void reap_one(ouro_loop *loop, struct uring *u, const struct ring_cqe *cqe)
+{
+    ouro_op *op;
+
+    if (cqe->user_data >= URING_TAG_FIRST) {
+        reap_tag(loop, u, cqe);
+        return;
+    }
+    u->running--;
+    op = ouro__slot_find(loop, cqe->user_data);
+    if (OURO__SELDOM(!op)) {
+        loop->stats.stale++;
+        return;
+    }
+    if (u->uncanceled.head)
+        forget_cancel(u, op);
+    settle(loop, op, cqe->res);
+}
+
 /* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
 static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 {
     struct ring *ring = &u->ring;
-    uint32_t first = ring->cq_head, count = ring_cq_tail(ring) - first, own = 0;
+    uint32_t first = ring->cq_head, count = ring_cq_tail(ring) - first, done = 0;
 
     if (count > budget)
         count = budget;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct ring_cqe *cqe = ring_cqe(ring, first + i);
-        int32_t res = cqe->res;
-        struct ouro__slot *slot;
-        ouro_op *op;
+    while (done < count) {
+        uint32_t plain = reap_plain(loop, ring, first + done, count - done);
 
-        if (cqe->user_data >= URING_TAG_FIRST) {
-            own++;
-            reap_tag(loop, u, cqe);
-            continue;
-        }
-        slot = ouro__slot_at(loop, (uint32_t)(cqe->user_data & OURO__SLOT_MASK));
-        if (OURO__SELDOM(!slot ||
-                         atomic_load_explicit(&slot->id, memory_order_relaxed) != cqe->user_data)) {
-            loop->stats.stale++;
-            continue;
-        }
-        op = atomic_load_explicit(&slot->op, memory_order_relaxed);
-        if (op->marks_ == MARK_PLAIN && !res) {
-            ouro__report_plain(loop, slot, op);
-            continue;
-        }
-        if (u->uncanceled.head)
-            forget_cancel(u, op);
-        if (res)
-            settle(loop, op, res);
-        else
-            ouro__report(loop, op, 0);
+        u->running -= plain;
+        done += plain;
+        if (done < count)
+            reap_one(loop, u, ring_cqe(ring, first + done++));
     }
-    u->running -= count - own;
     ring_cq_advance(ring, first + count);
     return count;
 }
