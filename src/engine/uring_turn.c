@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
+#define LAST_LOOKS 20u      /* a millisecond apart, at what a ring that is lost still completes */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
 #define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
 #define REFUSALS_MOST 1000u /* ... then every millisecond, and then the operations are refused */
@@ -364,8 +365,8 @@ static int disown(struct uring *u)
 }
 
 /* Often only enter is denied: then this ends what can be ended, also when a forked child's copy
- * keeps the ring alive. What it ends untouched goes on with the next engine. */
-static void cancel_all(struct uring *u)
+ * keeps the ring alive. What it ends untouched goes on with the next engine. Result: how many. */
+static int cancel_all(struct uring *u)
 {
     struct ring_sync_cancel cancel = {
         .fd = -1,
@@ -373,8 +374,24 @@ static void cancel_all(struct uring *u)
         .timeout = { .nsec = 20 * 1000 * 1000 },
     };
 
-    if (u->lost != -EBADF && u->lost != -EOPNOTSUPP) /* then the number is not ours any more */
-        (void)ring_register(&u->ring, RING_REGISTER_SYNC_CANCEL, &cancel, 1);
+    if (u->lost == -EBADF || u->lost == -EOPNOTSUPP) /* the number is not ours any more */
+        return 0;
+    return ring_register(&u->ring, RING_REGISTER_SYNC_CANCEL, &cancel, 1);
+}
+
+/* What was cancelled completes on the thread that submitted it, which may be another one and need
+ * a moment. A ring with DEFER_TASKRUN completes nothing without enter. */
+static void reap_rest(ouro_loop *loop, struct uring *u)
+{
+    bool wait = cancel_all(u) > 0 && !(u->ring.flags & RING_SETUP_DEFER_TASKRUN);
+
+    for (unsigned i = 0; i < LAST_LOOKS; i++) {
+        while (reap(loop, u, REAP_BUDGET))
+            continue;
+        if (!wait || u->running <= ring_sq_pending(&u->ring))
+            return;
+        (void)sys_poll(NULL, 0, 1);
+    }
 }
 
 int ouro__uring_abandon(ouro_loop *loop)
@@ -382,9 +399,7 @@ int ouro__uring_abandon(ouro_loop *loop)
     struct uring *u = loop->engine_state;
     int proof_fd = u->proof_fd;
 
-    cancel_all(u);
-    while (reap(loop, u, REAP_BUDGET))
-        continue;
+    reap_rest(loop, u);
     take_back(loop, u, 0);
     u->uncanceled = (struct ouro__list){ 0 };
     u->running = u->cancels = 0;
