@@ -31,11 +31,8 @@ static void wait_for_turn(ouro_loop *loop, ouro_op *op)
 
 int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
-    int r;
+    int r = ops && count ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !ops || !count)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = loop->closing ? -ESHUTDOWN : accept_all(loop, ops, count);

@@ -50,6 +50,8 @@ bool ouro__drives(ouro_loop *loop)
 
 int ouro__enter(ouro_loop *loop)
 {
+    if (!loop)
+        return -EINVAL;
     if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
         return -EOWNERDEAD;
     if (!loop->locked_mode)
@@ -115,11 +117,8 @@ void ouro__submitted(ouro_loop *loop)
 int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
     unsigned done = 0;
-    int r;
+    int r = ops || !count ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || (!ops && count))
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (loop->closing)
@@ -134,11 +133,8 @@ int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 
 int ouro_submit(ouro_loop *loop, ouro_op *op)
 {
-    int r;
+    int r = op ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !op)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (loop->closing)
@@ -153,11 +149,8 @@ int ouro_submit(ouro_loop *loop, ouro_op *op)
 
 int ouro_flush(ouro_loop *loop)
 {
-    int r;
+    int r = ouro__enter(loop);
 
-    if (!loop)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     loop->try_count = 0;
@@ -175,11 +168,8 @@ ouro_id ouro_op_id(const ouro_op *op)
 
 int ouro_cancel(ouro_loop *loop, ouro_op *op)
 {
-    int r;
+    int r = op ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !op)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (op->state_ == STATE_INBOX)
@@ -507,11 +497,8 @@ static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
 
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until)
 {
-    int r;
+    int r = ouro__enter(loop);
 
-    if (!loop)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = run(loop, min, min ? until : OURO_NOWAIT, UINT32_MAX);
@@ -521,11 +508,8 @@ int ouro_run(ouro_loop *loop, unsigned min, ouro_time until)
 
 int ouro_dispatch(ouro_loop *loop, unsigned max)
 {
-    int r;
+    int r = ouro__enter(loop);
 
-    if (!loop)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = run(loop, 0, OURO_NOWAIT, max ? max : UINT32_MAX);
@@ -580,11 +564,8 @@ static unsigned take_events(ouro_loop *loop, ouro_event *ret, unsigned max)
 int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
 {
     unsigned count;
-    int r;
+    int r = ret || !max ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || (!ret && max))
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     count = max ? take_events(loop, ret, max) : 0; /* memcpy takes no NULL */
@@ -667,11 +648,8 @@ static int wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_t
 
 int ouro_wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until)
 {
-    int r;
+    int r = ops && count ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !ops || !count)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = wait_any(loop, ops, count, until, true);
@@ -686,12 +664,9 @@ int ouro_wait(ouro_loop *loop, ouro_op *op, ouro_time until)
 
 int64_t ouro_do(ouro_loop *loop, ouro_op *op)
 {
+    int r = op && !op->cb ? ouro__enter(loop) : -EINVAL;
     int64_t res;
-    int r;
 
-    if (!loop || !op || op->cb)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (depth >= DEPTH_MOST)
@@ -713,11 +688,8 @@ int64_t ouro_do(ouro_loop *loop, ouro_op *op)
 
 int ouro_pollfd(ouro_loop *loop)
 {
-    int r;
+    int r = ouro__enter(loop);
 
-    if (!loop)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = ouro__host_open(loop);
@@ -733,7 +705,7 @@ ouro_time ouro_next_deadline(ouro_loop *loop)
 {
     ouro_time at = OURO_FOREVER;
 
-    if (!loop || ouro__enter(loop) < 0)
+    if (ouro__enter(loop) < 0)
         return OURO_FOREVER;
     if (loop->queue.head || loop->asked || ouro__calls_ready(loop) ||
         atomic_load(&loop->inbox.rung))

@@ -184,14 +184,10 @@ release:
 int ouro_set_notify(ouro_loop *loop, const ouro_notify *notify)
 {
     struct ouro__notifier *old;
-    int r;
+    int r = notify ? check(notify) : -EINVAL;
 
-    if (!loop || !notify)
-        return -EINVAL;
-    r = check(notify);
-    if (r < 0)
-        return r;
-    r = ouro__enter(loop);
+    if (r == 0)
+        r = ouro__enter(loop);
     if (r < 0)
         return r;
     old = loop->notifier;

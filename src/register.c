@@ -42,7 +42,7 @@ int ouro_register_buffers(ouro_loop *loop, const struct iovec *regions, unsigned
 {
     int r;
 
-    if (!loop || (count && !regions) || count > REGIONS_MOST)
+    if ((count && !regions) || count > REGIONS_MOST)
         return -EINVAL;
     for (unsigned i = 0; i < count; i++)
         if (!regions[i].iov_base || !regions[i].iov_len)
@@ -57,11 +57,8 @@ int ouro_register_buffers(ouro_loop *loop, const struct iovec *regions, unsigned
 
 int ouro_direct_table(ouro_loop *loop, unsigned slots)
 {
-    int r;
+    int r = slots && slots <= SLOTS_MOST ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !slots || slots > SLOTS_MOST)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (loop->direct) {
@@ -80,11 +77,8 @@ int ouro_direct_table(ouro_loop *loop, unsigned slots)
 
 int ouro_direct_install(ouro_loop *loop, unsigned slot)
 {
-    int r;
+    int r = ouro__enter(loop);
 
-    if (!loop)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = slot < loop->direct_count && loop->direct[slot].fd >= 0

@@ -4,11 +4,8 @@
 
 int ouro_get_counters(ouro_loop *loop, ouro_counters *ret, size_t size)
 {
-    int r;
+    int r = ret && size <= sizeof(*ret) ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !ret || size > sizeof(*ret))
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     loop->stats.in_flight = ouro__in_flight(loop);
@@ -54,11 +51,8 @@ int ouro_each_inflight(ouro_loop *loop,
                        void *user)
 {
     struct visit visit = { .fn = fn, .user = user };
-    int r;
+    int r = fn ? ouro__enter(loop) : -EINVAL;
 
-    if (!loop || !fn)
-        return -EINVAL;
-    r = ouro__enter(loop);
     if (r < 0)
         return r;
     ouro__each_slot(loop, visit_one, &visit);
