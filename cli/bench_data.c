@@ -125,6 +125,70 @@ int job_open_file(const struct job *job, char *why)
     return fd;
 }
 
+int reading_open(struct reading *ret, const struct job *job, unsigned depth, char *why)
+{
+    int r;
+
+    *ret = (struct reading){ .job = job, .fd = -1 };
+    ret->buffers =
+        job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &ret->stride);
+    if (!ret->buffers)
+        return -ENOMEM;
+    if (job->suite != SUITE_RANDOM)
+        return 0;
+    r = job_open_file(job, why);
+    if (r >= 0)
+        ret->fd = r;
+    return r < 0 ? r : 0;
+}
+
+void reading_close(struct reading *reading)
+{
+    if (reading->fd >= 0)
+        close(reading->fd);
+    free(reading->buffers);
+}
+
+int piece_begin(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
+                uint64_t *next)
+{
+    const struct job *job = reading->job;
+
+    ret->begun = now;
+    ret->data = reading->buffers + index * reading->stride;
+    if (job->suite == SUITE_RANDOM) {
+        ret->where = random_offset(job, next);
+        ret->offset = (int64_t)ret->where;
+        ret->size = job->block;
+        ret->fd = reading->fd;
+        return 1;
+    }
+    if (*next == job->count)
+        return 0;
+    ret->where = (*next)++;
+    ret->offset = 0;
+    ret->size = job->size;
+    ret->fd = openat(job->dir_fd, job->names[ret->where], O_RDONLY | O_CLOEXEC);
+    return ret->fd < 0 ? job_check_file(job, (unsigned)ret->where, NULL, -errno, false) : 1;
+}
+
+int piece_end(const struct piece *piece, const struct job *job, struct round *round, int64_t result,
+              uint64_t now)
+{
+    round->operations++;
+    histogram_add(round->latency, now - piece->begun, 1);
+    if (job->suite == SUITE_RANDOM)
+        return job_check_block(job, piece->where, piece->data, result, round->full_check);
+    close(piece->fd);
+    return job_check_file(job, (unsigned)piece->where, piece->data, result, round->full_check);
+}
+
+void piece_drop(const struct piece *piece, const struct job *job)
+{
+    if (job->suite == SUITE_FILES)
+        close(piece->fd);
+}
+
 static int fail(const struct job *job, const char *what, int error)
 {
     if (cli_signal)

@@ -5,67 +5,45 @@
 #include "bench.h"
 
 #include <aio.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct slot {
     struct aiocb control;
-    uint64_t begun;
-    uint64_t where; /* offset, or number of the file */
+    struct piece piece;
 };
 
 struct posix {
-    const struct job *job;
-    int fd;
-    char *buffers;
-    uint64_t stride;
+    struct reading reading;
     struct slot *slots;
     const struct aiocb **waiting; /* NULL: the slot is free */
     unsigned in_flight;
 };
 
-static int begin_read(struct posix *p, unsigned i, int fd, uint64_t size, uint64_t offset)
-{
-    struct slot *slot = &p->slots[i];
-
-    memset(&slot->control, 0, sizeof(slot->control));
-    slot->control.aio_fildes = fd;
-    slot->control.aio_buf = p->buffers + i * p->stride;
-    slot->control.aio_nbytes = size;
-    slot->control.aio_offset = (off_t)offset;
-    slot->control.aio_sigevent.sigev_notify = SIGEV_NONE;
-    if (aio_read(&slot->control) < 0)
-        return -errno;
-    p->waiting[i] = &slot->control;
-    p->in_flight++;
-    return 0;
-}
-
 /* Starts the next operation in a free slot: 1, 0 when there is nothing left to start, or -errno. */
 static int begin_next(struct posix *p, unsigned i, uint64_t now, uint64_t *next)
 {
-    const struct job *job = p->job;
     struct slot *slot = &p->slots[i];
-    int fd = p->fd, r;
+    struct piece *piece = &slot->piece;
+    int r = piece_begin(piece, &p->reading, i, now, next);
 
-    slot->begun = now;
-    if (job->suite == SUITE_RANDOM) {
-        slot->where = random_offset(job, next);
-        r = begin_read(p, i, fd, job->block, slot->where);
-    } else {
-        if (*next == job->count)
-            return 0;
-        slot->where = (*next)++;
-        fd = openat(job->dir_fd, job->names[slot->where], O_RDONLY | O_CLOEXEC);
-        r = fd < 0 ? -errno : begin_read(p, i, fd, job->size, 0);
-        if (r < 0 && fd >= 0)
-            close(fd);
-    }
-    if (r < 0)
+    if (r <= 0)
+        return r;
+    memset(&slot->control, 0, sizeof(slot->control));
+    slot->control.aio_fildes = piece->fd;
+    slot->control.aio_buf = piece->data;
+    slot->control.aio_nbytes = piece->size;
+    slot->control.aio_offset = (off_t)piece->offset;
+    slot->control.aio_sigevent.sigev_notify = SIGEV_NONE;
+    if (aio_read(&slot->control) < 0) {
+        r = -errno;
+        piece_drop(piece, p->reading.job);
         cli_error("aio_read: %s", strerror(-r));
-    return r < 0 ? r : 1;
+        return r;
+    }
+    p->waiting[i] = &slot->control;
+    p->in_flight++;
+    return 1;
 }
 
 static int finish(struct posix *p, unsigned i, struct round *round, uint64_t now)
@@ -73,30 +51,23 @@ static int finish(struct posix *p, unsigned i, struct round *round, uint64_t now
     struct slot *slot = &p->slots[i];
     int error = aio_error(&slot->control);
     int64_t result = aio_return(&slot->control);
-    const char *data = p->buffers + i * p->stride;
 
-    if (result < 0)
-        result = -error;
     p->waiting[i] = NULL;
     p->in_flight--;
-    round->operations++;
-    histogram_add(round->latency, now - slot->begun, 1);
-    if (p->job->suite == SUITE_RANDOM)
-        return job_check_block(p->job, slot->where, data, result, round->full_check);
-    close(slot->control.aio_fildes);
-    return job_check_file(p->job, (unsigned)slot->where, data, result, round->full_check);
+    return piece_end(&slot->piece, p->reading.job, round, result < 0 ? -error : result, now);
 }
 
 static int posix_round(void *state, struct round *round)
 {
     struct posix *p = state;
-    bool files = p->job->suite == SUITE_FILES;
+    const struct job *job = p->reading.job;
+    bool files = job->suite == SUITE_FILES;
     uint64_t start = now_ns(), now = start, next = files ? 0 : round->seed;
     bool more = true;
     int r = 0;
 
     while (more || p->in_flight) {
-        for (unsigned i = 0; i < p->job->depth && more; i++) {
+        for (unsigned i = 0; i < job->depth && more; i++) {
             int begun;
 
             if (p->waiting[i])
@@ -107,9 +78,9 @@ static int posix_round(void *state, struct round *round)
             more = begun > 0;
         }
         if (p->in_flight)
-            aio_suspend(p->waiting, (int)p->job->depth, NULL);
+            aio_suspend(p->waiting, (int)job->depth, NULL);
         now = now_ns();
-        for (unsigned i = 0; i < p->job->depth; i++) {
+        for (unsigned i = 0; i < job->depth; i++) {
             if (p->waiting[i] && aio_error(p->waiting[i]) != EINPROGRESS) {
                 int finished = finish(p, i, round, now);
                 r = r ? r : finished;
@@ -125,11 +96,9 @@ static void posix_close(void *state)
 {
     struct posix *p = state;
 
-    if (p->fd >= 0)
-        close(p->fd);
+    reading_close(&p->reading);
     free(p->slots);
     free(p->waiting);
-    free(p->buffers);
     free(p);
 }
 
@@ -137,26 +106,21 @@ static int posix_open(const struct contender *self, const struct job *job, void 
                       char *why)
 {
     struct posix *p = calloc(1, sizeof(*p));
-    int r = 0;
+    int r;
 
     (void)self;
     if (!p)
         return -ENOMEM;
-    p->job = job;
-    p->fd = -1;
     p->slots = calloc(job->depth, sizeof(*p->slots));
     p->waiting = calloc(job->depth, sizeof(const struct aiocb *));
-    p->buffers =
-        job_buffers(job->depth, job->suite == SUITE_FILES ? job->size : job->block, &p->stride);
-    if (!p->slots || !p->waiting || !p->buffers)
+    r = reading_open(&p->reading, job, job->depth, why);
+    if (r == 0 && (!p->slots || !p->waiting))
         r = -ENOMEM;
-    else if (job->suite == SUITE_RANDOM)
-        p->fd = r = job_open_file(job, why);
     if (r < 0)
         posix_close(p);
     else
         *ret_state = p;
-    return r < 0 ? r : 0;
+    return r;
 }
 
 static const char *posix_describe(const struct job *job)

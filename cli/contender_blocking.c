@@ -24,9 +24,7 @@ struct reader {
 
 struct blocking {
     const struct job *job;
-    int fd;
-    char *buffers;
-    uint64_t stride;
+    struct reading reading; /* not in suite nop */
     /* random: the threads, and what they share in a round */
     struct reader *readers;
     unsigned started;
@@ -65,11 +63,11 @@ static int files_round(struct blocking *b, struct round *round)
 
         if (fd < 0)
             return job_check_file(job, i, NULL, -errno, false);
-        n = pread(fd, b->buffers, job->size, 0);
+        n = pread(fd, b->reading.buffers, job->size, 0);
         if (n < 0)
             n = -errno;
         close(fd);
-        r = job_check_file(job, i, b->buffers, n, round->full_check);
+        r = job_check_file(job, i, b->reading.buffers, n, round->full_check);
         if (r < 0)
             return r;
         now = now_ns();
@@ -84,14 +82,14 @@ static int read_blocks(struct reader *reader, const struct round *round)
 {
     const struct blocking *b = reader->owner;
     const struct job *job = b->job;
-    char *data = b->buffers + reader->index * b->stride;
+    char *data = b->reading.buffers + reader->index * b->reading.stride;
     uint64_t before = now_ns(), now = before;
     uint64_t seed = round->seed + (uint64_t)reader->index * 0x51ed27u;
     int r = 0;
 
     while (now < b->end_ns && !cli_signal && r == 0) {
         uint64_t offset = random_offset(job, &seed);
-        ssize_t n = pread(b->fd, data, job->block, (off_t)offset);
+        ssize_t n = pread(b->reading.fd, data, job->block, (off_t)offset);
 
         if (n < 0)
             n = -errno;
@@ -164,10 +162,8 @@ static void blocking_close(void *state)
     pthread_cond_destroy(&b->begin);
     pthread_cond_destroy(&b->end);
     pthread_mutex_destroy(&b->lock);
-    if (b->fd >= 0)
-        close(b->fd);
+    reading_close(&b->reading);
     free(b->readers);
-    free(b->buffers);
     free(b);
 }
 
@@ -203,24 +199,19 @@ static int blocking_open(const struct contender *self, const struct job *job, vo
     if (!b)
         return -ENOMEM;
     b->job = job;
-    b->fd = -1;
+    b->reading.fd = -1;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->begin, NULL);
     pthread_cond_init(&b->end, NULL);
-    if (job->suite == SUITE_FILES) {
-        b->buffers = job_buffers(1, job->size, &b->stride);
-        r = b->buffers ? 0 : -ENOMEM;
-    } else if (job->suite == SUITE_RANDOM) {
-        b->buffers = job_buffers(job->depth, job->block, &b->stride);
-        b->fd = r = b->buffers ? job_open_file(job, why) : -ENOMEM;
-        if (r >= 0)
-            r = start_readers(b, why);
-    }
+    if (job->suite != SUITE_NOP)
+        r = reading_open(&b->reading, job, job->suite == SUITE_FILES ? 1 : job->depth, why);
+    if (r == 0 && job->suite == SUITE_RANDOM)
+        r = start_readers(b, why);
     if (r < 0)
         blocking_close(b);
     else
         *ret_state = b;
-    return r < 0 ? r : 0;
+    return r;
 }
 
 static int blocking_round(void *state, struct round *round)

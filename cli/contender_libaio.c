@@ -5,25 +5,18 @@
 
 #ifdef HAVE_LIBAIO
 
-#include <fcntl.h>
 #include <libaio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct slot {
-    struct iocb control;
-    uint64_t begun;
-    uint64_t where; /* offset, or number of the file */
-    int fd;
+    struct iocb control; /* first: a control block is its slot */
+    struct piece piece;
 };
 
 struct kernel_aio {
-    const struct job *job;
+    struct reading reading;
     io_context_t context;
-    int fd;
-    char *buffers;
-    uint64_t stride;
     struct slot *slots;
     struct slot **idle;
     unsigned idle_count;
@@ -36,23 +29,13 @@ struct kernel_aio {
 /* Prepares the next operation: 1, 0 when there is nothing left to start, or -errno. */
 static int prepare_next(struct kernel_aio *k, uint64_t now, uint64_t *next)
 {
-    const struct job *job = k->job;
     struct slot *slot = k->idle[k->idle_count - 1];
-    char *data = k->buffers + (uint64_t)(slot - k->slots) * k->stride;
+    struct piece *piece = &slot->piece;
+    int r = piece_begin(piece, &k->reading, (unsigned)(slot - k->slots), now, next);
 
-    slot->begun = now;
-    if (job->suite == SUITE_RANDOM) {
-        slot->where = random_offset(job, next);
-        io_prep_pread(&slot->control, k->fd, data, job->block, (long long)slot->where);
-    } else {
-        if (*next == job->count)
-            return 0;
-        slot->where = (*next)++;
-        slot->fd = openat(job->dir_fd, job->names[slot->where], O_RDONLY | O_CLOEXEC);
-        if (slot->fd < 0)
-            return job_check_file(job, (unsigned)slot->where, data, -errno, false);
-        io_prep_pread(&slot->control, slot->fd, data, job->size, 0);
-    }
+    if (r <= 0)
+        return r;
+    io_prep_pread(&slot->control, piece->fd, piece->data, piece->size, (long long)piece->offset);
     k->idle_count--;
     k->batch[k->batch_count++] = &slot->control;
     return 1;
@@ -74,8 +57,7 @@ static int submit_batch(struct kernel_aio *k)
     }
     for (unsigned i = done; i < k->batch_count; i++) { /* refused: never started */
         struct slot *slot = (struct slot *)(void *)k->batch[i];
-        if (k->job->suite == SUITE_FILES)
-            close(slot->fd);
+        piece_drop(&slot->piece, k->reading.job);
         k->idle[k->idle_count++] = slot;
     }
     if (done < k->batch_count)
@@ -88,22 +70,16 @@ static int finish(struct kernel_aio *k, const struct io_event *event, struct rou
                   uint64_t now)
 {
     struct slot *slot = (struct slot *)(void *)event->obj;
-    const char *data = k->buffers + (uint64_t)(slot - k->slots) * k->stride;
-    int64_t result = (int64_t)event->res;
 
     k->idle[k->idle_count++] = slot;
-    round->operations++;
-    histogram_add(round->latency, now - slot->begun, 1);
-    if (k->job->suite == SUITE_RANDOM)
-        return job_check_block(k->job, slot->where, data, result, round->full_check);
-    close(slot->fd);
-    return job_check_file(k->job, (unsigned)slot->where, data, result, round->full_check);
+    k->in_flight--;
+    return piece_end(&slot->piece, k->reading.job, round, (int64_t)event->res, now);
 }
 
 static int libaio_round(void *state, struct round *round)
 {
     struct kernel_aio *k = state;
-    bool files = k->job->suite == SUITE_FILES;
+    bool files = k->reading.job->suite == SUITE_FILES;
     uint64_t start = now_ns(), now = start, next = files ? 0 : round->seed;
     bool more = true;
     int r = 0;
@@ -122,7 +98,6 @@ static int libaio_round(void *state, struct round *round)
         now = now_ns();
         for (int i = 0; i < count; i++) {
             int finished = finish(k, &k->events[i], round, now);
-            k->in_flight--;
             r = r ? r : finished;
         }
         if (r < 0 || cli_signal || (!files && now - start >= round->limit_ns))
@@ -137,13 +112,11 @@ static void libaio_close(void *state)
 
     if (k->context)
         io_destroy(k->context);
-    if (k->fd >= 0)
-        close(k->fd);
+    reading_close(&k->reading);
     free(k->slots);
     free(k->idle);
     free(k->batch);
     free(k->events);
-    free(k->buffers);
     free(k);
 }
 
@@ -157,22 +130,19 @@ static int libaio_open(const struct contender *self, const struct job *job, void
     (void)self;
     if (!k)
         return -ENOMEM;
-    k->job = job;
-    k->fd = -1;
     k->slots = calloc(depth, sizeof(*k->slots));
     k->idle = calloc(depth, sizeof(struct slot *));
     k->batch = calloc(depth, sizeof(struct iocb *));
     k->events = calloc(depth, sizeof(*k->events));
-    k->buffers = job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &k->stride);
-    r = k->slots && k->idle && k->batch && k->events && k->buffers ? 0 : -ENOMEM;
+    r = reading_open(&k->reading, job, depth, why);
+    if (r == 0 && !(k->slots && k->idle && k->batch && k->events))
+        r = -ENOMEM;
     if (r == 0) {
         r = io_setup((int)depth, &k->context);
         if (r < 0)
             snprintf(why, WHY_SIZE, "io_setup: %s%s", strerror(-r),
                      r == -EAGAIN ? " (the limit fs.aio-max-nr is reached)" : "");
     }
-    if (r == 0 && job->suite == SUITE_RANDOM)
-        k->fd = r = job_open_file(job, why);
     if (r < 0) {
         libaio_close(k);
         return r;
