@@ -474,6 +474,15 @@ void step(struct test *t)
         reap_all(t);
 }
 
+void let_pass(struct test *t)
+{
+    for (int i = 0; i < 20; i++) {
+        if (t->mode != MODE_SERVICE)
+            CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
+        usleep(1000);
+    }
+}
+
 static void finish_waiting(struct test *t, ouro_op *op)
 {
     int r;
@@ -502,6 +511,12 @@ int64_t finish(struct test *t, ouro_op *op)
         turn_from(t, seen);
     }
     return record->res;
+}
+
+void finish_canceled(struct test *t, ouro_op *op)
+{
+    CHECK_EQ(finish(t, op), -ECANCELED);
+    CHECK(CFLAGS(op) & OURO_C_CANCELED);
 }
 
 int64_t do_op(struct test *t, ouro_op *op)
@@ -557,6 +572,17 @@ void config_for(struct test *t, ouro_config *config)
     config->alloc_ctx = t;
 }
 
+int set_notify_try(struct test *t, ouro_notify notify)
+{
+    notify.size = sizeof notify;
+    return ouro_set_notify(t->loop, &notify);
+}
+
+void set_notify(struct test *t, ouro_notify notify)
+{
+    CHECK_EQ(set_notify_try(t, notify), 0);
+}
+
 /* -errno: the loop cannot be hosted, as when a test lets system calls fail. */
 static int prepare_hosting(struct test *t)
 {
@@ -565,11 +591,9 @@ static int prepare_hosting(struct test *t)
     if (t->style != STYLE_HOSTED)
         return 0;
     if (t->mode == MODE_SERVICE) {
-        ouro_notify notify = { .size = sizeof notify, .kind = OURO_NOTIFY_EVENTFD };
-
-        notify.fd = t->notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        t->notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         CHECK(t->notify >= 0);
-        return ouro_set_notify(t->loop, &notify);
+        return set_notify_try(t, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = t->notify });
     } else {
         int fd = ouro_pollfd(t->loop);
 
@@ -713,6 +737,21 @@ void make_socketpair(struct test *t, int fds[2])
         FAIL("socketpair: %s", strerror(errno));
     made(t, fds[0]);
     made(t, fds[1]);
+}
+
+void make_stream(struct test *t, bool socket, int fds[2])
+{
+    if (socket)
+        make_socketpair(t, fds);
+    else
+        make_pipe(t, fds);
+}
+
+bool readable(int fd, int ms)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+    return poll(&poll_fd, 1, ms) == 1;
 }
 
 static unsigned char filled_byte(size_t i, uint32_t seed)

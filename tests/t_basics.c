@@ -804,6 +804,52 @@ static void other_threads_may_not_drive(struct test *t)
     CHECK_EQ(finish(t, s.op), -ECANCELED);
 }
 
+static int visit_none(const ouro_op *op, const char *where, ouro_time since, void *user)
+{
+    (void)op;
+    (void)where;
+    (void)since;
+    (void)user;
+    return 0;
+}
+
+static void a_missing_loop_is_refused_everywhere(struct test *t)
+{
+    ouro_op op = { 0 }, *ops[1] = { &op };
+    ouro_notify notify = { .size = sizeof notify };
+    ouro_counters counters;
+    ouro_event event;
+
+    (void)t;
+    ouro_prep_nop(&op);
+    CHECK_EQ(ouro_submit(NULL, &op), -EINVAL);
+    CHECK_EQ(ouro_submit_n(NULL, ops, 1), -EINVAL);
+    CHECK_EQ(ouro_chain(NULL, ops, 1), -EINVAL);
+    CHECK_EQ(ouro_post(NULL, &op, NULL), -EINVAL);
+    CHECK_EQ(ouro_do(NULL, &op), -EINVAL);
+    CHECK_EQ(ouro_flush(NULL), -EINVAL);
+    CHECK_EQ(ouro_cancel(NULL, &op), -EINVAL);
+    CHECK_EQ(ouro_cancel_id(NULL, 1), -EINVAL);
+    CHECK_EQ(ouro_cancel_fd(NULL, 0), -EINVAL);
+    CHECK_EQ(ouro_cancel_all(NULL), -EINVAL);
+    CHECK_EQ(ouro_run(NULL, 0, OURO_NOWAIT), -EINVAL);
+    CHECK_EQ(ouro_reap(NULL, &event, 1), -EINVAL);
+    CHECK_EQ(ouro_wait(NULL, &op, OURO_NOWAIT), -EINVAL);
+    CHECK_EQ(ouro_wait_any(NULL, ops, 1, OURO_NOWAIT), -EINVAL);
+    CHECK_EQ(ouro_pollfd(NULL), -EINVAL);
+    CHECK_EQ(ouro_next_deadline(NULL), OURO_FOREVER);
+    CHECK_EQ(ouro_timeout_ms(NULL), -1);
+    CHECK_EQ(ouro_dispatch(NULL, 0), -EINVAL);
+    CHECK_EQ(ouro_set_notify(NULL, &notify), -EINVAL);
+    CHECK_EQ(ouro_register_buffers(NULL, NULL, 0), -EINVAL);
+    CHECK_EQ(ouro_direct_table(NULL, 1), -EINVAL);
+    CHECK_EQ(ouro_direct_install(NULL, 0), -EINVAL);
+    CHECK_EQ(ouro_get_counters(NULL, &counters, sizeof counters), -EINVAL);
+    CHECK_EQ(ouro_each_inflight(NULL, visit_none, NULL), -EINVAL);
+    CHECK_EQ(ouro_close(NULL, OURO_NOWAIT), 0);
+    ouro_wake(NULL);
+}
+
 static const struct test_case cases[] = {
     { NAMED(nop_completes_with_zero) },
     { NAMED(every_operation_of_a_batch_completes), .pitfalls = "C1 C4" },
@@ -849,6 +895,7 @@ static const struct test_case cases[] = {
     { NAMED(a_loop_needs_no_configuration), .fixed = FIX_MODE | FIX_FD | FIX_MASK,
       .no_loop = true },
     { NAMED(other_threads_may_not_drive), .needs = NEED_OWNED, .fixed = FIX_STYLE | FIX_FD },
+    { NAMED(a_missing_loop_is_refused_everywhere), .fixed = FIX_ALL, .no_loop = true },
     { .name = NULL },
 };
 const struct subject subject_basics = { "basics", cases };

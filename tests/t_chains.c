@@ -4,12 +4,6 @@
 
 #include "test.h"
 
-static void canceled(struct test *t, ouro_op *op)
-{
-    CHECK_EQ(finish(t, op), -ECANCELED);
-    CHECK(CFLAGS(op) & OURO_C_CANCELED);
-}
-
 static void members_run_one_after_the_other(struct test *t)
 {
     ouro_op *ops[3] = { op_new(t), op_new(t), op_new(t) };
@@ -43,10 +37,10 @@ static void an_error_ends_the_rest(struct test *t)
     ouro_prep_read(ops[2], fd, buf, 8, 0);
     ouro_prep_timer(ops[3], in_ms(t, 3600000));
     CHECK(start_chain(t, ops, 4) >= 0);
-    canceled(t, ops[3]);
+    finish_canceled(t, ops[3]);
     CHECK_EQ(finish(t, ops[0]), 0);
     CHECK_EQ(finish(t, ops[1]), -ENOENT);
-    canceled(t, ops[2]);
+    finish_canceled(t, ops[2]);
     if (t->style != STYLE_WAIT)
         for (int i = 0; i < 3; i++)
             CHECK(ORDER(ops[i]) < ORDER(ops[i + 1]));
@@ -73,13 +67,13 @@ static void a_short_read_breaks_only_an_exact_member(struct test *t)
     ouro_prep_nop(ops[1]);
     CHECK(start_chain(t, ops, 2) >= 0);
     CHECK_EQ(finish(t, ops[0]), 3);
-    canceled(t, ops[1]);
+    finish_canceled(t, ops[1]);
     ouro_prep_read(ops[0], fd, buf, 8, 100);
     ops[0]->flags = OURO_EXACT;
     ouro_prep_nop(ops[1]);
     CHECK(start_chain(t, ops, 2) >= 0);
     CHECK_EQ(finish(t, ops[0]), 0);
-    canceled(t, ops[1]);
+    finish_canceled(t, ops[1]);
 }
 
 static void a_soft_member_breaks_nothing(struct test *t)
@@ -114,28 +108,34 @@ static void all_or_none_is_accepted(struct test *t)
     CHECK(start_chain(t, ops, 3) >= 0);
     CHECK_EQ(finish(t, ops[0]), 0);
     CHECK_EQ(finish(t, ops[1]), -EBADF); /* its own error, not the chain's */
-    canceled(t, ops[2]);
+    finish_canceled(t, ops[2]);
     ouro_prep_nop(ops[0]);
     CHECK(start_chain(t, ops, 1) >= 0);
     CHECK_EQ(finish(t, ops[0]), 0);
 }
 
-static void cancelling_a_member_ends_it_and_the_rest(struct test *t)
+/* A chain whose first member waits for a byte in the pipe, the others doing nothing. */
+static void prep_waiting(struct test *t, ouro_op *const *ops, int count, int fds[2])
 {
-    ouro_op *ops[4] = { op_new(t), op_new(t), op_new(t), op_new(t) };
-    char byte;
-    int fds[2];
+    static char byte;
 
     make_pipe(t, fds);
     ouro_prep_read(ops[0], fds[0], &byte, 1, 0);
-    ouro_prep_nop(ops[1]);
-    ouro_prep_nop(ops[2]);
-    ouro_prep_nop(ops[3]);
+    for (int i = 1; i < count; i++)
+        ouro_prep_nop(ops[i]);
+}
+
+static void cancelling_a_member_ends_it_and_the_rest(struct test *t)
+{
+    ouro_op *ops[4] = { op_new(t), op_new(t), op_new(t), op_new(t) };
+    int fds[2];
+
+    prep_waiting(t, ops, 4, fds);
     CHECK(start_chain(t, ops, 4) >= 0);
     step(t);
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[2])), 0);
-    canceled(t, ops[2]);
-    canceled(t, ops[3]);
+    finish_canceled(t, ops[2]);
+    finish_canceled(t, ops[3]);
     CHECK(!is_final(ops[0]) && !is_final(ops[1]));
     CHECK_EQ(write(fds[1], "x", 1), 1);
     CHECK_EQ(finish(t, ops[0]), 1);
@@ -145,34 +145,26 @@ static void cancelling_a_member_ends_it_and_the_rest(struct test *t)
 static void cancelling_the_head_ends_all(struct test *t)
 {
     ouro_op *ops[3] = { op_new(t), op_new(t), op_new(t) };
-    char byte;
     int fds[2];
 
-    make_pipe(t, fds);
-    ouro_prep_read(ops[0], fds[0], &byte, 1, 0);
-    ouro_prep_nop(ops[1]);
-    ouro_prep_nop(ops[2]);
+    prep_waiting(t, ops, 3, fds);
     CHECK(start_chain(t, ops, 3) >= 0);
     step(t);
     CHECK_EQ(ouro_cancel(t->loop, ops[0]), 0);
     for (int i = 0; i < 3; i++)
-        canceled(t, ops[i]);
+        finish_canceled(t, ops[i]);
 }
 
 static void deadlines_run_from_the_submit(struct test *t)
 {
     ouro_op *ops[3] = { op_new(t), op_new(t), op_new(t) };
-    char byte;
     int fds[2];
 
-    make_pipe(t, fds);
-    ouro_prep_read(ops[0], fds[0], &byte, 1, 0);
-    ouro_prep_nop(ops[1]);
+    prep_waiting(t, ops, 3, fds);
     ops[1]->deadline = in_ms(t, 4); /* comes before its turn does */
-    ouro_prep_nop(ops[2]);
     CHECK(start_chain(t, ops, 3) >= 0);
     CHECK_EQ(finish(t, ops[1]), -ETIMEDOUT);
-    canceled(t, ops[2]);
+    finish_canceled(t, ops[2]);
     CHECK(!is_final(ops[0]));
     CHECK_EQ(write(fds[1], "x", 1), 1);
     CHECK_EQ(finish(t, ops[0]), 1);
@@ -218,7 +210,7 @@ static void two_chains_do_not_disturb_each_other(struct test *t)
     ouro_prep_nop(b[1]);
     CHECK(start_chain(t, b, 2) >= 0);
     CHECK_EQ(finish(t, b[0]), -ENOENT);
-    canceled(t, b[1]);
+    finish_canceled(t, b[1]);
     CHECK(!is_final(a[0]) && !is_final(a[1]) && !is_final(a[2]));
     CHECK_EQ(write(fds[1], "x", 1), 1);
     CHECK_EQ(finish(t, a[2]), 0);

@@ -11,33 +11,10 @@
 
 #include "test.h"
 
-static void canceled(struct test *t, ouro_op *op)
-{
-    CHECK_EQ(finish(t, op), -ECANCELED);
-    CHECK(CFLAGS(op) & OURO_C_CANCELED);
-}
-
-static bool readable(int fd, int ms)
-{
-    struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-    return poll(&poll_fd, 1, ms) == 1;
-}
-
 static void no_longer_than(struct test *t)
 {
     CHECK(ouro_now(t->loop) < t->limit);
     usleep(1000);
-}
-
-/* Some turns (SERVICE: some time), so that what is wrongly done early is done. */
-static void let_pass(struct test *t)
-{
-    for (int i = 0; i < 20; i++) {
-        if (t->mode != MODE_SERVICE)
-            CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
-        usleep(1000);
-    }
 }
 
 /* For tests whose mode is fixed by their nature. */
@@ -75,7 +52,7 @@ static void a_broken_chain_does_not_resume_behind_a_soft_member(struct test *t)
     CHECK(start_chain(t, ops, 4) >= 0);
     CHECK_EQ(finish(t, ops[0]), -ENOENT);
     for (int i = 1; i < 4; i++)
-        canceled(t, ops[i]);
+        finish_canceled(t, ops[i]);
     CHECK(access(path_in(t, "never"), F_OK) != 0);
     CHECK(access(path_in(t, "never2"), F_OK) != 0);
 }
@@ -94,8 +71,8 @@ static void cancelling_a_soft_member_ends_the_rest(struct test *t)
     CHECK(start_chain(t, ops, 3) >= 0);
     step(t);
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[1])), 0);
-    canceled(t, ops[1]);
-    canceled(t, ops[2]);
+    finish_canceled(t, ops[1]);
+    finish_canceled(t, ops[2]);
     CHECK(!is_final(ops[0]));
     CHECK_EQ(write(fds[1], "x", 1), 1);
     CHECK_EQ(finish(t, ops[0]), 1);
@@ -126,7 +103,7 @@ static void a_timer_in_a_chain_waits_for_its_turn(struct test *t)
     CHECK_EQ(finish(t, ops[1]), -ETIMEDOUT);
     CHECK(!is_final(ops[0]));
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[0])), 0);
-    canceled(t, ops[0]);
+    finish_canceled(t, ops[0]);
 }
 
 static void a_chain_opens_reads_and_closes_a_direct_slot(struct test *t)
@@ -154,7 +131,7 @@ static void a_chain_opens_reads_and_closes_a_direct_slot(struct test *t)
     ops[1]->flags = OURO_DIRECT;
     CHECK_EQ(start_chain(t, ops, 2), 0);
     CHECK_EQ(finish(t, ops[0]), -ENOENT);
-    canceled(t, ops[1]);
+    finish_canceled(t, ops[1]);
     ouro_prep_open_direct(ops[0], OURO_HERE, path_in(t, "f"), O_RDONLY, 0, 1);
     CHECK_EQ(do_op(t, ops[0]), 0);
 }
@@ -358,7 +335,7 @@ static void a_file_that_became_a_socket_can_be_cancelled(struct test *t)
     let_pass(t);
     CHECK_EQ(ouro_done(op), 0);
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
-    canceled(t, op);
+    finish_canceled(t, op);
     close(fd);
     close(pair[1]);
 }
@@ -413,7 +390,7 @@ static void a_copy_from_a_pipe_can_be_cancelled(struct test *t)
     let_pass(t);
     CHECK_EQ(ouro_done(op), 0);
     CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
-    canceled(t, op);
+    finish_canceled(t, op);
     CHECK_EQ(write(fds[1], "hello", 5), 5); /* nobody is left who would take it */
     usleep(5000);
     CHECK(readable(fds[0], 0));
@@ -433,7 +410,7 @@ static void a_worker_is_interrupted_after_all_signals_were_reset(struct test *t)
         for (int signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
             signal(signo, SIG_DFL);
         CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
-        canceled(t, op);
+        finish_canceled(t, op);
     }
 }
 
@@ -735,7 +712,7 @@ static void cancel_all_works_while_posts_do_not_fit(struct test *t)
     CHECK_EQ(pthread_create(&thread, NULL, post_then_cancel_all, &poster), 0);
     pthread_join(thread, NULL);
     for (int i = 0; i < 4; i++)
-        canceled(t, ops[i]);
+        finish_canceled(t, ops[i]);
     CHECK(poster.r == 0 || poster.r == -EAGAIN); /* a locked loop takes it at once, or not */
     if (poster.r == 0)
         CHECK(finish(t, poster.op) == 0 || RES(poster.op) == -ECANCELED);
@@ -898,12 +875,6 @@ static void what_ends_at_its_submit_wakes_who_runs(struct test *t)
 
 /* ---- Notification -------------------------------------------------------------------------- */
 
-static int set_notify(ouro_loop *loop, ouro_notify notify)
-{
-    notify.size = sizeof notify;
-    return ouro_set_notify(loop, &notify);
-}
-
 static void empty(int fd)
 {
     uint64_t value;
@@ -917,7 +888,7 @@ static void a_later_submit_is_notified(struct test *t)
     ouro_op *op = op_new(t);
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = fd }), 0);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = fd });
     usleep(5000);
     empty(fd);
     ouro_prep_timer(op, in_ms(t, 20));
@@ -931,7 +902,7 @@ static void a_later_submit_is_notified(struct test *t)
         CHECK(i < 10);
     }
     CHECK_EQ(reap_all(t), 1);
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_NONE }), 0);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
     close(fd);
 }
 
@@ -941,7 +912,7 @@ static void what_a_reap_leaves_is_notified_again(struct test *t)
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     open_as(t, MODE_SERVICE);
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = fd }), 0);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = fd });
     for (int i = 0; i < 3; i++) {
         ouro_prep_timer(ops[i] = op_new(t), in_ms(t, i < 2 ? 5 : 60));
         start(t, ops[i]);
@@ -956,11 +927,22 @@ static void what_a_reap_leaves_is_notified_again(struct test *t)
         CHECK_EQ(ouro_reap(t->loop, &event, 1), 1);
         ledger_event(t, &event);
     }
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_NONE }), 0);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
     close(fd);
 }
 
 static _Atomic int notified, own_answer;
+
+/* Until fn was called because the operation, a timer, has ended. */
+static void await_call(struct test *t, void (*fn)(void *), ouro_op *op)
+{
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = fn, .value = t });
+    ouro_prep_timer(op, in_ms(t, 2));
+    start(t, op);
+    CHECK_EQ(ouro_flush(t->loop), 0);
+    while (!notified)
+        no_longer_than(t);
+}
 
 static void reap_slowly(void *value)
 {
@@ -975,15 +957,8 @@ static void a_notification_ends_while_its_call_uses_the_loop(struct test *t)
 {
     ouro_op *op = op_new(t);
 
-    CHECK_EQ(set_notify(t->loop,
-                        (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = reap_slowly, .value = t }),
-             0);
-    ouro_prep_timer(op, in_ms(t, 2));
-    start(t, op);
-    CHECK_EQ(ouro_flush(t->loop), 0);
-    while (!notified)
-        no_longer_than(t);
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_NONE }), 0);
+    await_call(t, reap_slowly, op);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
     finish(t, op);
 }
 
@@ -991,7 +966,7 @@ static void end_itself(void *value)
 {
     struct test *t = value;
 
-    own_answer = set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
+    own_answer = set_notify_try(t, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
     notified++;
 }
 
@@ -999,16 +974,9 @@ static void a_notification_does_not_end_its_own_thread(struct test *t)
 {
     ouro_op *op = op_new(t);
 
-    CHECK_EQ(set_notify(t->loop,
-                        (ouro_notify){ .kind = OURO_NOTIFY_THREAD, .fn = end_itself, .value = t }),
-             0);
-    ouro_prep_timer(op, in_ms(t, 2));
-    start(t, op);
-    CHECK_EQ(ouro_flush(t->loop), 0);
-    while (!notified)
-        no_longer_than(t);
+    await_call(t, end_itself, op);
     CHECK_EQ(own_answer, -EDEADLK);
-    CHECK_EQ(set_notify(t->loop, (ouro_notify){ .kind = OURO_NOTIFY_NONE }), 0);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_NONE });
     finish(t, op);
 }
 

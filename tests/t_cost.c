@@ -58,17 +58,23 @@ static void batch_of_nops(struct test *t, ouro_op **ops)
     }
 }
 
-static void an_operation_allocates_nothing(struct test *t)
+/* With calls counted, and after what happens only in the first turns. */
+static void open_warm(struct test *t, ouro_op **ops)
 {
-    ouro_op *ops[BATCH];
-
-    t->config.alloc = NULL;
     count_calls();
     open_loop(t);
     for (int i = 0; i < BATCH; i++)
         ops[i] = op_new(t);
     for (int i = 0; i < 20; i++)
         batch_of_nops(t, ops);
+}
+
+static void an_operation_allocates_nothing(struct test *t)
+{
+    ouro_op *ops[BATCH];
+
+    t->config.alloc = NULL;
+    open_warm(t, ops);
     allocations = 0;
     for (int i = 0; i < 100000 / BATCH; i++)
         batch_of_nops(t, ops);
@@ -113,12 +119,7 @@ static void a_batch_enters_the_kernel_once(struct test *t)
 {
     ouro_op *ops[BATCH];
 
-    count_calls();
-    open_loop(t);
-    for (int i = 0; i < BATCH; i++)
-        ops[i] = op_new(t);
-    for (int i = 0; i < 20; i++)
-        batch_of_nops(t, ops);
+    open_warm(t, ops);
     enters = others = 0;
     for (int i = 0; i < 1000; i++)
         batch_of_nops(t, ops);

@@ -322,10 +322,7 @@ static void broken_pipe_is_epipe_without_signal(struct test *t)
     int fds[2];
 
     for (int socket = 0; socket < 2; socket++) {
-        if (socket)
-            make_socketpair(t, fds);
-        else
-            make_pipe(t, fds);
+        make_stream(t, socket, fds);
         unmade(t, fds[0]);
         close(fds[0]);
         ouro_prep_write(op, fds[1], "x", 1, 0);
@@ -444,10 +441,7 @@ static void blocking_read_waits_whatever_the_mode(struct test *t)
     int fds[2];
 
     for (int socket = 0; socket < 2; socket++) {
-        if (socket)
-            make_socketpair(t, fds);
-        else
-            make_pipe(t, fds);
+        make_stream(t, socket, fds);
         ouro_prep_read(op, fds[0], buf, 4, 0);
         start(t, op);
         for (int i = 0; i < 3; i++)
@@ -465,10 +459,7 @@ static void fdmode_honours_nonblock(struct test *t)
     int fds[2];
 
     for (int socket = 0; socket < 2; socket++) {
-        if (socket)
-            make_socketpair(t, fds);
-        else
-            make_pipe(t, fds);
+        make_stream(t, socket, fds);
         ouro_prep_read(op, fds[0], buf, 4, 0);
         op->flags = OURO_FDMODE;
         start(t, op);

@@ -2,18 +2,10 @@
 /* t_hosting.c: a loop inside another loop: its descriptor, its next deadline, dispatch,
  * notification. (Every test runs hosted too, in the rows of that style; here is what those cannot
  * tell.) */
-#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 
 #include "test.h"
-
-static bool readable(int fd, int ms)
-{
-    struct pollfd pfd = { .fd = fd, .events = POLLIN };
-
-    return poll(&pfd, 1, ms) == 1;
-}
 
 static void idle_loops_have_no_deadline_and_are_not_readable(struct test *t)
 {
@@ -178,12 +170,6 @@ static void uncollected_events_do_not_ask_for_dispatch(struct test *t)
 }
 
 /* ---- Notification -------------------------------------------------------------------------- */
-
-static void set_notify(struct test *t, ouro_notify notify)
-{
-    notify.size = sizeof notify;
-    CHECK_EQ(ouro_set_notify(t->loop, &notify), 0);
-}
 
 /* Collects by run and reap until the operation is final. */
 static void collect(struct test *t, ouro_op *op)

@@ -4,19 +4,18 @@
 #include "sys.h"
 #include "test.h"
 
-static void works_on_threads(struct test *t, bool why_needed)
+static void works_without(struct test *t, unsigned which, int error)
 {
     ouro_op *op = op_new(t);
     char buf[4];
     int fds[2];
 
+    block_io_uring(which, error);
     t->config.engine = NULL;
     open_loop(t);
     CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
-    if (why_needed) {
-        CHECK(strstr(ouro_engine_why(t->loop), "uring") != NULL);
-        CHECK(strlen(ouro_engine_why(t->loop)) > 20);
-    }
+    CHECK(strstr(ouro_engine_why(t->loop), "uring") != NULL);
+    CHECK(strlen(ouro_engine_why(t->loop)) > 20);
     make_pipe(t, fds);
     ouro_prep_read(op, fds[0], buf, 4, 0);
     start(t, op);
@@ -27,44 +26,37 @@ static void works_on_threads(struct test *t, bool why_needed)
 
 static void setup_refused_by_eperm(struct test *t)
 {
-    block_io_uring(BLOCK_SETUP, EPERM);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_SETUP, EPERM);
 }
 
 static void setup_refused_by_enosys(struct test *t)
 {
-    block_io_uring(BLOCK_SETUP, ENOSYS);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_SETUP, ENOSYS);
 }
 
 static void setup_refused_by_eacces(struct test *t)
 {
-    block_io_uring(BLOCK_SETUP, EACCES);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_SETUP, EACCES);
 }
 
 static void setup_refused_by_enomem(struct test *t)
 {
-    block_io_uring(BLOCK_SETUP, ENOMEM);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_SETUP, ENOMEM);
 }
 
 static void setup_that_kills_kills_the_probe_only(struct test *t)
 {
-    block_io_uring(BLOCK_SETUP, BLOCK_KILL);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_SETUP, BLOCK_KILL);
 }
 
 static void enter_alone_refused(struct test *t)
 {
-    block_io_uring(BLOCK_ENTER, EPERM);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_ENTER, EPERM);
 }
 
 static void enter_alone_kills(struct test *t)
 {
-    block_io_uring(BLOCK_ENTER, BLOCK_KILL);
-    works_on_threads(t, true);
+    works_without(t, BLOCK_ENTER, BLOCK_KILL);
 }
 
 /* A ring without register is still a ring: on it or on threads, it must work. */
@@ -238,6 +230,19 @@ static long wrong_enter(int fd, unsigned submit, unsigned min, unsigned flags, c
     return real_enter(fd, submit, min, flags, arg, size);
 }
 
+static void open_with_wrong_enter(struct test *t)
+{
+    real_enter = ouro__sys.io_uring_enter;
+    ouro__sys.io_uring_enter = wrong_enter;
+    open_loop(t);
+}
+
+static void close_with_wrong_enter(struct test *t)
+{
+    close_loop(t);
+    ouro__sys.io_uring_enter = real_enter;
+}
+
 static void passing_errors_of_enter_lose_nothing(struct test *t)
 {
     static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM, 0 };
@@ -245,9 +250,7 @@ static void passing_errors_of_enter_lose_nothing(struct test *t)
     char byte;
     int fds[2];
 
-    real_enter = ouro__sys.io_uring_enter;
-    ouro__sys.io_uring_enter = wrong_enter;
-    open_loop(t);
+    open_with_wrong_enter(t);
     make_pipe(t, fds);
     for (int i = 0; i < 20; i++)
         ops[i] = op_new(t);
@@ -267,8 +270,7 @@ static void passing_errors_of_enter_lose_nothing(struct test *t)
             answers = 0;
         }
     }
-    close_loop(t);
-    ouro__sys.io_uring_enter = real_enter;
+    close_with_wrong_enter(t);
 }
 
 static void dropped_completions_are_lost_not_awaited(struct test *t)
@@ -277,10 +279,8 @@ static void dropped_completions_are_lost_not_awaited(struct test *t)
     static char bytes[10];
     int fds[2];
 
-    real_enter = ouro__sys.io_uring_enter;
-    ouro__sys.io_uring_enter = wrong_enter;
     t->config.engine = NULL;
-    open_loop(t);
+    open_with_wrong_enter(t);
     make_pipe(t, fds);
     for (int i = 0; i < 10; i++) {
         ouro_prep_read(ops[i] = op_new(t), fds[0], &bytes[i], 1, 0);
@@ -298,8 +298,7 @@ static void dropped_completions_are_lost_not_awaited(struct test *t)
     }
     answers = 0;
     CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
-    close_loop(t);
-    ouro__sys.io_uring_enter = real_enter;
+    close_with_wrong_enter(t);
 }
 
 #define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true

@@ -74,10 +74,7 @@ static void a_deadline_ends_a_pending_read(struct test *t)
     int fds[2];
 
     for (int socket = 0; socket < 2; socket++) {
-        if (socket)
-            make_socketpair(t, fds);
-        else
-            make_pipe(t, fds);
+        make_stream(t, socket, fds);
         ouro_prep_read(op, fds[0], &byte, 1, 0);
         op->deadline = at = in_ms(t, 4);
         CHECK_EQ(do_op(t, op), -ETIMEDOUT);

@@ -130,8 +130,10 @@ void open_loop(struct test *t);    /* t->loop by t->config, hosting prepared */
 int open_loop_try(struct test *t); /* the same: ouro_open's answer */
 void close_loop(struct test *t);   /* must be 0; then the ledger is judged */
 void config_for(struct test *t, ouro_config *config);
-ouro_time in_ms(struct test *t, int64_t ms); /* loop time, ms from now */
-unsigned seconds_scaled(unsigned seconds);   /* sanitizers and valgrind are slow */
+ouro_time in_ms(struct test *t, int64_t ms);            /* loop time, ms from now */
+int set_notify_try(struct test *t, ouro_notify notify); /* ouro_set_notify's answer */
+void set_notify(struct test *t, ouro_notify notify);
+unsigned seconds_scaled(unsigned seconds); /* sanitizers and valgrind are slow */
 
 /* ---- Operations ---------------------------------------------------------------------------- */
 
@@ -144,11 +146,13 @@ int start_n(struct test *t, ouro_op *const *ops, unsigned count);
 int start_chain(struct test *t, ouro_op *const *ops, unsigned count);
 int start_post(struct test *t, ouro_op *op);
 int64_t finish(struct test *t, ouro_op *op); /* waits for its final completion: res */
+void finish_canceled(struct test *t, ouro_op *op);
 int64_t do_op(struct test *t, ouro_op *op);
 void finish_all(struct test *t);
 bool is_final(ouro_op *op);                            /* the ledger has its completion */
 void wait_completions(struct test *t, uint64_t count); /* so many in all, messages included */
 void step(struct test *t);                             /* a turn that does not wait */
+void let_pass(struct test *t); /* some turns, so that what is wrongly done early is done */
 unsigned reap_all(struct test *t);
 void ledger_event(struct test *t, const ouro_event *event); /* for tests that reap by themselves */
 void ledger_waited(struct test *t, ouro_op *op);            /* ... that wait by themselves */
@@ -166,6 +170,8 @@ const char *path_in(struct test *t, const char *name); /* in t->dir; good for 16
 int make_file(struct test *t, const char *name, const void *data, size_t len); /* O_RDWR */
 void make_pipe(struct test *t, int fds[2]);
 void make_socketpair(struct test *t, int fds[2]);
+void make_stream(struct test *t, bool socket, int fds[2]); /* one of the two */
+bool readable(int fd, int ms);
 int made(struct test *t, int fd);    /* closed, and its flags compared, at the end */
 void unmade(struct test *t, int fd); /* the test closes it by itself */
 void fill(void *buf, size_t len, uint32_t seed);
