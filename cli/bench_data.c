@@ -169,7 +169,7 @@ int piece_begin(struct piece *ret, const struct reading *reading, unsigned index
     ret->offset = 0;
     ret->size = job->size;
     ret->fd = openat(job->dir_fd, job->names[ret->where], O_RDONLY | O_CLOEXEC);
-    return ret->fd < 0 ? job_check_file(job, (unsigned)ret->where, NULL, -errno, false) : 1;
+    return ret->fd < 0 ? job_check_file(job, (unsigned)ret->where, ret->data, -errno, false) : 1;
 }
 
 int piece_end(const struct piece *piece, const struct job *job, struct round *round, int64_t result,
