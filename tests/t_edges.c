@@ -373,11 +373,11 @@ _Noreturn static void close_in_child(struct test *t, bool anew)
     _exit(count_fds() == t->fds_before ? 0 : 3);
 }
 
-static void a_forked_child_keeps_no_descriptor(struct test *t)
+static void fork_with_processes_awaited(struct test *t, bool anew)
 {
     ouro_op *ops[CHILDREN];
-    int go[2];
-    pid_t pids[CHILDREN];
+    pid_t pids[CHILDREN], child;
+    int go[2], status;
 
     make_pipe(t, go);
     for (int i = 0; i < CHILDREN; i++) {
@@ -386,21 +386,24 @@ static void a_forked_child_keeps_no_descriptor(struct test *t)
         start(t, ops[i]);
     }
     let_pass(t);
-    for (int i = 0; i < 2; i++) {
-        pid_t child = fork();
-        int status;
-
-        if (child == 0)
-            close_in_child(t, i);
-        CHECK_EQ(waitpid(child, &status, 0), child);
-        CHECK_EQ(status, 0);
-    }
-    for (int i = 0; i < CHILDREN; i++) {
-        CHECK_EQ(write(go[1], "g", 1), 1);
-        usleep(1000);
-    }
+    child = fork();
+    if (child == 0)
+        close_in_child(t, anew);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(write(go[1], "gggggggggg", CHILDREN), CHILDREN);
     for (int i = 0; i < CHILDREN; i++)
         CHECK_EQ(finish(t, ops[i]), pids[i]);
+}
+
+static void a_forked_child_keeps_no_descriptor(struct test *t)
+{
+    fork_with_processes_awaited(t, false);
+}
+
+static void a_child_that_starts_anew_keeps_no_descriptor(struct test *t)
+{
+    fork_with_processes_awaited(t, true);
 }
 
 /* ---- The ring ------------------------------------------------------------------------------ */
@@ -552,6 +555,7 @@ static const struct test_case cases[] = {
     { NAMED(poll_gives_the_bits_of_poll), PLAIN },
     { NAMED(a_traced_child_is_waited_for), PLAIN },
     { NAMED(a_forked_child_keeps_no_descriptor), .fixed = FIX_STYLE | FIX_FD },
+    { NAMED(a_child_that_starts_anew_keeps_no_descriptor), .fixed = FIX_STYLE | FIX_FD },
     { NAMED(a_lingering_close_holds_up_nothing), PLAIN },
     { NAMED(a_ring_without_enter_loses_no_operation), PLAIN, .no_loop = true,
       .needs = NEED_URING | NEED_THREADS },
