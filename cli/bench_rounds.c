@@ -5,6 +5,7 @@
  * away, counted and repeated, within bounds. */
 #include "bench.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,6 +15,8 @@ enum {
     TRIES_MAX = 3,        /* of one round that others disturb; the last is kept and counted noisy */
     WARM_UP_MS = 30,      /* nop, random */
     FOREIGN_PERCENT = 10, /* of one core that others may use in a round */
+    TRIALS = 9,           /* of each variant that a contender has */
+    TRIAL_NS = 20 * 1000 * 1000,
 };
 
 /* CPU seconds that the machine's processes have used up to now, with what the hypervisor took; not
@@ -91,6 +94,34 @@ static int measure_round(const struct run *run, struct entry *entry, struct roun
 static bool is_disturbed(const struct measured *m)
 {
     return m->foreign > m->wall * FOREIGN_PERCENT / 100 + 2.0 / (double)sysconf(_SC_CLK_TCK);
+}
+
+int job_choose(const struct job *job, unsigned count, void *state,
+               int (*round)(void *state, unsigned variant, struct round *round))
+{
+    double rates[VARIANTS_MAX][TRIALS], best = 0;
+    struct histogram *latency = calloc(1, sizeof(*latency));
+    int r = latency ? 0 : -ENOMEM, chosen = 0;
+
+    for (unsigned i = 0; i < TRIALS * count && r == 0; i++) {
+        struct round trial = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
+        uint64_t begin;
+
+        r = job_prepare_caches(job);
+        begin = now_ns();
+        if (r == 0)
+            r = round(state, i % count, &trial);
+        rates[i % count][i / count] = (double)trial.operations / (double)(now_ns() - begin);
+    }
+    free(latency);
+    for (unsigned i = 0; i < count && r == 0; i++) {
+        double rate = stats_median(rates[i], TRIALS);
+        if (rate > best) {
+            best = rate;
+            chosen = (int)i;
+        }
+    }
+    return r < 0 ? r : chosen;
 }
 
 static int take_turn(struct run *run, unsigned which, unsigned number, const struct plan *plan)

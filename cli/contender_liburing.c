@@ -54,8 +54,6 @@ static const struct variant random_variants[] = {
     { false, 1, 1, "registered file and buffers, submitted one by one (the fastest variant here)" },
 };
 
-enum { TRIALS = 5, TRIAL_NS = 20 * 1000 * 1000 };
-
 static const char *chosen_how = "the variant that is fastest here";
 
 struct slot {
@@ -282,38 +280,35 @@ static void register_things(struct raw *raw)
     raw->fixed_buffers = io_uring_register_buffers(&raw->ring, &region, 1) == 0;
 }
 
-/* Tries the variants in turn, several times, and takes the one with the best pass. */
+static const struct variant *variants_of(const struct job *job, unsigned *ret_count)
+{
+    bool files = job->suite == SUITE_FILES;
+
+    *ret_count = files ? sizeof(files_variants) / sizeof(files_variants[0])
+                       : sizeof(random_variants) / sizeof(random_variants[0]);
+    return files ? files_variants : random_variants;
+}
+
+static int variant_round(void *state, unsigned variant, struct round *round)
+{
+    struct raw *raw = state;
+    unsigned count;
+
+    raw->variant = &variants_of(raw->job, &count)[variant];
+    return read_round(raw, round);
+}
+
 static int choose_variant(struct raw *raw)
 {
-    bool files = raw->job->suite == SUITE_FILES;
-    const struct variant *variants = files ? files_variants : random_variants;
-    unsigned count = files ? sizeof(files_variants) / sizeof(files_variants[0])
-                           : sizeof(random_variants) / sizeof(random_variants[0]);
-    struct histogram *latency = calloc(1, sizeof(*latency));
-    const struct variant *chosen = variants;
-    double best = 0;
-    int r = latency ? 0 : -ENOMEM;
+    unsigned count;
+    const struct variant *variants = variants_of(raw->job, &count);
+    int r = job_choose(raw->job, count, raw, variant_round);
 
-    for (unsigned i = 0; i < TRIALS * count && r == 0; i++) {
-        struct round round = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
-        uint64_t begin;
-        double rate;
-
-        raw->variant = &variants[i % count];
-        r = job_prepare_caches(raw->job);
-        begin = now_ns();
-        if (r == 0)
-            r = read_round(raw, &round);
-        rate = (double)round.operations / (double)(now_ns() - begin);
-        if (rate > best) {
-            best = rate;
-            chosen = raw->variant;
-        }
-    }
-    raw->variant = chosen;
-    chosen_how = chosen->how;
-    free(latency);
-    return r;
+    if (r < 0)
+        return r;
+    raw->variant = &variants[r];
+    chosen_how = raw->variant->how;
+    return 0;
 }
 
 /* What the suites need that read. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ENGINES_MAX = 8, WORKERS_MAX = 32, TRIALS = 5, TRIAL_NS = 20 * 1000 * 1000 };
+enum { ENGINES_MAX = 8, WORKERS_MAX = 32 };
 
 enum stage { STAGE_OPEN, STAGE_READ, STAGE_CLOSE };
 
@@ -44,7 +44,8 @@ struct loop_user {
     unsigned in_flight;
     uint64_t completed; /* suite nop */
     struct batches batches;
-    bool registered;
+    ouro_fd file;        /* suite random: fd, or a slot of the direct table */
+    uint32_t read_flags; /* suite random */
 };
 
 static int failed_call(const char *what, int error)
@@ -154,8 +155,8 @@ static void begin_block(struct loop_user *u, uint64_t *seed, uint64_t now)
 
     slot->begun = now;
     slot->where = random_offset(u->job, seed);
-    ouro_prep_read(&slot->op, u->fd, slot->data, u->job->block, (int64_t)slot->where);
-    slot->op.flags = u->registered ? OURO_REGBUF : 0;
+    ouro_prep_read(&slot->op, u->file, slot->data, u->job->block, (int64_t)slot->where);
+    slot->op.flags = u->read_flags;
     u->batch[u->batch_count++] = &slot->op;
 }
 
@@ -268,38 +269,27 @@ static int ouro_round(void *state, struct round *round)
     return u->job->suite == SUITE_NOP ? nop_round(u, round) : read_round(u, round);
 }
 
-/* The contender liburing takes the fastest of several batch sizes; so does this one. */
+/* As the contender liburing tries several. */
+static const struct batches choices[2][3] = {
+    { { 0, 1 }, { 4, 1 }, { 1, 1 } },   /* random */
+    { { 0, 1 }, { 0, 16 }, { 0, 32 } }, /* files */
+};
+
+static int variant_round(void *state, unsigned variant, struct round *round)
+{
+    struct loop_user *u = state;
+
+    u->batches = choices[u->job->suite == SUITE_FILES][variant];
+    return read_round(u, round);
+}
+
 static int choose_batches(struct loop_user *u)
 {
-    static const struct batches choices[2][3] = {
-        { { 0, 1 }, { 4, 1 }, { 1, 1 } },   /* random */
-        { { 0, 1 }, { 0, 16 }, { 0, 32 } }, /* files */
-    };
-    bool files = u->job->suite == SUITE_FILES;
-    struct histogram *latency = calloc(1, sizeof(*latency));
-    struct batches chosen = choices[files][0];
-    double best = 0;
-    int r = latency ? 0 : -ENOMEM;
+    int r = job_choose(u->job, 3, u, variant_round);
 
-    for (unsigned i = 0; i < TRIALS * 3 && r == 0; i++) {
-        struct round round = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
-        uint64_t begin;
-        double rate;
-
-        u->batches = choices[files][i % 3];
-        r = job_prepare_caches(u->job);
-        begin = now_ns();
-        if (r == 0)
-            r = read_round(u, &round);
-        rate = (double)round.operations / (double)(now_ns() - begin);
-        if (rate > best) {
-            best = rate;
-            chosen = u->batches;
-        }
-    }
-    u->batches = chosen;
-    free(latency);
-    return r;
+    if (r >= 0)
+        u->batches = choices[u->job->suite == SUITE_FILES][r];
+    return r < 0 ? r : 0;
 }
 
 static void ouro_contender_close(void *state)
@@ -345,6 +335,18 @@ static int make_slots(struct loop_user *u)
     return 0;
 }
 
+/* The file once more, in a slot of the loop's own table. */
+static int open_slot(struct loop_user *u)
+{
+    ouro_op *op = &u->slots[0].op;
+    int r = ouro_direct_table(u->loop, 1);
+
+    if (r < 0)
+        return r;
+    ouro_prep_open_direct(op, OURO_HERE, u->job->path, O_RDONLY | O_DIRECT, 0, 0);
+    return (int)ouro_do(u->loop, op);
+}
+
 static int open_random(struct loop_user *u, char *why)
 {
     struct iovec region = { u->buffers, u->stride * u->job->depth };
@@ -352,8 +354,15 @@ static int open_random(struct loop_user *u, char *why)
     u->fd = job_open_file(u->job, why);
     if (u->fd < 0)
         return u->fd;
-    if (u->job->direct && ouro_register_buffers(u->loop, &region, 1) == 0)
-        u->registered = true;
+    u->file = u->fd;
+    if (!u->job->direct)
+        return 0; /* cached reads need nothing of this */
+    if (ouro_register_buffers(u->loop, &region, 1) == 0)
+        u->read_flags |= OURO_REGBUF;
+    if (open_slot(u) == 0) {
+        u->file = 0;
+        u->read_flags |= OURO_DIRECT;
+    }
     return 0;
 }
 
@@ -393,6 +402,7 @@ static const char *ouro_describe(const struct job *job)
 {
     return job->suite == SUITE_NOP     ? "ouro_submit_n, ouro_run until all are final"
            : job->suite == SUITE_FILES ? "open, read and close are operations of the loop"
+           : job->direct               ? "file in a slot of the loop, registered buffers"
                                        : "ouro_submit_n, ouro_run, ouro_reap";
 }
 

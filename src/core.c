@@ -133,10 +133,51 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
+static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
+{
+    if (!(op->flags & OURO_DIRECT))
+        return ouro__file_at(loop, op->fd, false);
+    if ((uint64_t)op->fd >= loop->direct_count || loop->direct[op->fd].fd < 0)
+        return NULL;
+    op->real_fd_ = loop->direct[op->fd].fd;
+    return &loop->direct[op->fd].file;
+}
+
+/* Reads and writes at an offset that ask for nothing special are most of what programs do. This is
+ * what check, accept and begin come to for them. 1: it is none, or something is out of the common:
+ * the others will see. */
+static int submit_transfer(ouro_loop *loop, ouro_op *op)
+{
+    const uint32_t usual = OURO_EXACT | OURO_REGBUF | OURO_QUIET | OURO_DIRECT;
+    struct ouro__file *file;
+    int r;
+
+    if (!ouro__is_transfer(op) || op->flags & ~usual || op->deadline || op->state_ > STATE_DONE ||
+        (int64_t)op->arg[ARG_OFFSET] < 0 || !op->arg[ARG_BUF] || op->arg[ARG_LEN] > INT64_MAX ||
+        loop->routes[op->code] == ROUTE_NO)
+        return 1;
+    file = usual_file(loop, op);
+    if (!file || file->closer)
+        return 1;
+    if (op->flags & OURO_REGBUF && (r = find_region(loop, op)) < 0)
+        return r;
+    if ((r = take_place(loop, op)) < 0)
+        return r;
+    own(loop, op);
+    ouro__file_count(file, op);
+    loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
+    loop->stats.submitted++;
+    ouro__requeue(loop, op);
+    return 0;
+}
+
 static int submit_one(ouro_loop *loop, ouro_op *op)
 {
-    int r = ouro__check(loop, op);
+    int r = submit_transfer(loop, op);
 
+    if (r <= 0)
+        return r;
+    r = ouro__check(loop, op);
     if (r == 0)
         r = ouro__accept(loop, op);
     if (r == 0)
@@ -173,17 +214,20 @@ void ouro__make_ordinary(ouro_loop *loop, ouro_op *op)
 
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
 {
-    unsigned done = submit_plain(loop, ops, count);
+    unsigned done = 0, plain;
 
     while (done < count) {
-        int r = submit_one(loop, ops[done]);
+        int r;
+        if (ops[done]->code == OURO_NOP && (plain = submit_plain(loop, ops + done, count - done))) {
+            done += plain;
+            continue;
+        }
+        r = submit_one(loop, ops[done]);
         if (r < 0) {
             *ret_error = r;
             break;
         }
         done++;
-        if (done < count && ops[done]->code == OURO_NOP)
-            done += submit_plain(loop, ops + done, count - done);
     }
     return done;
 }
@@ -325,13 +369,23 @@ static bool file_is_gone(ouro_op *op)
     return op->result_ != ouro__fd_identity((int)op->fd);
 }
 
+/* The engine learns what a slot of the direct table stands for; -1: nothing. */
+static void tell_slot(ouro_loop *loop, uint32_t slot, int fd)
+{
+    struct ouro__direct *direct = &loop->direct[slot];
+
+    if (fd < 0 && !direct->native)
+        return;
+    direct->native = loop->engine->slot && loop->engine->slot(loop, slot, fd) == 0 && fd >= 0;
+}
+
 /* Slow part of pull: true when the operation went another way. */
 static bool diverted(ouro_loop *loop, ouro_op *op)
 {
     enum ouro__route route;
     int64_t res;
 
-    if (file_is_gone(op)) {
+    if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) && file_is_gone(op)) {
         ouro__ended(loop, op, -EBADF);
         return true;
     }
@@ -341,6 +395,8 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
         ouro__report(loop, op, res);
         return true;
     }
+    if (op->code == OURO_CLOSE && op->flags & OURO_DIRECT)
+        tell_slot(loop, (uint32_t)op->fd, -1); /* or the engine would keep the file open */
     route = route_of(loop, op);
     if (route == ROUTE_ENGINE)
         return false;
@@ -510,6 +566,12 @@ static bool wants_more(const ouro_op *op, int64_t res)
 /* The engine's, a worker's, or an attempt's word on an operation. */
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
+    /* What the rest comes to for a transfer that has moved all, or enough, in one step. */
+    if (res > 0 && op->marks_ == MARK_FILE && ouro__is_transfer(op) && !op->ready_ && !op->done_ &&
+        ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT))) {
+        ouro__finish(loop, op, res, 0);
+        return;
+    }
     ouro__make_ordinary(loop, op);
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
@@ -540,13 +602,15 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
     if (op->notes_ & NOTE_UNBLOCK)
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
     if (!op->arg[ARG_SLOT]) {
-        ouro__file_opened(loop, op, (int)fd);
+        struct ouro__file *file = ouro__file_at(loop, (ouro_fd)fd, true);
+        if (file)
+            ouro__file_opened(file, op);
         return fd;
     }
     direct = &loop->direct[op->arg[ARG_SLOT] - 1];
-    direct->file.kind = FILE_UNKNOWN;
-    direct->file.cache = CACHE_UNKNOWN;
+    ouro__file_opened(&direct->file, op);
     direct->fd = (int)fd;
+    tell_slot(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
     return 0;
 }
 

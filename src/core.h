@@ -205,6 +205,7 @@ struct ouro__file {
     uint8_t ours;        /* opened by this loop: facts stay */
     uint8_t readonly;    /* opened by this loop for reading only */
     uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
+    uint8_t memory;      /* it was FILE_MEMORY when this was last known */
     uint8_t busy;        /* lanes taken */
     uint32_t barriers;   /* held operations that wait for all earlier ones */
     uint32_t held_in[2]; /* held operations that want each lane */
@@ -288,7 +289,8 @@ struct ouro_loop {
     struct ouro__file **files;
     uint32_t file_pages;
     struct ouro__direct {
-        int fd; /* or OURO__SLOT_... */
+        int fd;      /* or OURO__SLOT_... */
+        bool native; /* the engine knows the slot by its number */
         struct ouro__file file;
     } * direct;
     uint32_t direct_count;
@@ -394,6 +396,11 @@ void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route);
 /* The engine is gone (io_uring taken away): close has been called for it by itself. Pending: what
  * it could not submit is requeued by ouro__unpull before. Opens the next engine of the order. */
 void ouro__engine_lost(ouro_loop *loop, const char *reason);
+/* Does the engine know op's file by the number of its slot? */
+static inline bool ouro__fd_native(const ouro_loop *loop, const ouro_op *op)
+{
+    return op->flags & OURO_DIRECT && loop->direct[op->fd].native;
+}
 /* The descriptor that stands behind op->fd, also where that is a slot of the direct table. */
 static inline int ouro__fd(const ouro_op *op)
 {
@@ -447,7 +454,7 @@ void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
-void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd);
+void ouro__file_opened(struct ouro__file *file, const ouro_op *op);
 bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
 void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
@@ -618,6 +625,15 @@ static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
     ouro__slot_leave(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op->id_);
 }
 
+/* Counts an operation that is no barrier in the record of its only descriptor. */
+static inline void ouro__file_count(struct ouro__file *file, ouro_op *op)
+{
+    file->in_flight++;
+    op->epoch_ = file->epoch;
+    op->file_ = (uint64_t)(uintptr_t)file;
+    op->marks_ |= MARK_FILE;
+}
+
 /* The record of op->fd, which an operation in flight remembers. */
 static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
 {
@@ -672,6 +688,12 @@ static inline ouro_op *ouro__pop(struct ouro__list *list)
             list->tail = NULL;
     }
     return op;
+}
+
+/* A read or write of one buffer. */
+static inline bool ouro__is_transfer(const ouro_op *op)
+{
+    return op->code == OURO_READ || op->code == OURO_WRITE;
 }
 
 static inline ouro_op *ouro__pull(ouro_loop *loop)

@@ -73,6 +73,11 @@ struct ouro__engine {
      * May be NULL. */
     int (*buffers)(ouro_loop *loop, const struct iovec *regions, unsigned count);
 
+    /* A slot of the direct table stands for fd from now on, or for nothing (-1). 0 when operations
+     * may name it by its number from now on (ouro__direct.native), else -errno, and they name the
+     * descriptor. May be NULL. */
+    int (*slot)(ouro_loop *loop, uint32_t slot, int fd);
+
     /* The system took the engine away; called by ouro__engine_lost. Reports what is known to be
      * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's
      * objects without waiting. Operations that are still RUNNING then may be the kernel's yet: the

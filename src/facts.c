@@ -50,6 +50,12 @@ static long look_at(int fd, struct ouro_stat *ret)
     return 0;
 }
 
+/* Only files on tmpfs can have seals. */
+static bool in_memory(int fd)
+{
+    return sys_fcntl(fd, F_GET_SEALS, 0) >= 0;
+}
+
 static uint8_t kind_of(int fd)
 {
     struct ouro_stat st;
@@ -71,15 +77,16 @@ static uint8_t kind_of(int fd)
     flags = sys_fcntl(fd, F_GETFL, 0);
     if (flags >= 0 && flags & O_DIRECT)
         return FILE_DIRECT;
-    /* Only files on tmpfs can have seals. */
-    return S_ISREG(st.mode) && sys_fcntl(fd, F_GET_SEALS, 0) >= 0 ? FILE_MEMORY : FILE_PLAIN;
+    return S_ISREG(st.mode) && in_memory(fd) ? FILE_MEMORY : FILE_PLAIN;
 }
 
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd)
 {
     (void)loop;
-    if (file->kind == FILE_UNKNOWN)
-        file->kind = kind_of(fd);
+    if (file->kind != FILE_UNKNOWN)
+        return;
+    /* What was a file in memory likely is one still, and is asked for the proof alone. */
+    file->kind = file->memory && in_memory(fd) ? FILE_MEMORY : kind_of(fd);
 }
 
 bool ouro__fd_nonblocking(int fd)
@@ -196,11 +203,11 @@ static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
 
     if (!(loop->caps & OURO_CAP_NOWAIT) || op->arg[ARG_LEN] == 0)
         return false;
+    if (file->memory)
+        ouro__file_learn(loop, file, ouro__fd(op));
     if (file->kind == FILE_STREAM || file->kind == FILE_SOCKET || file->kind == FILE_OTHER)
         return false;
-    if (file->kind != FILE_MEMORY && !lucky(&loop->luck_read))
-        return false;
-    if (!buffered(file, ouro__fd(op)))
+    if (file->kind != FILE_MEMORY && (!lucky(&loop->luck_read) || !buffered(file, ouro__fd(op))))
         return false;
     while (ouro__span_of(op, &span)) {
         bytes = (size_t)ouro__span_bytes(&span);
@@ -272,6 +279,8 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
 
     if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
         return false;
+    if (op->code == OURO_READ && ouro__file_of(loop, op)->cache == CACHE_NO)
+        return false;
     /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK
      * away. */
     if (op->code == OURO_OPEN && op->route_ == ROUTE_ENGINE)
@@ -287,14 +296,11 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return done;
 }
 
-/* The loop has opened fd: its facts live until the loop closes it. */
-void ouro__file_opened(ouro_loop *loop, const ouro_op *op, int fd)
+/* The loop has opened the file: its facts live until the loop closes it. */
+void ouro__file_opened(struct ouro__file *file, const ouro_op *op)
 {
-    struct ouro__file *file = ouro__file_at(loop, fd, true);
     int flags = ouro__int(op, ARG_FLAGS);
 
-    if (!file)
-        return;
     file->ours = true;
     file->kind = FILE_UNKNOWN;
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;

@@ -97,6 +97,8 @@ static void uncount(ouro_loop *loop, struct ouro__file *file)
         file->closer = NULL;
         ouro__start(loop, closer);
     } else if (!file->in_flight) {
+        if (file->kind)
+            file->memory = file->kind == FILE_MEMORY;
         file->kind = FILE_UNKNOWN;
         if (!file->ours)
             file->cache = CACHE_UNKNOWN;
@@ -368,9 +370,16 @@ static void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
 /* The operation is final: gives its lanes back, lets others start, and is counted no more. */
 void ouro__file_leave(ouro_loop *loop, ouro_op *op)
 {
-    struct ouro__file *first = op->fd >= 0 ? ouro__file_of(loop, op) : NULL;
-    struct ouro__file *second = second_of(loop, op);
+    struct ouro__file *first = op->fd >= 0 ? ouro__file_of(loop, op) : NULL, *second;
 
+    /* The common case: others are in flight, and none waits. */
+    if (ouro__is_transfer(op) && !(op->marks_ & MARK_LANES) && first->in_flight > 1 &&
+        !first->held.head && !first->closer) {
+        op->marks_ &= (uint8_t)~MARK_FILE;
+        first->in_flight--;
+        return;
+    }
+    second = second_of(loop, op);
     if (op->marks_ & MARK_LANES) {
         if (first && op->lanes_ & HAS_FIRST)
             first->busy &= (uint8_t) ~(op->lanes_ & LANE_BOTH);

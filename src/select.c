@@ -174,6 +174,8 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
     loop->lost_engine = lost;
     loop->lost_state = loop->engine_state;
     loop->regions_native = false;
+    for (uint32_t i = 0; i < loop->direct_count; i++)
+        loop->direct[i].native = false;
     loop->engine_state = NULL;
     open_next(loop);
     ouro__host_change(loop);

@@ -139,6 +139,35 @@ static void a_chain_opens_reads_and_closes_a_slot(struct test *t)
     }
 }
 
+/* Not even the kernel's table of files holds it: the pipe has lost its last writer. */
+static void a_closed_slot_lets_go_of_its_file(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char link[32];
+
+    CHECK_EQ(ouro_direct_table(t->loop, 4), 0);
+    for (int i = 0; i < 20; i++) {
+        int fds[2];
+        char byte;
+
+        CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fds[1]);
+        ouro_prep_open_direct(op, OURO_HERE, link, O_WRONLY, 0, 2);
+        CHECK_EQ(do_op(t, op), 0);
+        close(fds[1]);
+        ouro_prep_write(op, 2, "x", 1, 0);
+        op->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, op), 1);
+        ouro_prep_close(op, 2);
+        op->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, op), 0);
+        CHECK_EQ(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+        CHECK_EQ(read(fds[0], &byte, 1), 1);
+        CHECK_EQ(read(fds[0], &byte, 1), 0);
+        close(fds[0]);
+    }
+}
+
 static void slots_left_open_are_closed_with_the_loop(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -156,6 +185,7 @@ static const struct test_case cases[] = {
     { NAMED(buffers_without_memlock_are_plain), .pitfalls = "F14" },
     { NAMED(direct_slots_open_read_and_close), .fixed = FIX_FD, .pitfalls = "F11" },
     { NAMED(a_chain_opens_reads_and_closes_a_slot), .fixed = FIX_FD, .pitfalls = "F11 K11" },
+    { NAMED(a_closed_slot_lets_go_of_its_file), .fixed = FIX_FD, .pitfalls = "R8" },
     { NAMED(slots_left_open_are_closed_with_the_loop), .fixed = FIX_FD },
     { .name = NULL },
 };

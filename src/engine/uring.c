@@ -261,7 +261,7 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
     return ROUTE_ENGINE;
 }
 
-/* ---- Registered regions, and the end ------------------------------------------------------- */
+/* ---- Registered regions and files, and the end ------------------------------------------------------- */
 
 static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned count)
 {
@@ -278,6 +278,36 @@ static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned 
     r = ring_register(&u->ring, RING_REGISTER_BUFFERS, regions, count);
     u->buffers = r >= 0;
     return r < 0 ? r : 0;
+}
+
+/* The first file brings the table with it: empty, as large as the loop's. */
+static int uring_slot(ouro_loop *loop, uint32_t slot, int fd)
+{
+    struct uring *u = loop->engine_state;
+    struct ring_rsrc_register table = { .nr = loop->direct_count,
+                                        .flags = RING_RSRC_REGISTER_SPARSE };
+    struct ring_rsrc_update update = { .offset = slot, .data = (uintptr_t)&fd };
+    int r;
+
+    if (!(u->caps & OURO_CAP_FIXED) || u->lost)
+        return -EOPNOTSUPP;
+    if (!u->files) {
+        r = ring_register(&u->ring, RING_REGISTER_FILES2, &table, sizeof(table));
+        if (r < 0)
+            return r;
+        u->files = true;
+    }
+    r = ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
+    return r < 0 ? r : 0;
+}
+
+void ouro__uring_unregister(struct uring *u)
+{
+    if (u->buffers)
+        (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
+    if (u->files)
+        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
+    u->buffers = u->files = false;
 }
 
 /* 0 when the kernel has dropped the ring, or -EBUSY at `until`. A child forked by somebody
@@ -302,8 +332,7 @@ static int uring_close(ouro_loop *loop, int forked, ouro_time until)
     if (!u)
         return 0;
     if (!forked && u->ring.map) {
-        if (u->buffers)
-            (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
+        ouro__uring_unregister(u);
         ouro__uring_free_messages(loop, u);
         ring_close(&u->ring);
         u->closed = sys_now();
@@ -327,5 +356,6 @@ const struct ouro__engine ouro__engine_uring = {
     .wake = ouro__uring_wake,
     .pollfd = ouro__uring_pollfd,
     .buffers = uring_buffers,
+    .slot = uring_slot,
     .abandon = ouro__uring_abandon,
 };

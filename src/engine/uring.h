@@ -30,6 +30,7 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
+    bool files;       /* the direct table is */
     /* eventfd that the kernel signals with each completion, also with those that it defers (which
      * do not wake who polls the ring itself); -1: nobody hosts us */
     _Atomic int host_fd;
@@ -63,6 +64,9 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u);
 
 /* Before the ring's size changes. No entry that points to a message may be unsubmitted. */
 void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
+
+/* Takes the regions and the direct table from the kernel: before the ring goes. */
+void ouro__uring_unregister(struct uring *u);
 
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);

@@ -25,6 +25,16 @@ static uint64_t address(const void *at)
     return (uint64_t)(uintptr_t)at;
 }
 
+static void set_file(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe)
+{
+    if (ouro__fd_native(loop, op)) {
+        sqe->fd = (int32_t)op->fd;
+        sqe->flags = RING_SQE_FIXED_FILE;
+    } else {
+        sqe->fd = ouro__fd(op);
+    }
+}
+
 static void encode_poll(struct ring_sqe *sqe, int fd, uint32_t events)
 {
     sqe->opcode = RING_OP_POLL_ADD;
@@ -42,7 +52,7 @@ static void encode_single(const ouro_loop *loop, const ouro_op *op, struct ring_
     int64_t offset = (int64_t)op->arg[ARG_OFFSET];
 
     sqe->opcode = opcode;
-    sqe->fd = ouro__fd(op);
+    set_file(loop, op, sqe);
     sqe->off =
         offset == OURO_CUR || op->notes_ & NOTE_STREAM ? (uint64_t)-1 : (uint64_t)offset + done;
     sqe->addr = op->arg[ARG_BUF] + done;
@@ -54,12 +64,13 @@ static void encode_single(const ouro_loop *loop, const ouro_op *op, struct ring_
     }
 }
 
-static void encode_vector(const ouro_op *op, struct ring_sqe *sqe, uint8_t opcode, uint8_t single)
+static void encode_vector(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe,
+                          uint8_t opcode, uint8_t single)
 {
     struct ouro__span span;
 
     (void)ouro__span_of(op, &span);
-    sqe->fd = ouro__fd(op);
+    set_file(loop, op, sqe);
     sqe->off = (uint64_t)span.offset;
     sqe->op_flags = (uint32_t)span.rwf;
     if (span.single) {
@@ -127,7 +138,7 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
     if (op->code == OURO_WRITE)
         encode_single(loop, op, sqe, RING_OP_WRITE, RING_OP_WRITE_FIXED);
     else
-        encode_vector(op, sqe, RING_OP_WRITEV, RING_OP_WRITE);
+        encode_vector(loop, op, sqe, RING_OP_WRITEV, RING_OP_WRITE);
     switch (file ? file->kind : FILE_UNKNOWN) {
     case FILE_SOCKET:
         if (encode_send(loop, u, op, sqe))
@@ -289,7 +300,7 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
         }
         return encode_write(loop, u, op, sqe);
     case OURO_WRITE: return encode_write(loop, u, op, sqe);
-    case OURO_READV: encode_vector(op, sqe, RING_OP_READV, RING_OP_READ); return true;
+    case OURO_READV: encode_vector(loop, op, sqe, RING_OP_READV, RING_OP_READ); return true;
     case OURO_OPEN:
     case OURO_STAT:
     case OURO_RENAME:

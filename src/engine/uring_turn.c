@@ -273,11 +273,13 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
     if (count > budget)
         count = budget;
     while (done < count) {
-        uint32_t plain = reap_plain(loop, ring, first + done, count - done);
+        uint32_t plain = 0;
 
+        if (!ring_cqe(ring, first + done)->res)
+            plain = reap_plain(loop, ring, first + done, count - done);
         u->running -= plain;
         done += plain;
-        if (done < count)
+        if (!plain)
             reap_one(loop, u, ring_cqe(ring, first + done++));
     }
     ring_cq_advance(ring, first + count);
@@ -403,10 +405,10 @@ int ouro__uring_abandon(ouro_loop *loop)
     take_back(loop, u, 0);
     u->uncanceled = (struct ouro__list){ 0 };
     u->running = u->cancels = 0;
-    if (u->buffers)
-        (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
     if (u->lost == -EBADF || u->lost == -EOPNOTSUPP)
         proof_fd = disown(u);
+    else
+        ouro__uring_unregister(u);
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
     u->proof_fd = -1;
