@@ -369,16 +369,6 @@ static bool file_is_gone(ouro_op *op)
     return op->result_ != ouro__fd_identity((int)op->fd);
 }
 
-/* The engine learns what a slot of the direct table stands for; -1: nothing. */
-static void tell_slot(ouro_loop *loop, uint32_t slot, int fd)
-{
-    struct ouro__direct *direct = &loop->direct[slot];
-
-    if (fd < 0 && !direct->native)
-        return;
-    direct->native = loop->engine->slot && loop->engine->slot(loop, slot, fd) == 0 && fd >= 0;
-}
-
 /* Slow part of pull: true when the operation went another way. */
 static bool diverted(ouro_loop *loop, ouro_op *op)
 {
@@ -396,7 +386,7 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
         return true;
     }
     if (op->code == OURO_CLOSE && op->flags & OURO_DIRECT)
-        tell_slot(loop, (uint32_t)op->fd, -1); /* or the engine would keep the file open */
+        ouro__direct_tell(loop, (uint32_t)op->fd, -1); /* or the engine would keep it open */
     route = route_of(loop, op);
     if (route == ROUTE_ENGINE)
         return false;
@@ -610,7 +600,7 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
     direct = &loop->direct[op->arg[ARG_SLOT] - 1];
     ouro__file_opened(&direct->file, op);
     direct->fd = (int)fd;
-    tell_slot(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
+    ouro__direct_tell(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
     return 0;
 }
 

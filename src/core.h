@@ -485,7 +485,9 @@ void ouro__host_close(ouro_loop *loop);
 void ouro__pause(void);
 void ouro__queue_signal(int signo, void *value);
 void ouro__await_hangup(int fd);
-void ouro__direct_finish(ouro_loop *loop, int forked); /* register.c */
+void ouro__direct_tell(ouro_loop *loop, uint32_t slot, int fd); /* register.c */
+void ouro__direct_untell(ouro_loop *loop);
+void ouro__direct_finish(ouro_loop *loop, int forked);
 void ouro__notify_fire(ouro_loop *loop);
 void ouro__notify_rearm(ouro_loop *loop);
 void ouro__notify_finish(ouro_loop *loop, int forked);

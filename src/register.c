@@ -88,10 +88,28 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot)
     return r;
 }
 
+/* The engine learns what a slot stands for; -1: nothing. */
+void ouro__direct_tell(ouro_loop *loop, uint32_t slot, int fd)
+{
+    struct ouro__direct *direct = &loop->direct[slot];
+
+    if (fd < 0 && !direct->native)
+        return;
+    direct->native = loop->engine->slot && loop->engine->slot(loop, slot, fd) == 0 && fd >= 0;
+}
+
+/* Before the engine ends: its table would outlive it for a moment, and keep the files open. */
+void ouro__direct_untell(ouro_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->direct_count; i++)
+        ouro__direct_tell(loop, i, -1);
+}
+
 /* Closes the files that are still in slots (in a forked child: this process' copies). */
 void ouro__direct_finish(ouro_loop *loop, int forked)
 {
-    (void)forked;
+    if (!forked)
+        ouro__direct_untell(loop);
     for (uint32_t i = 0; i < loop->direct_count; i++)
         if (loop->direct[i].fd >= 0)
             ouro__fd_close(loop->direct[i].fd);

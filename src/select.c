@@ -166,16 +166,16 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
 {
     const struct ouro__engine *lost = loop->engine;
     unsigned running = 0;
-    int proof = lost->abandon(loop);
+    int proof;
 
+    ouro__direct_untell(loop);
+    proof = lost->abandon(loop);
     ouro__each_slot(loop, mark_lost, &running);
     add_why(loop, lost->name, reason);
     loop->stats.fallback++;
     loop->lost_engine = lost;
     loop->lost_state = loop->engine_state;
     loop->regions_native = false;
-    for (uint32_t i = 0; i < loop->direct_count; i++)
-        loop->direct[i].native = false;
     loop->engine_state = NULL;
     open_next(loop);
     ouro__host_change(loop);

@@ -94,20 +94,44 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     return caps & ~loop->mask;
 }
 
-/* Registers the write end of the proof and forgets it. */
-static int make_proof(struct uring *u)
+/* A table of files: the write end of the proof, and the slots behind it. */
+static int register_table(struct uring *u, int proof, uint32_t slots)
 {
+    struct ring_rsrc_register table = { .nr = slots + 1, .flags = RING_RSRC_REGISTER_SPARSE };
+    struct ring_rsrc_update update = { .data = (uintptr_t)&proof };
+    int r;
+
+    if (!slots)
+        return ring_register(&u->ring, RING_REGISTER_FILES, &proof, 1);
+    r = ring_register(&u->ring, RING_REGISTER_FILES2, &table, sizeof(table));
+    return r < 0 ? r : ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
+}
+
+/* Registers the write end of a proof, and room for slots; forgets the write end. A table that was
+ * there before goes; so does its proof, by which nobody has judged yet. */
+static int register_files(struct uring *u, uint32_t slots)
+{
+    bool again = u->proof_fd >= 0;
     struct stat st;
     int fds[2];
     long r = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
 
     if (r < 0)
         return (int)r;
+    if (again) {
+        sys_close(u->proof_fd);
+        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
+    }
     u->proof_fd = fds[0];
     r = sys_fstat(fds[0], &st);
     u->proof_ino = r < 0 ? 0 : st.st_ino;
     if (r >= 0)
-        r = ring_register(&u->ring, RING_REGISTER_FILES, &fds[1], 1);
+        r = register_table(u, fds[1], slots);
+    if (r >= 0)
+        u->files = slots;
+    else if (again && (ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0),
+                       register_table(u, fds[1], 0)) < 0)
+        u->lost = -ENOMEM; /* what runs cannot be proved to have ended any more */
     sys_close(fds[1]);
     return (int)r;
 }
@@ -123,7 +147,7 @@ static int fill_ring(ouro_loop *loop, struct uring *u, struct ouro__why *why)
     if (r >= 0) {
         u->event_fd = (int)r;
         call = "io_uring_register (files) or its pipe";
-        r = make_proof(u);
+        r = register_files(u, 0);
     }
     if (r >= 0) {
         call = "io_uring_register (probe)";
@@ -280,34 +304,19 @@ static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned 
     return r < 0 ? r : 0;
 }
 
-/* The first file brings the table with it: empty, as large as the loop's. */
+/* The first file brings room for all with it. */
 static int uring_slot(ouro_loop *loop, uint32_t slot, int fd)
 {
     struct uring *u = loop->engine_state;
-    struct ring_rsrc_register table = { .nr = loop->direct_count,
-                                        .flags = RING_RSRC_REGISTER_SPARSE };
-    struct ring_rsrc_update update = { .offset = slot, .data = (uintptr_t)&fd };
+    struct ring_rsrc_update update = { .offset = slot + URING_SLOTS, .data = (uintptr_t)&fd };
     int r;
 
-    if (!(u->caps & OURO_CAP_FIXED) || u->lost)
+    if (!(u->caps & OURO_CAP_FIXED) || !u->ring.map || ouro__uring_number_gone(u))
         return -EOPNOTSUPP;
-    if (!u->files) {
-        r = ring_register(&u->ring, RING_REGISTER_FILES2, &table, sizeof(table));
-        if (r < 0)
-            return r;
-        u->files = true;
-    }
+    if (!u->files && (r = register_files(u, loop->direct_count)) < 0)
+        return r;
     r = ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
     return r < 0 ? r : 0;
-}
-
-void ouro__uring_unregister(struct uring *u)
-{
-    if (u->buffers)
-        (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
-    if (u->files)
-        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
-    u->buffers = u->files = false;
 }
 
 /* 0 when the kernel has dropped the ring, or -EBUSY at `until`. A child forked by somebody
@@ -332,7 +341,8 @@ static int uring_close(ouro_loop *loop, int forked, ouro_time until)
     if (!u)
         return 0;
     if (!forked && u->ring.map) {
-        ouro__uring_unregister(u);
+        if (u->buffers)
+            (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
         ouro__uring_free_messages(loop, u);
         ring_close(&u->ring);
         u->closed = sys_now();

@@ -17,6 +17,9 @@ struct msghdr;
 #define URING_TAG_WAKE (UINT64_MAX - 1)
 #define URING_TAG_CANCEL (UINT64_MAX - 2)
 
+/* Where the direct table begins in the kernel's table of files; before it lies the proof. */
+#define URING_SLOTS 1u
+
 /* Entries that operations leave free: for a cancel and for the doorbell. */
 #define URING_RESERVE 2u
 
@@ -30,7 +33,7 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
-    bool files;       /* the direct table is */
+    uint32_t files;   /* slots of the direct table that are */
     /* eventfd that the kernel signals with each completion, also with those that it defers (which
      * do not wake who polls the ring itself); -1: nobody hosts us */
     _Atomic int host_fd;
@@ -65,8 +68,11 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u);
 /* Before the ring's size changes. No entry that points to a message may be unsubmitted. */
 void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 
-/* Takes the regions and the direct table from the kernel: before the ring goes. */
-void ouro__uring_unregister(struct uring *u);
+/* The ring was closed behind our back, and its number may stand for something else. */
+static inline bool ouro__uring_number_gone(const struct uring *u)
+{
+    return u->lost == -EBADF || u->lost == -EOPNOTSUPP;
+}
 
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);

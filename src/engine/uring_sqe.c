@@ -28,7 +28,7 @@ static uint64_t address(const void *at)
 static void set_file(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe)
 {
     if (ouro__fd_native(loop, op)) {
-        sqe->fd = (int32_t)op->fd;
+        sqe->fd = (int32_t)(op->fd + URING_SLOTS);
         sqe->flags = RING_SQE_FIXED_FILE;
     } else {
         sqe->fd = ouro__fd(op);

@@ -376,7 +376,7 @@ static int cancel_all(struct uring *u)
         .timeout = { .nsec = 20 * 1000 * 1000 },
     };
 
-    if (u->lost == -EBADF || u->lost == -EOPNOTSUPP) /* the number is not ours any more */
+    if (ouro__uring_number_gone(u))
         return 0;
     return ring_register(&u->ring, RING_REGISTER_SYNC_CANCEL, &cancel, 1);
 }
@@ -405,10 +405,10 @@ int ouro__uring_abandon(ouro_loop *loop)
     take_back(loop, u, 0);
     u->uncanceled = (struct ouro__list){ 0 };
     u->running = u->cancels = 0;
-    if (u->lost == -EBADF || u->lost == -EOPNOTSUPP)
+    if (u->buffers)
+        (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
+    if (ouro__uring_number_gone(u))
         proof_fd = disown(u);
-    else
-        ouro__uring_unregister(u);
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
     u->proof_fd = -1;
