@@ -232,7 +232,8 @@ void ouro_prep_fdatasync(ouro_op *op, ouro_fd fd);
 
 /* openat(2); dir may be OURO_HERE. Result: a new descriptor, close-on-exec. Opening a FIFO never
  * waits for the other end: reading succeeds at once, writing without a reader gives -ENXIO. Where
- * opening or closing asks a server (FUSE, NFS), OURO_BG keeps the driver from waiting for it. */
+ * opening or closing asks a server (FUSE, NFS), OURO_BG keeps the driver from waiting for it;
+ * without, a loop that was kept waiting over 10 ms opens and closes elsewhere for a while. */
 void ouro_prep_open(ouro_op *op, ouro_fd dir, const char *path, int flags, unsigned mode);
 
 /* The same into slot of the loop's direct table; result 0. The slot must be free: -EBUSY. */

@@ -401,9 +401,13 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
     while ((op = ouro__pop(&loop->queue))) {
         ouro__set_state(op, STATE_RUNNING);
         if (op->code == OURO_NOP || op->ready_ || !diverted(loop, op))
-            return op;
+            break;
     }
-    return NULL;
+    if (loop->patience.since) {
+        ouro__dared(loop, loop->patience.since);
+        loop->patience.since = 0;
+    }
+    return op;
 }
 
 /* ---- Delivery ------------------------------------------------------------------------------ */

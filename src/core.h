@@ -302,6 +302,11 @@ struct ouro_loop {
     struct ouro__luck {
         uint32_t misses, skip;
     } luck_read, luck_open;
+    struct ouro__patience {
+        ouro_time since; /* when the first of the calls being timed began; 0: none */
+        ouro_time until; /* none is tried before; 0: no server was slow yet */
+        ouro_time pause; /* how long that is since the last slow one */
+    } patience;
     uint32_t try_count, idle_turns;
     uint64_t turn_completed; /* stats.completed when the turn began */
     size_t try_bytes;
@@ -459,6 +464,9 @@ bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
 void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
+/* Around calls that a server could keep waiting: may they be tried? How long they took. */
+bool ouro__dare(const ouro_loop *loop);
+void ouro__dared(ouro_loop *loop, ouro_time since);
 
 bool ouro__chain_breaks(const ouro_op *op);
 void ouro__chain_cut(ouro_op *op);

@@ -11,7 +11,11 @@
  * not cached goes to the engine. After misses the next operations are not tried, in growing number,
  * so that cold files cost little; a turn has a budget, so that hot ones do not keep timers waiting.
  * Files in memory (tmpfs) know no RWF_NOWAIT and are read plainly: io_uring would send each read to
- * a thread, three times slower. */
+ * a thread, three times slower.
+ *
+ * Opening and closing may ask the server of a file (FUSE, NFS), and nothing tells beforehand. So
+ * these are timed, all that are made in a row together: after slow ones none is tried for a time
+ * that grows. */
 #include "core.h"
 
 #include <fcntl.h>
@@ -21,6 +25,9 @@
 #define TRIES_PER_TURN 256u
 #define BYTES_PER_TURN ((size_t)1 << 20)
 #define SKIP_MOST 512u
+#define SLOW (10 * OURO_MS) /* more than a tick of the coarse clock, less than anybody notices */
+#define PAUSE_FACTOR 32u    /* so at most a 33rd of the time is spent waiting */
+#define PAUSE_MOST (3600 * OURO_S)
 
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 8
@@ -166,6 +173,36 @@ static bool missed(struct ouro__luck *luck)
     return false;
 }
 
+bool ouro__dare(const ouro_loop *loop)
+{
+    return !loop->patience.until || sys_coarse_now() >= loop->patience.until;
+}
+
+void ouro__dared(ouro_loop *loop, ouro_time since)
+{
+    struct ouro__patience *patience = &loop->patience;
+    ouro_time now = sys_coarse_now(), pause = (now - since) * PAUSE_FACTOR;
+
+    if (now - since <= SLOW) {
+        patience->pause = 0;
+        return;
+    }
+    if (pause < patience->pause * 2)
+        pause = patience->pause * 2;
+    patience->pause = pause < PAUSE_MOST ? pause : PAUSE_MOST;
+    patience->until = now + patience->pause;
+}
+
+/* Begins to time calls that are tried here; ouro__pull_slowly ends it. */
+static bool dare_here(ouro_loop *loop)
+{
+    if (!ouro__dare(loop))
+        return false;
+    if (!loop->patience.since)
+        loop->patience.since = sys_coarse_now();
+    return true;
+}
+
 /* RWF_NOWAIT does not wait for the page cache, but for the device if the file is O_DIRECT. */
 static bool buffered(struct ouro__file *file, int fd)
 {
@@ -233,7 +270,7 @@ bool ouro__try_names(ouro_loop *loop, const ouro_op *op)
     if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_BG ||
         flags & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
         return false;
-    return lucky(&loop->luck_open);
+    return lucky(&loop->luck_open) && ouro__dare(loop);
 }
 
 void ouro__tried_names(ouro_loop *loop, bool found)
@@ -248,7 +285,7 @@ static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     int flags = ouro__int(op, ARG_FLAGS);
 
-    if (!ouro__try_names(loop, op))
+    if (!ouro__try_names(loop, op) || !dare_here(loop))
         return false;
     *ret = sys_openat2((int)op->fd, ouro__ptr(op, ARG_PATH), flags | O_CLOEXEC | O_NONBLOCK, 0,
                        RESOLVE_FROM_CACHE);
@@ -259,12 +296,13 @@ static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return hit(&loop->luck_open);
 }
 
-/* Closing what was only read does not wait for a device. */
+/* Closing what was only read does not wait for a device, but for a server it may. */
 static bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     struct ouro__file *file = ouro__file_of(loop, op);
 
-    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT || !file->readonly)
+    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT || !file->readonly ||
+        !dare_here(loop))
         return false;
     *ret = sys_close((int)op->fd);
     if (*ret == -EINTR)

@@ -439,12 +439,26 @@ void *ouro__do_realloc(void *old, size_t size)
     return at;
 }
 
-ouro_time ouro__do_now(void)
+#ifndef CLOCK_MONOTONIC_COARSE
+#define CLOCK_MONOTONIC_COARSE CLOCK_MONOTONIC
+#endif
+
+static ouro_time look_at(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail, and does not enter the kernel */
+    clock_gettime(clock, &now); /* cannot fail, and does not enter the kernel */
     return (ouro_time)now.tv_sec * 1000000000u + (ouro_time)now.tv_nsec;
+}
+
+ouro_time ouro__do_now(void)
+{
+    return look_at(CLOCK_MONOTONIC);
+}
+
+ouro_time ouro__do_coarse_now(void)
+{
+    return look_at(CLOCK_MONOTONIC_COARSE);
 }
 
 #if defined(OURO_TESTING)
@@ -454,5 +468,6 @@ struct ouro__sys ouro__sys = {
 #undef ENTRY
         .realloc = ouro__do_realloc,
     .now = ouro__do_now,
+    .coarse_now = ouro__do_coarse_now,
 };
 #endif

@@ -101,8 +101,9 @@ SYS_CALLS(SYS_DECLARE)
 
 /* As realloc; size 0 frees and returns NULL. */
 void *ouro__do_realloc(void *old, size_t size);
-/* Monotonic nanoseconds. */
+/* Monotonic nanoseconds; and the same at a quarter of the cost, up to a timer tick (10 ms) late. */
 ouro_time ouro__do_now(void);
+ouro_time ouro__do_coarse_now(void);
 
 #if defined(OURO_TESTING)
 struct ouro__sys {
@@ -111,6 +112,7 @@ struct ouro__sys {
 #undef SYS_FIELD
     void *(*realloc)(void *old, size_t size);
     ouro_time (*now)(void);
+    ouro_time (*coarse_now)(void);
 };
 extern struct ouro__sys ouro__sys;
 #define SYS_INLINE(name, parameters, arguments) \
@@ -126,6 +128,10 @@ static inline ouro_time sys_now(void)
 {
     return ouro__sys.now();
 }
+static inline ouro_time sys_coarse_now(void)
+{
+    return ouro__sys.coarse_now();
+}
 #else
 #define SYS_INLINE(name, parameters, arguments) \
     static inline long sys_##name parameters    \
@@ -139,6 +145,10 @@ static inline void *sys_realloc(void *old, size_t size)
 static inline ouro_time sys_now(void)
 {
     return ouro__do_now();
+}
+static inline ouro_time sys_coarse_now(void)
+{
+    return ouro__do_coarse_now();
 }
 #endif
 SYS_CALLS(SYS_INLINE)

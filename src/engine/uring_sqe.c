@@ -157,7 +157,7 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
 /* First a look into the cache of names, which never waits, in a batch with all others. Then,
  * because a kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken
  * away again when the file is open. Directories and O_PATH have nothing to wait for. */
-static void encode_open(ouro_op *op, struct ring_sqe *sqe)
+static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
 
@@ -171,6 +171,7 @@ static void encode_open(ouro_op *op, struct ring_sqe *sqe)
         sqe->opcode = RING_OP_OPENAT2;
         sqe->off = address(op->engine_);
         sqe->len = sizeof(op->engine_);
+        u->opens |= OPENS_CACHED;
         return;
     }
     if (!(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY))) {
@@ -180,9 +181,12 @@ static void encode_open(ouro_op *op, struct ring_sqe *sqe)
     sqe->opcode = RING_OP_OPENAT;
     sqe->len = (uint32_t)op->arg[ARG_MODE];
     sqe->op_flags = (uint32_t)flags;
-    /* The kernel would look into its caches first, as was done a moment ago. */
-    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY)
+    /* The kernel would look into its caches first, as was done a moment ago, and then ask the
+     * file's server inside the enter. */
+    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || !ouro__dare(op->loop_))
         sqe->flags = RING_SQE_ASYNC;
+    else
+        u->opens |= OPENS_ANY;
 }
 
 /* Two names: rename and link; the second directory is arg[0]. */
@@ -196,12 +200,12 @@ static void encode_two_names(const ouro_op *op, struct ring_sqe *sqe, uint8_t op
     sqe->op_flags = (uint32_t)op->arg[ARG_FLAGS];
 }
 
-static void encode_name(ouro_op *op, struct ring_sqe *sqe)
+static void encode_name(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
     switch (op->code) {
-    case OURO_OPEN: encode_open(op, sqe); break;
+    case OURO_OPEN: encode_open(u, op, sqe); break;
     case OURO_STAT:
         sqe->opcode = RING_OP_STATX;
         sqe->len = STATX_WANTED;
@@ -307,7 +311,7 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     case OURO_UNLINK:
     case OURO_MKDIR:
     case OURO_SYMLINK:
-    case OURO_LINK: encode_name(op, sqe); return true;
+    case OURO_LINK: encode_name(u, op, sqe); return true;
     case OURO_SPLICE:
     case OURO_WAITPID: attempt(loop, op); return false;
     default: encode_file(op, sqe); return true;

@@ -58,14 +58,27 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
     }
 }
 
+/* Opens may ask a server inside the enter. It is timed: also where it would sleep next, because an
+ * entry that is tried has ended by then, with its file or without. */
+static ouro_time time_opens(struct uring *u)
+{
+    bool opens = u->opens;
+
+    u->opens = 0;
+    return opens ? sys_coarse_now() : 0;
+}
+
 /* Hands over what was written, without sleeping. The kernel may take less than all at once. */
 static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
 {
     unsigned count = ring_flush_count(&u->ring);
+    ouro_time since = time_opens(u);
     int r;
 
     do {
         r = ring_enter(&u->ring, count, 0, flags, NULL, 0);
+        if (since)
+            ouro__dared(loop, since);
         loop->stats.enters += count > 0;
         if (!judge(loop, u, r == 0 && count ? -EAGAIN : r))
             return false;
@@ -498,16 +511,21 @@ static void look(ouro_loop *loop, struct uring *u)
 
 static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
 {
+    ouro_time since;
     unsigned count;
     int r;
 
-    /* Without the lock others submit as well, so the sleeper must not. */
-    if (loop->locked_mode && !submit_all(loop, u))
+    /* Without the lock others submit as well, so the sleeper must not. Nor may a sleep be taken for
+     * the time of opens. */
+    if ((loop->locked_mode || u->opens & OPENS_ANY) && !submit_all(loop, u))
         return;
     count = ring_flush_count(&u->ring);
+    since = time_opens(u);
     ouro__sleep(loop, until);
     r = ring_wait(&u->ring, count, 1, until);
     ouro__awake(loop);
+    if (since)
+        ouro__dared(loop, since);
     loop->stats.enters += count > 0;
     (void)judge(loop, u, r);
 }

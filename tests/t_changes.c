@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* t_changes.c: the world changes under a loop: limits are lowered, descriptors closed, handlers
+ * installed, users changed, and a server stops answering. */
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "sys.h"
+#include "test.h"
+
+/* ---- A server that is slow ----------------------------------------------------------------- */
+
+static struct ouro__sys real;
+static _Atomic ouro_time shift; /* how far the coarse clock was turned on */
+static _Atomic bool stalls;     /* the next open takes two seconds of it */
+static _Atomic unsigned opens, closes;
+static pthread_t driver;
+
+static ouro_time shifted_now(void)
+{
+    return real.coarse_now() + shift;
+}
+
+static void stall(void)
+{
+    if (atomic_exchange(&stalls, false))
+        shift += 2 * OURO_S;
+}
+
+static long slow_openat2(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
+{
+    opens++;
+    stall();
+    return real.openat2(dir, path, flags, mode, resolve);
+}
+
+static long slow_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                       size_t size)
+{
+    if (submit)
+        stall();
+    return real.io_uring_enter(fd, submit, min, flags, arg, size);
+}
+
+static long counted_close(int fd)
+{
+    closes += pthread_equal(pthread_self(), driver) != 0;
+    return real.close(fd);
+}
+
+/* How many of the two were tried on the driver's thread. */
+static unsigned tries_of_an_open_and_close(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int64_t fd;
+
+    opens = closes = 0;
+    ouro_prep_open(op, OURO_HERE, path_in(t, "f"), O_RDONLY, 0);
+    fd = do_op(t, op);
+    CHECK(fd >= 0);
+    ouro_prep_close(op, (int)fd);
+    CHECK_EQ(do_op(t, op), 0);
+    return opens + closes;
+}
+
+static void a_slow_server_is_waited_for_once_in_a_while(struct test *t)
+{
+    unsigned usual;
+
+    real = ouro__sys;
+    driver = pthread_self();
+    ouro__sys.coarse_now = shifted_now;
+    ouro__sys.openat2 = slow_openat2;
+    ouro__sys.io_uring_enter = slow_enter;
+    ouro__sys.close = counted_close;
+    open_loop(t);
+    make_file(t, "f", "abc", 3);
+    usual = tries_of_an_open_and_close(t);
+    CHECK_EQ(usual, strcmp(ouro_engine_name(t->loop), "uring") ? 2 : 1); /* the ring opens */
+    stalls = true;
+    tries_of_an_open_and_close(t);
+    CHECK(!stalls);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(tries_of_an_open_and_close(t), 0);
+    shift += 65 * OURO_S;
+    stalls = true;
+    tries_of_an_open_and_close(t);
+    CHECK(!stalls);
+    shift += 65 * OURO_S; /* this time it is longer */
+    CHECK_EQ(tries_of_an_open_and_close(t), 0);
+    shift += 65 * OURO_S;
+    CHECK_EQ(tries_of_an_open_and_close(t), usual);
+    CHECK_EQ(tries_of_an_open_and_close(t), usual);
+    close_loop(t);
+    ouro__sys = real;
+}
+
+static const struct test_case cases[] = {
+    { NAMED(a_slow_server_is_waited_for_once_in_a_while), .fixed = FIX_ALL, .no_loop = true },
+    { .name = NULL },
+};
+const struct subject subject_changes = { "changes", cases };
