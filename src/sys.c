@@ -26,6 +26,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -67,6 +68,13 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #define SYS_renameat2 PICK(316, 276)
 #endif
 #endif
+
+/* poll(2) in parts, where it takes no more: how many entries, and how often they are looked at. */
+#define PART 64u
+#define PART_PAUSE_NS (10 * OURO_MS)
+/* Descriptors up to 65,535 can be waited for without poll(2). */
+#define LONG_BITS (8 * sizeof(unsigned long))
+#define SELECT_WORDS (65536 / LONG_BITS)
 
 /* What openat2 takes. */
 struct open_how {
@@ -299,23 +307,123 @@ long ouro__do_splice(int in, int64_t *io, int out, int64_t *oo, size_t len, unsi
     RETURN(syscall(SYS_splice, (long)in, io, (long)out, oo, len, (long)flags));
 }
 
-long ouro__do_poll(struct pollfd *fds, unsigned count, int timeout_ms)
+/* What is left until a time of the monotonic clock; NULL: for ever. */
+static const struct timespec *left_until(ouro_time until, struct timespec *ret)
 {
-    RETURN(poll(fds, count, timeout_ms));
+    ouro_time now = until == OURO_FOREVER || until == OURO_NOWAIT ? 0 : ouro__do_now();
+
+    *ret = (struct timespec){ 0, 0 };
+    if (until > now && until != OURO_NOWAIT) {
+        ret->tv_sec = (time_t)((until - now) / 1000000000u);
+        ret->tv_nsec = (long)((until - now) % 1000000000u);
+    }
+    return until == OURO_FOREVER ? NULL : ret;
+}
+
+/* One entry by select(2), which says of an error or a hang-up only that a read or a write would not
+ * wait. */
+static long select_one(struct pollfd *one, const struct timespec *left)
+{
+    unsigned long in[SELECT_WORDS], out[SELECT_WORDS], odd[SELECT_WORDS];
+    unsigned at = (unsigned)one->fd / LONG_BITS, words = at + 1;
+    unsigned long bit = 1ul << ((unsigned)one->fd % LONG_BITS);
+    long r;
+
+    one->revents = 0;
+    if (one->fd < 0)
+        return pselect(0, NULL, NULL, NULL, left, NULL);
+    if (words > SELECT_WORDS) { /* nothing can wait for it */
+        one->revents = POLLNVAL;
+        return 1;
+    }
+    memset(in, 0, words * sizeof(*in));
+    memset(out, 0, words * sizeof(*out));
+    memset(odd, 0, words * sizeof(*odd));
+    in[at] = one->events & (POLLIN | POLLRDNORM) || !one->events ? bit : 0;
+    out[at] = one->events & (POLLOUT | POLLWRNORM) ? bit : 0;
+    odd[at] = one->events & POLLPRI ? bit : 0;
+    r = pselect(one->fd + 1, (fd_set *)(void *)in, (fd_set *)(void *)out, (fd_set *)(void *)odd,
+                left, NULL);
+    if (r < 0 && errno == EBADF)
+        one->revents = POLLNVAL;
+    if (r > 0 && in[at])
+        one->revents |= one->events ? one->events & (POLLIN | POLLRDNORM) : POLLHUP;
+    if (r > 0 && out[at])
+        one->revents |= one->events & (POLLOUT | POLLWRNORM);
+    if (r > 0 && odd[at])
+        one->revents |= POLLPRI;
+    return one->revents ? 1 : r;
+}
+
+/* A few entries at once, as many as the limit allows. */
+static long poll_parts(struct pollfd *fds, unsigned count, const struct timespec *left)
+{
+    struct rlimit limit = { PART, PART };
+    unsigned part;
+    long ready = 0;
+
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    part = limit.rlim_cur < PART ? (unsigned)limit.rlim_cur : PART;
+    for (unsigned i = 0; i < count; i += part ? part : 1) {
+        unsigned n = count - i < part ? count - i : part;
+        long r = part ? ppoll(fds + i, n, left, NULL) : select_one(fds + i, left);
+
+        if (r < 0)
+            return r;
+        ready += r;
+    }
+    return ready;
+}
+
+/* poll(2) refuses more entries than RLIMIT_NOFILE, which a program may have lowered below what is
+ * open, and larger sets when memory is short: then entries are looked at in parts, again and again,
+ * with a short sleep on the first alone. */
+static long poll_patiently(struct pollfd *fds, unsigned count, ouro_time until)
+{
+    static const struct timespec none;
+    struct timespec left;
+    long r;
+
+    for (;;) {
+        ouro_time soon = ouro__do_now() + PART_PAUSE_NS;
+
+        r = poll_parts(fds, count, &none);
+        if (r || until == OURO_NOWAIT)
+            return r;
+        if (until != OURO_FOREVER && until <= soon - PART_PAUSE_NS)
+            return 0;
+        if (until != OURO_FOREVER && until < soon)
+            soon = until;
+        r = poll_parts(fds, 1, left_until(soon, &left));
+        if (r < 0)
+            return r;
+    }
 }
 
 /* `until` is a time of the monotonic clock, OURO_NOWAIT or OURO_FOREVER: what is left of it is
  * found anew with each call, so that a caller may simply repeat it after -EINTR. */
+static long poll_until(struct pollfd *fds, unsigned count, ouro_time until)
+{
+    struct timespec left;
+    long r = ppoll(fds, count, left_until(until, &left), NULL);
+
+    if (r < 0 && count && (errno == EINVAL || errno == ENOMEM))
+        r = poll_patiently(fds, count, until);
+    return r;
+}
+
+long ouro__do_poll(struct pollfd *fds, unsigned count, int timeout_ms)
+{
+    ouro_time until = timeout_ms ? OURO_FOREVER : OURO_NOWAIT;
+
+    if (timeout_ms > 0)
+        until = ouro__do_now() + (ouro_time)timeout_ms * OURO_MS;
+    RETURN(poll_until(fds, count, until));
+}
+
 long ouro__do_ppoll(struct pollfd *fds, unsigned count, ouro_time until)
 {
-    struct timespec left = { 0, 0 };
-    ouro_time now = until == OURO_FOREVER || until == OURO_NOWAIT ? 0 : ouro__do_now();
-
-    if (until > now && until != OURO_NOWAIT) {
-        left.tv_sec = (time_t)((until - now) / 1000000000u);
-        left.tv_nsec = (long)((until - now) % 1000000000u);
-    }
-    RETURN(ppoll(fds, count, until == OURO_FOREVER ? NULL : &left, NULL));
+    RETURN(poll_until(fds, count, until));
 }
 
 long ouro__do_epoll_create(int flags)

@@ -99,8 +99,78 @@ static void a_slow_server_is_waited_for_once_in_a_while(struct test *t)
     ouro__sys = real;
 }
 
+/* ---- Fewer descriptors than are open ------------------------------------------------------- */
+
+static ouro_time cpu_time(void)
+{
+    struct timespec now;
+
+    CHECK_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now), 0);
+    return (ouro_time)now.tv_sec * OURO_S + (ouro_time)now.tv_nsec;
+}
+
+static void under_a_limit(struct test *t, rlim_t fds_most)
+{
+    enum { COUNT = 70 };
+    ouro_op *ops[COUNT], *copy = op_new(t), *poll_op = op_new(t), *late = op_new(t);
+    static char bytes[COUNT];
+    struct rlimit limit, less;
+    int fds[COUNT + 2][2], file = make_file(t, "f", NULL, 0);
+    ouro_time cpu;
+
+    open_loop(t);
+    for (int i = 0; i < COUNT + 2; i++)
+        CHECK_EQ(pipe2(fds[i], O_CLOEXEC), 0);
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_read(ops[i] = op_new(t), fds[i][0], &bytes[i], 1, 0);
+        start(t, ops[i]);
+    }
+    step(t);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    less = (struct rlimit){ fds_most, limit.rlim_max };
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &less), 0);
+    ouro_prep_copy(copy, fds[COUNT][0], OURO_CUR, file, 0, 4);
+    start(t, copy);
+    ouro_prep_poll(poll_op, fds[COUNT + 1][0], POLLIN);
+    start(t, poll_op);
+    cpu = cpu_time();
+    ouro_prep_read(late, fds[COUNT + 1][0], bytes, 1, 0);
+    late->deadline = in_ms(t, 200);
+    CHECK_EQ(do_op(t, late), -ETIMEDOUT);
+    CHECK(cpu_time() - cpu < seconds_scaled(1) * 100 * OURO_MS); /* it slept */
+    for (int i = 0; i < COUNT + 2; i++)
+        CHECK_EQ(write(fds[i][1], "word", 4), 4);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(finish(t, ops[i]), 1);
+    CHECK_EQ(finish(t, copy), 4);
+    CHECK_EQ(finish(t, poll_op), POLLIN);
+    close_loop(t);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < COUNT + 2; i++)
+        CHECK(close(fds[i][0]) == 0 && close(fds[i][1]) == 0);
+}
+
+static void waiting_works_with_a_limit_of_few_descriptors(struct test *t)
+{
+    under_a_limit(t, 50);
+}
+
+static void waiting_works_with_a_limit_of_one_descriptor(struct test *t)
+{
+    under_a_limit(t, 1);
+}
+
+static void waiting_works_when_no_descriptor_is_allowed(struct test *t)
+{
+    under_a_limit(t, 0);
+}
+
+#define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
 static const struct test_case cases[] = {
     { NAMED(a_slow_server_is_waited_for_once_in_a_while), .fixed = FIX_ALL, .no_loop = true },
+    { NAMED(waiting_works_with_a_limit_of_few_descriptors), ALONE },
+    { NAMED(waiting_works_with_a_limit_of_one_descriptor), ALONE },
+    { NAMED(waiting_works_when_no_descriptor_is_allowed), ALONE },
     { .name = NULL },
 };
 const struct subject subject_changes = { "changes", cases };

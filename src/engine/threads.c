@@ -29,8 +29,6 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
-#define PART 64u                /* entries, when poll(2) refuses the whole set */
-#define PART_PAUSE_NS 10000000u /* ... and how often they are looked at */
 
 struct watch {
     struct ouro__list ops;
@@ -273,30 +271,6 @@ static void report_ended(ouro_loop *loop)
 
 /* ---- Sleeping ------------------------------------------------------------------------------- */
 
-/* The limit of open files is below what is open, or the kernel has no memory for so many: looks at
- * them a few at a time, and sleeps a little on the doorbell alone. */
-static void poll_in_parts(ouro_loop *loop, ouro_time until)
-{
-    struct threads *state = state_of(loop);
-    ouro_time soon = sys_now() + PART_PAUSE_NS;
-    bool ready = false;
-
-    for (uint32_t i = 0; i < state->count; i += PART) {
-        uint32_t n = state->count - i < PART ? state->count - i : PART;
-
-        for (uint32_t k = 0; k < n; k++)
-            state->fds[i + k].revents = 0;
-        ready |= sys_poll(state->fds + i, n, 0) > 0;
-    }
-    if (ready || until == OURO_NOWAIT)
-        return;
-    if (until == OURO_FOREVER || until > soon)
-        until = soon;
-    ouro__sleep(loop, until);
-    sys_ppoll(&(struct pollfd){ .fd = state->bell[0], .events = POLLIN }, 1, until);
-    ouro__awake(loop);
-}
-
 /* In SHARED and SERVICE loops others change the set meanwhile: a copy is polled. */
 static long sleep_on_copy(ouro_loop *loop, ouro_time until)
 {
@@ -330,10 +304,6 @@ static void look(ouro_loop *loop, ouro_time until)
         ouro__sleep(loop, until);
         r = sys_ppoll(state->fds, state->count, until);
         ouro__awake(loop);
-    }
-    if (r < 0 && r != -EINTR) {
-        poll_in_parts(loop, until);
-        r = 1;
     }
     if (r > 0)
         collect(loop);
