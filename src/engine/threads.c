@@ -42,9 +42,10 @@ struct threads {
     uint32_t count, room;
     struct watch *watches;
     uint32_t watch_room;
-    uint64_t version;    /* of the set */
-    struct pollfd *copy; /* for the sleeping driver */
-    uint32_t copy_room;
+    uint64_t version;         /* of the set */
+    struct pollfd *copy;      /* for the sleeping driver */
+    struct pollfd *next_copy; /* larger, for its next sleep */
+    uint32_t copy_room, next_room;
     struct ouro__list ended; /* left the set; result_ says how */
     int epoll;               /* -1: not hosted */
     bool blind;              /* epoll does not show all: the host has to look all the time */
@@ -127,37 +128,54 @@ static int grow_watches(ouro_loop *loop, uint32_t need)
     return 0;
 }
 
+/* The larger copy takes the place of the one that nobody sleeps on any more. */
+static void change_copy(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+
+    if (!state->next_copy)
+        return;
+    ouro__alloc(loop, state->copy, state->copy_room * sizeof(*state->copy), 0);
+    state->copy = state->next_copy;
+    state->copy_room = state->next_room;
+    state->next_copy = NULL;
+}
+
+/* Now, so that a sleep never needs memory. */
+static int grow_copy(ouro_loop *loop, uint32_t room)
+{
+    struct threads *state = state_of(loop);
+    struct pollfd *fds;
+
+    if (!loop->locked_mode || room <= (state->next_copy ? state->next_room : state->copy_room))
+        return 0;
+    fds = ouro__alloc(loop, state->next_copy,
+                      state->next_copy ? state->next_room * sizeof(*fds) : 0, room * sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    state->next_copy = fds;
+    state->next_room = room;
+    if (!loop->sleeping)
+        change_copy(loop);
+    return 0;
+}
+
 static int grow_set(ouro_loop *loop)
 {
     struct threads *state = state_of(loop);
-    uint32_t room = state->room * 2;
+    uint32_t room = state->room ? state->room * 2 : ROOM_FIRST;
     struct pollfd *fds;
 
     if (state->count < state->room)
         return 0;
+    if (grow_copy(loop, room) < 0)
+        return -ENOMEM;
     fds = ouro__alloc(loop, state->fds, state->room * sizeof(*fds), room * sizeof(*fds));
     if (!fds)
         return -ENOMEM;
     state->fds = fds;
     state->room = room;
     return 0;
-}
-
-/* false: no memory for it. */
-static bool copy_set(ouro_loop *loop)
-{
-    struct threads *state = state_of(loop);
-
-    if (state->copy_room < state->count) {
-        struct pollfd *fds = ouro__alloc(loop, state->copy, state->copy_room * sizeof(*fds),
-                                         state->room * sizeof(*fds));
-        if (!fds)
-            return false;
-        state->copy = fds;
-        state->copy_room = state->room;
-    }
-    memcpy(state->copy, state->fds, state->count * sizeof(*state->fds));
-    return true;
 }
 
 /* Tells a hosted loop's epoll descriptor what is waited for on fd; 0: nothing any more. Files
@@ -279,8 +297,7 @@ static long sleep_on_copy(ouro_loop *loop, ouro_time until)
     uint32_t count = state->count;
     long r;
 
-    if (!copy_set(loop))
-        return -ENOMEM;
+    memcpy(state->copy, state->fds, count * sizeof(*state->fds));
     ouro__sleep(loop, until);
     r = sys_ppoll(state->copy, count, until);
     ouro__awake(loop);
@@ -288,6 +305,7 @@ static long sleep_on_copy(ouro_loop *loop, ouro_time until)
         memcpy(state->fds, state->copy, count * sizeof(*state->fds));
     else if (r > 0 || state->version != version)
         r = sys_poll(state->fds, state->count, 0);
+    change_copy(loop);
     return r;
 }
 
@@ -501,6 +519,7 @@ static void state_free(ouro_loop *loop)
 
     ouro__alloc(loop, state->fds, state->room * sizeof(*state->fds), 0);
     ouro__alloc(loop, state->watches, state->watch_room * sizeof(*state->watches), 0);
+    change_copy(loop);
     ouro__alloc(loop, state->copy, state->copy_room * sizeof(*state->copy), 0);
     ouro__alloc(loop, state, sizeof(*state), 0);
     loop->engine_state = NULL;
@@ -515,12 +534,10 @@ static int state_make(ouro_loop *loop)
     memset(state, 0, sizeof(*state));
     loop->engine_state = state;
     state->epoll = -1;
-    state->fds = ouro__alloc(loop, NULL, 0, ROOM_FIRST * sizeof(*state->fds));
-    if (!state->fds) {
+    if (grow_set(loop) < 0) {
         state_free(loop);
         return -ENOMEM;
     }
-    state->room = ROOM_FIRST;
     return 0;
 }
 
