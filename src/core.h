@@ -333,6 +333,7 @@ struct ouro_loop {
     /* epoll of the engine's descriptor, which a loss may change; -1: nobody hosts us */
     int host_fd;
     int host_engine_fd;
+    uint8_t mark; /* on our own descriptors (process.c); 0: none was marked yet */
 
     /* an engine that the system took away: its state lives until close; lost_watch waits for the
      * proof that the kernel is done with its operations */
@@ -487,6 +488,11 @@ int ouro__alive_open(ouro_loop *loop); /* process.c */
 void ouro__alive_close(ouro_loop *loop);
 unsigned ouro__cores(void);
 const char *ouro__environment(const char *name);
+/* Descriptors of the loop's own: each is marked when it is made, and the mark is asked for before a
+ * number is used that may stand for somebody else's file by now. drop: closes it if it is ours. */
+void ouro__own(ouro_loop *loop, int fd);
+bool ouro__owns(const ouro_loop *loop, int fd);
+void ouro__drop(const ouro_loop *loop, int fd);
 int ouro__host_open(ouro_loop *loop);
 void ouro__host_change(ouro_loop *loop);
 void ouro__host_close(ouro_loop *loop);

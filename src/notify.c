@@ -15,6 +15,7 @@
 #define STACK ((size_t)256 << 10)
 
 struct ouro__notifier {
+    const ouro_loop *loop;
     ouro_notify how;
     pthread_t thread;
     bool runs;
@@ -36,11 +37,27 @@ static void fire(struct ouro__notifier *n)
     }
 }
 
-static void poke(struct ouro__notifier *n)
+/* False: the program has closed it, as those do that close all descriptors. */
+static bool poke(struct ouro__notifier *n)
 {
     uint64_t one = 1;
+    bool ours = ouro__owns(n->loop, n->control);
 
-    sys_write(n->control, &one, sizeof(one));
+    if (ours)
+        sys_write(n->control, &one, sizeof(one));
+    return ours;
+}
+
+/* The only place where the thread may be cancelled. */
+static long doze(struct pollfd *fds, unsigned count, ouro_time until)
+{
+    int state;
+    long r;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+    r = sys_ppoll(fds, count, until);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return r;
 }
 
 /* One sleep: until the loop wants to be run, or it was run and things changed. */
@@ -51,10 +68,10 @@ static void watch(struct ouro__notifier *n)
     bool fired = atomic_load(&n->fired);
     ouro_time deadline = fired ? OURO_FOREVER : atomic_load(&n->deadline);
     uint64_t count;
-    long r = sys_ppoll(fds, fired || n->watched < 0 ? 1 : 2, deadline);
+    long r = doze(fds, fired || n->watched < 0 ? 1 : 2, deadline);
 
-    if (r > 0 && fds[0].revents & POLLNVAL) {
-        atomic_store(&n->stop, true); /* the program has closed all descriptors: nothing to watch */
+    if (r > 0 && fds[0].revents && !ouro__owns(n->loop, n->control)) {
+        atomic_store(&n->stop, true); /* nor is there anything else to watch */
         return;
     }
     if (r > 0 && fds[0].revents) {
@@ -72,7 +89,9 @@ static void watch(struct ouro__notifier *n)
 static void *notifier_main(void *arg)
 {
     struct ouro__notifier *n = arg;
+    int state;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     while (!atomic_load(&n->stop))
         watch(n);
     return NULL;
@@ -120,10 +139,11 @@ static void finish(ouro_loop *loop, struct ouro__notifier *n, int forked)
         return;
     if (n->runs && !forked) {
         atomic_store(&n->stop, true);
-        poke(n);
+        if (!poke(n))
+            pthread_cancel(n->thread); /* asleep on what nobody can reach any more */
         pthread_join(n->thread, NULL);
     }
-    sys_close(n->control);
+    ouro__drop(loop, n->control);
     ouro__alloc(loop, n, sizeof(*n), 0);
 }
 
@@ -156,12 +176,14 @@ static int start(ouro_loop *loop, const ouro_notify *how)
     if (!n)
         return -ENOMEM;
     memset(n, 0, sizeof(*n));
+    n->loop = loop;
     n->how = *how;
     n->watched = -1;
     r = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r < 0)
         goto release;
     n->control = (int)r;
+    ouro__own(loop, n->control);
     if (loop->threading != OURO_SERVICE && (r = ouro__host_open(loop)) < 0)
         goto close;
     n->watched = loop->threading == OURO_SERVICE ? -1 : (int)r;

@@ -192,7 +192,7 @@ static int drop_descriptor(ouro_loop *loop, ouro_op *op, void *user)
     if (op->notes_ & NOTE_PIDFD)
         ouro__fd_close(op->aux_fd_);
     if (op == &loop->lost_watch)
-        ouro__fd_close((int)op->fd);
+        ouro__drop(loop, (int)op->fd);
     return 0;
 }
 

@@ -3,6 +3,7 @@
  * wait on the monotonic clock. */
 #include "core.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +14,13 @@
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
+
+#ifndef F_SETSIG
+#define F_SETSIG 10
+#define F_GETSIG 11
+#endif
+#define SIGNALS 64u   /* Linux has so many everywhere but on MIPS, where there are more */
+#define UNMARKED 255u /* marks cannot be had here: what is open counts as ours */
 
 void ouro__cond_init(pthread_cond_t *cond)
 {
@@ -65,17 +73,49 @@ const char *ouro__environment(const char *name)
     return secure_getenv(name);
 }
 
+/* ---- Descriptors of the loop's own --------------------------------------------------------- */
+
+/* A program may close all descriptors (closefrom(3), as daemons do), ours with them, and get their
+ * numbers for other files. Numbers and types do not tell these from ours: many are eventfds. But
+ * every open file bears the number of a signal (F_SETSIG) that it would send if it was told to send
+ * any (O_ASYNC), which ours never are. */
+void ouro__own(ouro_loop *loop, int fd)
+{
+    static _Atomic unsigned loops;
+
+    if (!loop->mark)
+        loop->mark = (uint8_t)(1 + atomic_fetch_add(&loops, 1) % SIGNALS);
+    if (loop->mark != UNMARKED && sys_fcntl(fd, F_SETSIG, loop->mark) < 0)
+        loop->mark = UNMARKED;
+}
+
+bool ouro__owns(const ouro_loop *loop, int fd)
+{
+    long mark = fd < 0 ? -EBADF : sys_fcntl(fd, F_GETSIG, 0);
+
+    return loop->mark == UNMARKED ? mark != -EBADF : mark == loop->mark;
+}
+
+void ouro__drop(const ouro_loop *loop, int fd)
+{
+    if (ouro__owns(loop, fd))
+        sys_close(fd);
+}
+
+/* ---- Hosting -------------------------------------------------------------------------------- */
+
 /* The descriptor that a foreign loop watches stays the same when the engine changes. */
 int ouro__host_open(ouro_loop *loop)
 {
     int r;
 
-    if (loop->host_fd >= 0)
+    if (ouro__owns(loop, loop->host_fd))
         return loop->host_fd;
     r = (int)sys_epoll_create(EPOLL_CLOEXEC);
     if (r < 0)
         return r;
     loop->host_fd = r;
+    ouro__own(loop, r);
     r = loop->engine->pollfd(loop);
     loop->host_engine_fd = r;
     if (r >= 0)
@@ -89,6 +129,8 @@ int ouro__host_open(ouro_loop *loop)
 
 void ouro__host_change(ouro_loop *loop)
 {
+    if (!ouro__owns(loop, loop->host_fd))
+        loop->host_fd = -1;
     if (loop->host_fd < 0)
         return;
     (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_DEL, loop->host_engine_fd, 0);
@@ -99,8 +141,7 @@ void ouro__host_change(ouro_loop *loop)
 
 void ouro__host_close(ouro_loop *loop)
 {
-    if (loop->host_fd >= 0)
-        sys_close(loop->host_fd);
+    ouro__drop(loop, loop->host_fd);
     loop->host_fd = -1;
 }
 

@@ -143,7 +143,7 @@ static void proved(ouro_op *watch)
     if (ouro__enter(loop) < 0)
         return;
     ouro__each_slot(loop, end_lost, NULL);
-    ouro__fd_close((int)watch->fd);
+    ouro__drop(loop, (int)watch->fd);
     ouro__leave(loop);
 }
 
@@ -192,8 +192,7 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
     /* Nothing was running, or the proof cannot be waited for in the loop: wait for it here. */
     if (running && proof >= 0)
         ouro__await_hangup(proof);
-    if (proof >= 0)
-        ouro__fd_close(proof);
+    ouro__drop(loop, proof);
     ouro__each_slot(loop, end_lost, NULL);
 }
 

@@ -165,12 +165,162 @@ static void waiting_works_when_no_descriptor_is_allowed(struct test *t)
     under_a_limit(t, 0);
 }
 
+/* ---- Descriptors closed by the program ----------------------------------------------------- */
+
+enum { NUMBERS = 64 };
+#define CONTENT "0123456789abcdef"
+struct foreign { /* what has got the numbers of the loop's descriptors */
+    bool files;  /* or eventfds, which the loop has as well */
+    bool open[NUMBERS];
+    int notify; /* for the loop's notifications; not closed */
+};
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void note_open(struct foreign *foreign)
+{
+    for (int fd = 0; fd < NUMBERS; fd++)
+        foreign->open[fd] = is_open(fd);
+}
+
+/* closefrom(3), and then as many files as there were descriptors. */
+static void take_numbers(struct test *t, struct foreign *foreign)
+{
+    for (int fd = 0; fd < NUMBERS; fd++) {
+        int new;
+
+        foreign->open[fd] = !foreign->open[fd] && is_open(fd);
+        if (!foreign->open[fd])
+            continue;
+        new = foreign->files ? open(path_in(t, "foreign"), O_RDWR | O_CREAT | O_CLOEXEC, 0600)
+                             : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        CHECK(new >= 0);
+        CHECK_EQ(dup3(new, fd, O_CLOEXEC), fd);
+        close(new);
+        if (foreign->files)
+            CHECK_EQ(pwrite(fd, CONTENT, 16, 0), 16);
+    }
+}
+
+static void check_untouched(const struct foreign *foreign)
+{
+    for (int fd = 0; fd < NUMBERS; fd++) {
+        char got[32] = "";
+        uint64_t count;
+
+        if (!foreign->open[fd])
+            continue;
+        harness_note[0] = 0;
+        snprintf(harness_note, sizeof harness_note, "[descriptor %d] ", fd);
+        CHECK(is_open(fd));
+        if (foreign->files) {
+            CHECK_EQ(lseek(fd, 0, SEEK_CUR), 0);
+            CHECK_EQ(pread(fd, got, sizeof got, 0), 16);
+            CHECK(memcmp(got, CONTENT, 16) == 0);
+        } else {
+            CHECK_EQ(plain(read(fd, &count, sizeof count)), -EAGAIN);
+        }
+        close(fd);
+    }
+    harness_note[0] = 0;
+}
+
+/* A loop with all the descriptors that it ever has, asleep in its notifier. */
+static void open_fully(struct test *t, struct foreign *foreign)
+{
+    ouro_notify notify = { .size = sizeof notify, .kind = OURO_NOTIFY_EVENTFD };
+    ouro_op *op = op_new(t);
+
+    notify.fd = foreign->notify = made(t, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    note_open(foreign);
+    open_loop(t);
+    ouro_prep_nop(op);
+    CHECK_EQ(do_op(t, op), 0);
+    CHECK(ouro_pollfd(t->loop) >= 0);
+    CHECK_EQ(ouro_set_notify(t->loop, &notify), 0);
+    usleep(10000);
+    CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
+    usleep(10000);
+}
+
+static int64_t answer(void *arg)
+{
+    (void)arg;
+    return 42;
+}
+
+static bool is_own(const struct foreign *foreign, int fd)
+{
+    return fd >= 0 && !(fd < NUMBERS && foreign->open[fd]);
+}
+
+static void goes_on_without_its_descriptors(struct test *t, bool files)
+{
+    struct foreign foreign = { .files = files };
+    ouro_op *op = op_new(t);
+    struct pollfd host;
+    char byte;
+    int fds[2];
+
+    open_fully(t, &foreign);
+    take_numbers(t, &foreign);
+    if (files)
+        CHECK(is_own(&foreign, ouro_pollfd(t->loop)));
+    ouro_prep_nop(op);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_timer(op, in_ms(t, 2));
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_work(op, answer, NULL);
+    CHECK_EQ(do_op(t, op), 42);
+    make_pipe(t, fds);
+    ouro_prep_read(op, fds[0], &byte, 1, 0);
+    start(t, op);
+    step(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    host = (struct pollfd){ .fd = ouro_pollfd(t->loop), .events = POLLIN };
+    CHECK(is_own(&foreign, host.fd));
+    CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
+    ouro_wake(t->loop);
+    CHECK_EQ(poll(&host, 1, 1000), 1);
+    close_loop(t);
+    check_untouched(&foreign);
+}
+
+static void a_loop_goes_on_when_files_have_its_descriptors(struct test *t)
+{
+    goes_on_without_its_descriptors(t, true);
+}
+
+static void a_loop_goes_on_when_eventfds_have_its_descriptors(struct test *t)
+{
+    goes_on_without_its_descriptors(t, false);
+}
+
+static void closing_closes_no_descriptor_of_others(struct test *t)
+{
+    for (int files = 0; files < 2; files++) {
+        struct foreign foreign = { .files = files };
+
+        open_fully(t, &foreign);
+        take_numbers(t, &foreign);
+        close_loop(t);
+        check_untouched(&foreign);
+    }
+}
+
 #define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
 static const struct test_case cases[] = {
     { NAMED(a_slow_server_is_waited_for_once_in_a_while), .fixed = FIX_ALL, .no_loop = true },
     { NAMED(waiting_works_with_a_limit_of_few_descriptors), ALONE },
     { NAMED(waiting_works_with_a_limit_of_one_descriptor), ALONE },
     { NAMED(waiting_works_when_no_descriptor_is_allowed), ALONE },
+    { NAMED(a_loop_goes_on_when_files_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
+    { NAMED(a_loop_goes_on_when_eventfds_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
+    { NAMED(closing_closes_no_descriptor_of_others), ALONE, .needs = NEED_DRIVER },
     { .name = NULL },
 };
 const struct subject subject_changes = { "changes", cases };

@@ -29,6 +29,7 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
+#define DEAF_NS (10 * OURO_MS) /* the longest sleep without a doorbell */
 
 struct watch {
     struct ouro__list ops;
@@ -36,7 +37,8 @@ struct watch {
 };
 
 struct threads {
-    int bell[2]; /* twice the same eventfd, or the ends of a pipe */
+    const ouro_loop *loop;
+    _Atomic int bell[2]; /* twice the same eventfd, or the ends of a pipe; -1: none for now */
     _Atomic bool rung;
     struct pollfd *fds;
     uint32_t count, room;
@@ -58,36 +60,51 @@ static struct threads *state_of(ouro_loop *loop)
 
 /* ---- Doorbells ------------------------------------------------------------------------------ */
 
-static int bell_open(int bell[2])
+static int bell_open(ouro_loop *loop)
 {
+    struct threads *state = state_of(loop);
+    int ends[2];
     long r = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
+    ends[0] = ends[1] = (int)r;
     if (r < 0)
-        return (int)sys_pipe2(bell, O_CLOEXEC | O_NONBLOCK);
-    bell[0] = bell[1] = (int)r;
+        r = sys_pipe2(ends, O_CLOEXEC | O_NONBLOCK);
+    if (r < 0)
+        return (int)r;
+    for (unsigned i = 0; i < 2; i++) {
+        ouro__own(loop, ends[i]);
+        atomic_store(&state->bell[i], ends[i]);
+    }
+    state->fds[0] = (struct pollfd){ .fd = ends[0], .events = POLLIN };
     return 0;
 }
 
-static void bell_close(const int bell[2])
+static void bell_close(const ouro_loop *loop, struct threads *state)
 {
-    sys_close(bell[0]);
-    if (bell[1] != bell[0])
-        sys_close(bell[1]);
+    int ends[2] = { state->bell[0], state->bell[1] };
+
+    ouro__drop(loop, ends[0]);
+    if (ends[1] != ends[0])
+        ouro__drop(loop, ends[1]);
+    state->bell[0] = -1;
+    state->bell[1] = -1;
 }
 
-/* A full pipe is rung already. */
-static void bell_ring(const int bell[2])
+/* A full pipe is rung already. A driver whose bell is gone finds that out before it sleeps. */
+static void bell_ring(struct threads *state)
 {
     const uint64_t one = 1;
+    int end = atomic_load(&state->bell[1]);
 
-    sys_write(bell[1], &one, sizeof(one));
+    if (ouro__owns(state->loop, end))
+        sys_write(end, &one, sizeof(one));
 }
 
-static void bell_still(const int bell[2])
+static void bell_still(struct threads *state)
 {
     uint64_t some[32];
 
-    while (sys_read(bell[0], some, sizeof(some)) == (long)sizeof(some))
+    while (sys_read(state->bell[0], some, sizeof(some)) == (long)sizeof(some))
         ; /* a pipe may hold more */
 }
 
@@ -96,13 +113,41 @@ static void threads_wake(void *arg)
     struct threads *state = arg;
 
     if (!atomic_exchange(&state->rung, true))
-        bell_ring(state->bell);
+        bell_ring(state);
 }
 
-/* Who rings between the two lines has been heard: the driver looks at everything after this. */
-static void hear_bell(struct threads *state)
+/* False: the program has closed the doorbell, and there is no descriptor for a new one. A new one
+ * is rung at once, for whoever rang the old one meanwhile. */
+static bool bell_holds(ouro_loop *loop)
 {
-    bell_still(state->bell);
+    struct threads *state = state_of(loop);
+
+    if (ouro__owns(loop, state->bell[0]))
+        return true;
+    bell_close(loop, state);
+    state->fds[0] = (struct pollfd){ .fd = -1 };
+    if (bell_open(loop) < 0)
+        return false;
+    state->version++;
+    atomic_store(&state->rung, true);
+    bell_ring(state);
+    if (!ouro__owns(loop, state->epoll))
+        state->epoll = -1;
+    else
+        (void)sys_epoll_ctl(state->epoll, EPOLL_CTL_ADD, state->bell[0], POLLIN);
+    return true;
+}
+
+/* Who rings between the last two lines has been heard: the driver looks at everything behind. */
+static void hear_bell(ouro_loop *loop)
+{
+    struct threads *state = state_of(loop);
+
+    if (!ouro__owns(loop, state->bell[0])) {
+        (void)bell_holds(loop);
+        return;
+    }
+    bell_still(state);
     atomic_exchange(&state->rung, false);
 }
 
@@ -266,7 +311,7 @@ static void collect(ouro_loop *loop)
     uint32_t i = 1;
 
     if (state->fds[0].revents && !loop->sleeping) /* else it is for the sleeper */
-        hear_bell(state);
+        hear_bell(loop);
     state->fds[0].revents = 0;
     while (i < state->count) {
         struct pollfd *entry = &state->fds[i];
@@ -309,11 +354,19 @@ static long sleep_on_copy(ouro_loop *loop, ouro_time until)
     return r;
 }
 
+static ouro_time sooner(ouro_time until, ouro_time at)
+{
+    return until == OURO_FOREVER || until > at ? at : until;
+}
+
+/* Nobody could wake a sleeper whose doorbell is gone. */
 static void look(ouro_loop *loop, ouro_time until)
 {
     struct threads *state = state_of(loop);
     long r;
 
+    if (until != OURO_NOWAIT && !bell_holds(loop))
+        until = sooner(until, sys_now() + DEAF_NS);
     if (until == OURO_NOWAIT) {
         r = sys_poll(state->fds, state->count, 0);
     } else if (loop->locked_mode) {
@@ -334,12 +387,14 @@ static int threads_pollfd(ouro_loop *loop)
     struct threads *state = state_of(loop);
     long r;
 
-    if (state->epoll >= 0)
+    (void)bell_holds(loop);
+    if (ouro__owns(loop, state->epoll))
         return state->epoll;
     r = sys_epoll_create(EPOLL_CLOEXEC);
     if (r < 0)
         return (int)r;
     state->epoll = (int)r;
+    ouro__own(loop, state->epoll);
     r = sys_epoll_ctl(state->epoll, EPOLL_CTL_ADD, state->bell[0], POLLIN);
     if (r < 0) {
         sys_close(state->epoll);
@@ -532,7 +587,10 @@ static int state_make(ouro_loop *loop)
     if (!state)
         return -ENOMEM;
     memset(state, 0, sizeof(*state));
+    state->loop = loop;
     loop->engine_state = state;
+    state->bell[0] = -1;
+    state->bell[1] = -1;
     state->epoll = -1;
     if (grow_set(loop) < 0) {
         state_free(loop);
@@ -551,7 +609,7 @@ static int threads_open(ouro_loop *loop, struct ouro__why *why)
         return r;
     }
     state = state_of(loop);
-    r = bell_open(state->bell);
+    r = bell_open(loop);
     if (r < 0) {
         snprintf(
             why->text, sizeof(why->text),
@@ -560,7 +618,7 @@ static int threads_open(ouro_loop *loop, struct ouro__why *why)
         state_free(loop);
         return r;
     }
-    state->fds[state->count++] = (struct pollfd){ .fd = state->bell[0], .events = POLLIN };
+    state->count = 1;
     loop->caps = probe_caps() & ~loop->mask;
     return 0;
 }
@@ -570,9 +628,8 @@ static int threads_close(ouro_loop *loop, int forked, ouro_time until)
     struct threads *state = state_of(loop);
 
     (void)forked, (void)until; /* nothing here is left to the kernel */
-    if (state->epoll >= 0)
-        sys_close(state->epoll);
-    bell_close(state->bell);
+    ouro__drop(loop, state->epoll);
+    bell_close(loop, state);
     state_free(loop);
     return 0;
 }

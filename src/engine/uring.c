@@ -18,7 +18,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define ENTRIES 256u
@@ -109,24 +108,21 @@ static int register_table(struct uring *u, int proof, uint32_t slots)
 
 /* Registers the write end of a proof, and room for slots; forgets the write end. A table that was
  * there before goes; so does its proof, by which nobody has judged yet. */
-static int register_files(struct uring *u, uint32_t slots)
+static int register_files(ouro_loop *loop, struct uring *u, uint32_t slots)
 {
     bool again = u->proof_fd >= 0;
-    struct stat st;
     int fds[2];
     long r = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
 
     if (r < 0)
         return (int)r;
     if (again) {
-        sys_close(u->proof_fd);
+        ouro__drop(loop, u->proof_fd);
         (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
     }
     u->proof_fd = fds[0];
-    r = sys_fstat(fds[0], &st);
-    u->proof_ino = r < 0 ? 0 : st.st_ino;
-    if (r >= 0)
-        r = register_table(u, fds[1], slots);
+    ouro__own(loop, u->proof_fd);
+    r = register_table(u, fds[1], slots);
     if (r >= 0)
         u->files = slots;
     else if (again && (ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0),
@@ -146,8 +142,9 @@ static int fill_ring(ouro_loop *loop, struct uring *u, struct ouro__why *why)
 
     if (r >= 0) {
         u->event_fd = (int)r;
+        ouro__own(loop, u->event_fd);
         call = "io_uring_register (files) or its pipe";
-        r = register_files(u, 0);
+        r = register_files(loop, u, 0);
     }
     if (r >= 0) {
         call = "io_uring_register (probe)";
@@ -175,12 +172,9 @@ static void drop(ouro_loop *loop, struct uring *u)
 {
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
-    if (u->host_fd >= 0)
-        sys_close(u->host_fd);
-    if (u->event_fd >= 0)
-        sys_close(u->event_fd);
-    if (u->proof_fd >= 0)
-        sys_close(u->proof_fd);
+    ouro__drop(loop, u->host_fd);
+    ouro__drop(loop, u->event_fd);
+    ouro__drop(loop, u->proof_fd);
     ouro__alloc(loop, u, sizeof(*u), 0);
     loop->engine_state = NULL;
 }
@@ -197,15 +191,18 @@ static int uring_open(ouro_loop *loop, struct ouro__why *why)
         return -ENOMEM;
     }
     memset(u, 0, sizeof(*u));
-    u->event_fd = u->proof_fd = -1;
+    u->event_fd = -1;
+    u->proof_fd = -1;
     u->host_fd = -1;
     wish.entries = depth < RING_ENTRIES_MIN ? RING_ENTRIES_MIN : depth;
     if (wish.entries > URING_ENTRIES_MOST)
         wish.entries = URING_ENTRIES_MOST;
     wish.cq_entries = wish.entries * URING_CQ_FACTOR;
     r = ring_open(&u->ring, &wish, why->text, sizeof(why->text));
-    if (r == 0)
+    if (r == 0) {
+        ouro__own(loop, u->ring.fd);
         r = fill_ring(loop, u, why);
+    }
     if (r < 0) {
         drop(loop, u);
         return r;
@@ -311,9 +308,9 @@ static int uring_slot(ouro_loop *loop, uint32_t slot, int fd)
     struct ring_rsrc_update update = { .offset = slot + URING_SLOTS, .data = (uintptr_t)&fd };
     int r;
 
-    if (!(u->caps & OURO_CAP_FIXED) || !u->ring.map || ouro__uring_number_gone(u))
+    if (!(u->caps & OURO_CAP_FIXED) || !u->ring.map || u->ring.fd < 0)
         return -EOPNOTSUPP;
-    if (!u->files && (r = register_files(u, loop->direct_count)) < 0)
+    if (!u->files && (r = register_files(loop, u, loop->direct_count)) < 0)
         return r;
     r = ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
     return r < 0 ? r : 0;
@@ -340,6 +337,7 @@ static int uring_close(ouro_loop *loop, int forked, ouro_time until)
 
     if (!u)
         return 0;
+    ouro__uring_disown(loop, u);
     if (!forked && u->ring.map) {
         if (u->buffers)
             (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);

@@ -41,11 +41,10 @@ struct uring {
     /* eventfd that the kernel signals with each completion, also with those that it defers (which
      * do not wake who polls the ring itself); -1: nobody hosts us */
     _Atomic int host_fd;
-    int event_fd;       /* the doorbell; never read, see ouro__uring_wake */
-    int proof_fd;       /* hangs up when the kernel has dropped the ring and all its requests */
-    uint64_t proof_ino; /* by which it is told from what may have taken its number */
-    uint32_t refusals;  /* enters in a row that took nothing */
-    uint64_t ops[2];    /* opcodes that the kernel knows */
+    _Atomic int event_fd; /* the doorbell; never read, see ouro__uring_wake */
+    int proof_fd;         /* hangs up when the kernel has dropped the ring and all its requests */
+    uint32_t refusals;    /* enters in a row that took nothing */
+    uint64_t ops[2];      /* opcodes that the kernel knows */
     uint64_t caps;
     ouro_time closed;             /* when the ring was closed */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
@@ -72,12 +71,6 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u);
 /* Before the ring's size changes. No entry that points to a message may be unsubmitted. */
 void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 
-/* The ring was closed behind our back, and its number may stand for something else. */
-static inline bool ouro__uring_number_gone(const struct uring *u)
-{
-    return u->lost == -EBADF || u->lost == -EOPNOTSUPP;
-}
-
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);
 unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count);
@@ -86,5 +79,8 @@ void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wake(void *state);
 int ouro__uring_pollfd(ouro_loop *loop);
 int ouro__uring_abandon(ouro_loop *loop);
+
+/* Forgets the numbers that the program has closed. */
+void ouro__uring_disown(const ouro_loop *loop, struct uring *u);
 
 #endif

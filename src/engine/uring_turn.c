@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
 #define LAST_LOOKS 20u      /* a millisecond apart, at what a ring that is lost still completes */
@@ -21,19 +20,35 @@
 
 /* ---- Entering the kernel ------------------------------------------------------------------- */
 
+/* What took the number of a descriptor is not touched: without the ring nothing can be told to the
+ * kernel, and without the proof nothing is proved. */
+void ouro__uring_disown(const ouro_loop *loop, struct uring *u)
+{
+    if (!ouro__owns(loop, u->ring.fd))
+        u->ring.fd = -1;
+    if (!ouro__owns(loop, u->event_fd))
+        u->event_fd = -1;
+    if (!ouro__owns(loop, u->host_fd))
+        u->host_fd = -1;
+    if (!ouro__owns(loop, u->proof_fd))
+        u->proof_fd = -1;
+}
+
 /* Any thread, also one that has not noticed that the ring is lost: the state stays until close. */
 void ouro__uring_wake(void *state)
 {
-    const struct uring *u = state;
+    struct uring *u = state;
+    int host_fd = u->host_fd, event_fd = u->event_fd;
     uint64_t one = 1;
 
     /* Each write is an edge, and each edge a completion of the poll, so the count need not be read
      * back. It would take 600 years of wakes to fill. */
-    (void)sys_write(u->event_fd, &one, sizeof(one));
+    if (event_fd >= 0)
+        (void)sys_write(event_fd, &one, sizeof(one));
     /* Who hosts the loop does not hear that through the ring: a kernel (6.18) that is inside the
      * write of one eventfd signals another one only the first time. */
-    if (u->host_fd >= 0)
-        (void)sys_write(u->host_fd, &one, sizeof(one));
+    if (host_fd >= 0)
+        (void)sys_write(host_fd, &one, sizeof(one));
 }
 
 /* What an enter's result means. False: the kernel took nothing, now or for ever (u->lost). */
@@ -51,6 +66,7 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
     case -ENOMEM: u->refusals++; return false;
     default:
         u->lost = r;
+        ouro__uring_disown(loop, u);
         /* Who sleeps in the ring must leave it first. */
         if (loop->locked_mode && loop->sleeping)
             ouro__uring_wake(u);
@@ -367,18 +383,6 @@ static void give_up(ouro_loop *loop, struct uring *u)
     ouro__engine_lost(loop, reason);
 }
 
-/* A program that closes all descriptors has closed ours, and opens others under their numbers: none
- * is touched any more that may be one of these. Nothing is left then that could prove anything. */
-static int disown(struct uring *u)
-{
-    struct stat st;
-
-    u->ring.fd = u->event_fd = -1;
-    if (sys_fstat(u->proof_fd, &st) < 0 || st.st_ino != u->proof_ino || !S_ISFIFO(st.st_mode))
-        u->proof_fd = -EBADF;
-    return u->proof_fd;
-}
-
 /* Often only enter is denied: then this ends what can be ended, also when a forked child's copy
  * keeps the ring alive. What it ends untouched goes on with the next engine. Result: how many. */
 static int cancel_all(struct uring *u)
@@ -389,7 +393,7 @@ static int cancel_all(struct uring *u)
         .timeout = { .nsec = 20 * 1000 * 1000 },
     };
 
-    if (ouro__uring_number_gone(u))
+    if (u->ring.fd < 0)
         return 0;
     return ring_register(&u->ring, RING_REGISTER_SYNC_CANCEL, &cancel, 1);
 }
@@ -420,8 +424,6 @@ int ouro__uring_abandon(ouro_loop *loop)
     u->running = u->cancels = 0;
     if (u->buffers)
         (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
-    if (ouro__uring_number_gone(u))
-        proof_fd = disown(u);
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
     u->proof_fd = -1;
@@ -505,7 +507,8 @@ static void look(ouro_loop *loop, struct uring *u)
     unsigned flags = ring_sq_flags(&u->ring);
 
     loop->stats.overflow += !!(flags & RING_SQ_CQ_OVERFLOW);
-    if (ring_flush_count(&u->ring) || flags & (RING_SQ_TASKRUN | RING_SQ_CQ_OVERFLOW))
+    if (ring_flush_count(&u->ring) || flags & (RING_SQ_TASKRUN | RING_SQ_CQ_OVERFLOW) ||
+        u->host_fd >= 0)
         (void)enter(loop, u, RING_ENTER_GETEVENTS);
 }
 
@@ -530,21 +533,24 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
     (void)judge(loop, u, r);
 }
 
-/* A hosted turn begins by taking the signal back, and gives it again for what it leaves undone.
- * What it finishes itself needs no signal. */
+/* A hosted turn gives no signal for what it finishes itself. It ends by taking the signals back
+ * that came before, and gives one for what it leaves undone. A doorbell's may be among the former:
+ * the core looks into the inbox after each turn. Nothing is read before the turn has entered the
+ * ring: then it is there, and so is what was opened with it. */
 static void host_signal(struct uring *u, bool on)
 {
     uint64_t word = 1;
 
     if (u->host_fd < 0)
         return;
+    if (on)
+        (void)sys_read(u->host_fd, &word, sizeof(word));
     ring_cq_eventfd(&u->ring, on);
     /* The kernel looks at that switch after it has shown a completion: either it sees it on, or we
      * see the completion. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (!on)
-        (void)sys_read(u->host_fd, &word, sizeof(word));
-    else if (ring_cq_ready(&u->ring) || ring_needs_enter(&u->ring))
+    word = 1;
+    if (on && (ring_cq_ready(&u->ring) || ring_needs_enter(&u->ring)))
         (void)sys_write(u->host_fd, &word, sizeof(word));
 }
 
@@ -587,7 +593,7 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
 }
 
 /* Deferred completions do not wake a poll of the ring, but a registered eventfd. */
-static int host(struct uring *u)
+static int host(ouro_loop *loop, struct uring *u)
 {
     long fd;
     int r;
@@ -597,13 +603,13 @@ static int host(struct uring *u)
     fd = sys_eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         return (int)fd;
-    u->host_fd = (int)fd;
-    r = ring_register(&u->ring, RING_REGISTER_EVENTFD, &u->host_fd, 1);
+    ouro__own(loop, (int)fd);
+    r = ring_register(&u->ring, RING_REGISTER_EVENTFD, &(int){ (int)fd }, 1);
     if (r < 0) {
-        sys_close(u->host_fd);
-        u->host_fd = -1;
+        sys_close((int)fd);
         return r;
     }
+    u->host_fd = (int)fd;
     return u->host_fd;
 }
 
@@ -611,10 +617,10 @@ int ouro__uring_pollfd(ouro_loop *loop)
 {
     struct uring *u = loop->engine_state;
 
-    /* The doorbell shows through the ring only once it is watched. */
+    /* The doorbell shows through the ring only once it is watched; and the ring may be gone. */
     if (drive(loop, u))
-        (void)submit_all(loop, u);
+        (void)enter(loop, u, 0);
     if (u->lost)
         return u->lost;
-    return u->ring.flags & RING_SETUP_DEFER_TASKRUN ? host(u) : u->ring.fd;
+    return u->ring.flags & RING_SETUP_DEFER_TASKRUN ? host(loop, u) : u->ring.fd;
 }
