@@ -10,7 +10,8 @@
  * A blocker is interrupted by a signal. It may arrive just before the system call begins, and is
  * lost then, so a thread of its own (the "nagger") repeats it until the worker is back. The
  * signal is a free real-time one with an empty handler, unblocked on blockers' threads only, and
- * blocked while they run the user's work, which is never interrupted. */
+ * blocked while they run the user's work, which is never interrupted. There are two of them: if
+ * the program takes one for itself while a worker is blocked, the other one still ends its call. */
 #include "core.h"
 
 #include <signal.h>
@@ -18,6 +19,7 @@
 
 #define STACK ((size_t)256 * 1024)
 #define MS 1000000u
+#define SIGNALS 2u
 #define IDLE (10000ull * MS) /* a thread without work waits that long */
 #define NAG_FIRST (1ull * MS)
 #define NAG_MOST (10ull * MS)
@@ -37,9 +39,9 @@ struct worker {
     struct crew *crew;
     struct worker *next; /* in `live` or `ended` */
     void *thread;
-    ouro_op *op;    /* what it performs */
-    bool interrupt; /* ... must come back */
-    bool deaf;      /* blocks the signal now; its own */
+    ouro_op *op;                /* what it performs */
+    bool interrupt;             /* ... must come back */
+    _Atomic int hears[SIGNALS]; /* does not block these now */
 };
 
 struct ouro__workers {
@@ -53,8 +55,8 @@ struct ouro__workers {
 
 /* ---- The signal ----------------------------------------------------------------------------- */
 
-static int interrupt_signal; /* 0: none is free */
-static pthread_once_t interrupt_once = PTHREAD_ONCE_INIT;
+static _Atomic int signals[SIGNALS]; /* 0: none is free */
+static pthread_once_t signals_once = PTHREAD_ONCE_INIT;
 
 static void on_interrupt(int signo)
 {
@@ -82,37 +84,69 @@ static bool ours(int signo)
     return now.sa_handler == on_interrupt;
 }
 
-static void pick_signal(void)
+static bool is_free(int signo)
 {
     struct sigaction now;
 
-    for (int signo = SIGRTMAX; signo >= SIGRTMIN; signo--) {
-        if (sys_sigaction(signo, NULL, &now) < 0 || now.sa_flags & SA_SIGINFO ||
-            now.sa_handler != SIG_DFL)
-            continue;
-        if (!install(signo))
-            continue;
-        interrupt_signal = signo;
-        return;
-    }
+    for (unsigned i = 0; i < SIGNALS; i++)
+        if (signals[i] == signo)
+            return false;
+    return sys_sigaction(signo, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+           now.sa_handler == SIG_DFL;
 }
 
+/* Another one than `taken`, which the program has a handler for by now (0: the first). */
+static void pick_signal(unsigned i, int taken)
+{
+    int signo = SIGRTMAX;
+
+    if (signals[i] != taken)
+        return;
+    while (signo >= SIGRTMIN && !(is_free(signo) && install(signo)))
+        signo--;
+    atomic_compare_exchange_strong(&signals[i], &taken, signo >= SIGRTMIN ? signo : 0);
+}
+
+static void pick_signals(void)
+{
+    for (unsigned i = 0; i < SIGNALS; i++)
+        pick_signal(i, 0);
+}
+
+/* On the worker itself, which blocks all others. */
 static void hear(struct worker *worker, bool on)
 {
-    sigset_t one;
+    bool change = false;
+    sigset_t set;
 
-    if (!interrupt_signal || worker->deaf == !on)
-        return;
-    sigemptyset(&one);
-    sigaddset(&one, interrupt_signal);
-    sys_sigmask(on ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL);
-    worker->deaf = !on;
+    sigfillset(&set);
+    for (unsigned i = 0; i < SIGNALS; i++) {
+        int signo = on ? signals[i] : 0;
+
+        if (signo)
+            sigdelset(&set, signo);
+        change |= worker->hears[i] != signo;
+        worker->hears[i] = signo;
+    }
+    if (change)
+        sys_sigmask(SIG_SETMASK, &set, NULL);
 }
 
+/* A signal that was taken is replaced for the operations after this one. */
 static void interrupt(struct worker *worker)
 {
-    if (interrupt_signal && ours(interrupt_signal))
-        sys_signal_thread(worker->thread, interrupt_signal);
+    int usable = 0;
+
+    for (unsigned i = 0; i < SIGNALS; i++) {
+        int signo = worker->hears[i];
+
+        if (signo && ours(signo))
+            usable = signo;
+        else if (signo)
+            pick_signal(i, signo);
+    }
+    if (usable)
+        sys_signal_thread(worker->thread, usable);
 }
 
 /* ---- On the threads ------------------------------------------------------------------------- */
@@ -238,7 +272,7 @@ static int start(struct ouro__workers *all, struct crew *crew)
 
     if (!worker)
         return -ENOMEM;
-    *worker = (struct worker){ .all = all, .crew = crew, .deaf = true };
+    *worker = (struct worker){ .all = all, .crew = crew };
     r = sys_thread(&worker->thread, thread_main, worker, STACK);
     if (r < 0) {
         ouro__alloc(all->loop, worker, sizeof(*worker), 0);
@@ -298,7 +332,7 @@ int ouro__workers_submit(ouro_loop *loop, ouro_op *op, bool blocker)
     if (!all)
         return -ENOMEM;
     if (blocker)
-        pthread_once(&interrupt_once, pick_signal);
+        pthread_once(&signals_once, pick_signals);
     crew = &all->crews[blocker ? CREW_BLOCKERS : CREW_WORKERS];
     pthread_mutex_lock(&all->lock);
     ouro__push(&crew->queue, op);

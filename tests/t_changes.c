@@ -312,6 +312,52 @@ static void closing_closes_no_descriptor_of_others(struct test *t)
     }
 }
 
+/* ---- Signals that the program wants for itself --------------------------------------------- */
+
+static _Atomic unsigned hits;
+
+static void on_signal(int signo)
+{
+    (void)signo;
+    hits++;
+}
+
+/* Takes the last signal that somebody else has a handler for. */
+static void take_a_signal(void)
+{
+    for (int signo = SIGRTMAX; signo >= SIGRTMIN; signo--) {
+        struct sigaction now;
+
+        CHECK_EQ(sigaction(signo, NULL, &now), 0);
+        if (now.sa_handler == SIG_DFL || now.sa_handler == on_signal)
+            continue;
+        now = (struct sigaction){ .sa_handler = on_signal };
+        CHECK_EQ(sigaction(signo, &now, NULL), 0);
+        return;
+    }
+    FAIL("no signal is in use");
+}
+
+static void a_worker_is_interrupted_without_the_programs_handlers(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fds[2], fd = make_file(t, "f", NULL, 0);
+
+    make_pipe(t, fds);
+    for (int round = 0; round < 5; round++) {
+        ouro_prep_copy(op, fds[0], OURO_CUR, fd, 0, 100);
+        start(t, op);
+        for (int i = 0; i < 10; i++) {
+            step(t);
+            usleep(1000);
+        }
+        take_a_signal();
+        CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
+        CHECK_EQ(finish(t, op), -ECANCELED);
+    }
+    CHECK_EQ(hits, 0);
+}
+
 #define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
 static const struct test_case cases[] = {
     { NAMED(a_slow_server_is_waited_for_once_in_a_while), .fixed = FIX_ALL, .no_loop = true },
@@ -321,6 +367,7 @@ static const struct test_case cases[] = {
     { NAMED(a_loop_goes_on_when_files_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
     { NAMED(a_loop_goes_on_when_eventfds_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
     { NAMED(closing_closes_no_descriptor_of_others), ALONE, .needs = NEED_DRIVER },
+    { NAMED(a_worker_is_interrupted_without_the_programs_handlers), .fixed = FIX_FD | FIX_MASK },
     { .name = NULL },
 };
 const struct subject subject_changes = { "changes", cases };
