@@ -317,6 +317,57 @@ static void errno_is_left_alone(void)
     CHECK_EQ(errno, 4711);
 }
 
+/* ---- a ring that a thread of the kernel polls */
+
+static bool wait_for_completion(struct ring *ring)
+{
+    uint64_t limit = now_ns() + 2000000000u;
+
+    while (!ring_cq_ready(ring) && now_ns() < limit)
+        usleep(100);
+    return ring_cq_ready(ring);
+}
+
+/* R11: what is published while it sleeps stays there until somebody wakes it; and whoever looks
+ * at the flag behind the fence of ring_needs_wakeup never finds it awake wrongly. */
+static void a_sleeping_poller_is_woken(void)
+{
+    struct ring_wish wish = {
+        .entries = 8, .cq_entries = 32, .flags = RING_SETUP_SQPOLL, .sq_idle_ms = 1
+    };
+    unsigned woken = 0;
+    struct ring ring;
+
+    if (ring_open(&ring, &wish, why, sizeof(why)) == -EPERM)
+        exit(SKIPPED);
+    CHECK(ring.flags & RING_SETUP_SQPOLL);
+    for (int i = 0; i < 2000 && !ring_needs_wakeup(&ring); i++)
+        usleep(1000);
+    CHECK(ring_needs_wakeup(&ring));
+    add_nop(&ring, 1);
+    CHECK_EQ(ring_flush_count(&ring), 1);
+    usleep(20000);
+    CHECK_EQ(ring_cq_ready(&ring), 0);
+    CHECK(ring_needs_wakeup(&ring));
+    CHECK(ring_enter(&ring, 1, 0, RING_ENTER_SQ_WAKEUP, NULL, 0) >= 0);
+    CHECK(wait_for_completion(&ring));
+    CHECK_EQ(take(&ring).user_data, 1);
+    /* It falls asleep at any point of these. */
+    for (unsigned i = 0; i < 400; i++) {
+        usleep(i * 37 % 8000);
+        add_nop(&ring, i);
+        (void)ring_flush_count(&ring);
+        if (ring_needs_wakeup(&ring)) {
+            CHECK(ring_enter(&ring, 1, 0, RING_ENTER_SQ_WAKEUP, NULL, 0) >= 0);
+            woken++;
+        }
+        CHECK(wait_for_completion(&ring));
+        CHECK_EQ(take(&ring).user_data, i);
+    }
+    CHECK(woken > 0);
+    ring_close(&ring);
+}
+
 /* ---- waiting */
 
 static void wait_until(struct ring *ring)
@@ -907,6 +958,7 @@ static const struct {
     TEST(the_probe_tells_known_from_unknown),
     TEST(a_disabled_ring_runs_once_enabled),
     TEST(errno_is_left_alone),
+    TEST(a_sleeping_poller_is_woken),
     TEST(a_deadline_is_absolute_and_monotonic),
     TEST(a_signal_ends_the_wait),
     TEST(deferred_completions_need_an_enter),

@@ -358,6 +358,34 @@ static void a_worker_is_interrupted_without_the_programs_handlers(struct test *t
     CHECK_EQ(hits, 0);
 }
 
+/* ---- Another user -------------------------------------------------------------------------- */
+
+/* Effective user of the whole process: of workers, too. */
+static void names_are_opened_as_the_present_user(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int64_t fd;
+
+    if (geteuid() != 0)
+        return;
+    CHECK_EQ(chmod(t->dir, 0755), 0);
+    make_file(t, "secret", "abc", 3);
+    for (int round = 0; round < 3; round++) {
+        for (unsigned flags = 0; flags <= OURO_BG; flags += OURO_BG) {
+            CHECK_EQ(seteuid(65534), 0);
+            ouro_prep_open(op, OURO_HERE, path_in(t, "secret"), O_RDONLY, 0);
+            op->flags = flags;
+            CHECK_EQ(do_op(t, op), -EACCES);
+            CHECK_EQ(seteuid(0), 0);
+            ouro_prep_open(op, OURO_HERE, path_in(t, "secret"), O_RDONLY, 0);
+            op->flags = flags;
+            fd = do_op(t, op);
+            CHECK(fd >= 0);
+            close((int)fd);
+        }
+    }
+}
+
 #define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
 static const struct test_case cases[] = {
     { NAMED(a_slow_server_is_waited_for_once_in_a_while), .fixed = FIX_ALL, .no_loop = true },
@@ -368,6 +396,7 @@ static const struct test_case cases[] = {
     { NAMED(a_loop_goes_on_when_eventfds_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
     { NAMED(closing_closes_no_descriptor_of_others), ALONE, .needs = NEED_DRIVER },
     { NAMED(a_worker_is_interrupted_without_the_programs_handlers), .fixed = FIX_FD | FIX_MASK },
+    { NAMED(names_are_opened_as_the_present_user), .fixed = FIX_FD, .pitfalls = "R12" },
     { .name = NULL },
 };
 const struct subject subject_changes = { "changes", cases };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* t_cost.c: what an operation costs besides itself: no allocation, and no system call too many. */
+#include "engine/ring.h"
 #include "sys.h"
 #include "test.h"
 
@@ -130,12 +131,98 @@ static void a_batch_enters_the_kernel_once(struct test *t)
     ouro__sys = real;
 }
 
+/* ---- What the ring is asked for ------------------------------------------------------------ */
+
+static _Atomic unsigned features, setup_flags, sleeps, idle_sleeps;
+static int ring_fd;
+
+static long watched_setup(unsigned entries, struct ring_params *params)
+{
+    long fd = real.io_uring_setup(entries, params);
+
+    if (fd >= 0) {
+        ring_fd = (int)fd;
+        features = params->features;
+        setup_flags = params->flags;
+    }
+    return fd;
+}
+
+static long watched_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                          size_t size)
+{
+    if (min && flags & RING_ENTER_GETEVENTS) {
+        sleeps++;
+        idle_sleeps += !!(flags & RING_ENTER_NO_IOWAIT);
+    }
+    return real.io_uring_enter(fd, submit, min, flags, arg, size);
+}
+
+static void watch_the_ring(struct test *t)
+{
+    real = ouro__sys;
+    ouro__sys.io_uring_setup = watched_setup;
+    ouro__sys.io_uring_enter = watched_enter;
+    open_loop(t);
+}
+
+/* Else a machine whose programs wait for pipes looks as if its disks were slow. */
+static void a_sleep_in_the_ring_is_no_wait_for_a_disk(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char byte;
+    int fds[2];
+
+    watch_the_ring(t);
+    make_pipe(t, fds);
+    ouro_prep_read(op, fds[0], &byte, 1, 0);
+    op->deadline = in_ms(t, 20);
+    CHECK_EQ(do_op(t, op), -ETIMEDOUT);
+    CHECK(sleeps > 0);
+    CHECK_EQ(idle_sleeps, features & RING_FEAT_NO_IOWAIT ? sleeps : 0);
+    close_loop(t);
+    ouro__sys = real;
+}
+
+/* No thread of the kernel spins for the loop, with the rights of whoever opened it, and what cannot
+ * be polled for (sockets, timers) works. */
+static void nobody_polls_for_the_loop(struct test *t)
+{
+    ouro_op *op = op_new(t), *timer = op_new(t);
+    char path[64], line[128], byte;
+    int fds[2], sq_thread = 0;
+    FILE *info;
+
+    watch_the_ring(t);
+    CHECK_EQ(setup_flags & (RING_SETUP_IOPOLL | RING_SETUP_SQPOLL), 0);
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", ring_fd);
+    info = fopen(path, "re");
+    while (info && fgets(line, sizeof line, info))
+        sscanf(line, "SqThread: %d", &sq_thread);
+    if (info)
+        fclose(info);
+    CHECK(sq_thread <= 0);
+    make_socketpair(t, fds);
+    ouro_prep_read(op, fds[0], &byte, 1, 0);
+    start(t, op);
+    ouro_prep_timer(timer, in_ms(t, 5));
+    CHECK_EQ(do_op(t, timer), 0);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    close_loop(t);
+    ouro__sys = real;
+}
+
 static const struct test_case cases[] = {
     { NAMED(an_operation_allocates_nothing), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .no_loop = true, .heavy = true, .seconds = 30 },
     { NAMED(other_kinds_allocate_nothing_either), .fixed = FIX_FD, .no_loop = true, .seconds = 20 },
     { NAMED(a_batch_enters_the_kernel_once), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
       .style = STYLE_REAP, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
+    { NAMED(a_sleep_in_the_ring_is_no_wait_for_a_disk), .fixed = FIX_STYLE | FIX_FD,
+      .needs = NEED_URING, .no_loop = true, .pitfalls = "C8" },
+    { NAMED(nobody_polls_for_the_loop), .fixed = FIX_FD, .needs = NEED_URING, .no_loop = true,
+      .pitfalls = "R12 R15" },
     { .name = NULL },
 };
 const struct subject subject_cost = { "cost", cases };
