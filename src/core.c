@@ -136,7 +136,7 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
 static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
 {
     if (!(op->flags & OURO_DIRECT))
-        return ouro__file_at(loop, op->fd, false);
+        return ouro__file_at(loop, op->fd);
     if ((uint64_t)op->fd >= loop->direct_count || loop->direct[op->fd].fd < 0)
         return NULL;
     op->real_fd_ = loop->direct[op->fd].fd;
@@ -415,17 +415,16 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
 /* The completion becomes visible. A plain operation is the caller's from here on. */
 static void deliver(ouro_loop *loop, ouro_op *op)
 {
-    ouro_event event = { .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
-    bool quiet = op->flags & OURO_QUIET && op->res >= 0;
+    struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
 
-    if (op->cb && !quiet) {
-        loop->calls.at[loop->calls.tail++ & loop->calls.mask] = event;
-        ouro__set_state(op, STATE_REPORTED);
-        return;
-    }
-    if (!quiet) {
-        ouro__set_hint(op, loop->events.tail);
-        loop->events.at[loop->events.tail++ & loop->events.mask] = event;
+    if (!(op->flags & OURO_QUIET) || op->res < 0) {
+        ouro__set_hint(op, ring->tail);
+        ring->at[ring->tail++ & ring->mask] =
+            (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
+        if (op->cb) {
+            ouro__set_state(op, STATE_REPORTED);
+            return;
+        }
     }
     if (loop->waiters)
         ouro__served(loop, op);
@@ -560,11 +559,18 @@ static bool wants_more(const ouro_op *op, int64_t res)
 /* The engine's, a worker's, or an attempt's word on an operation. */
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    /* What the rest comes to for a transfer that has moved all, or enough, in one step. */
-    if (res > 0 && op->marks_ == MARK_FILE && ouro__is_transfer(op) && !op->ready_ && !op->done_ &&
-        ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT))) {
-        ouro__finish(loop, op, res, 0);
-        return;
+    /* Success needs few of the questions below, and for a transfer that has moved all, or enough,
+     * in one step not even those at the end. */
+    if (res >= 0 && op->state_ != STATE_PLAIN && !op->ready_) {
+        if (!(ouro__kinds[op->code].traits & KIND_BYTES)) {
+            ouro__ended(loop, op, res);
+            return;
+        }
+        if (ouro__is_transfer(op) && !op->done_ &&
+            ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT))) {
+            ouro__finish(loop, op, res, 0);
+            return;
+        }
     }
     ouro__make_ordinary(loop, op);
     if (op->ready_ && res != -EAGAIN) {
@@ -596,7 +602,7 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
     if (op->notes_ & NOTE_UNBLOCK)
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
     if (!op->arg[ARG_SLOT]) {
-        struct ouro__file *file = ouro__file_at(loop, (ouro_fd)fd, true);
+        struct ouro__file *file = ouro__file_make(loop, (ouro_fd)fd);
         if (file)
             ouro__file_opened(file, op);
         return fd;
@@ -617,28 +623,34 @@ static void closed(ouro_loop *loop, ouro_op *op)
         loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
 }
 
+/* Does this result mean that it was ended before it did anything? */
+static bool stopped(const ouro_op *op, int64_t res)
+{
+    if (op->code == OURO_WORK && op->notes_ & NOTE_POOLED)
+        return false; /* it ran */
+    return res == -ECANCELED || res == -EAGAIN || interrupted(res);
+}
+
 /* Turns the last step's result into the operation's. */
 void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    bool bytes = ouro__kinds[op->code].traits & KIND_BYTES;
-    bool ran = op->code == OURO_WORK && op->notes_ & NOTE_POOLED;
-    bool stopped = ending(op) && !ran && (res == -ECANCELED || res == -EAGAIN || interrupted(res));
+    bool cut = ending(op) && stopped(op, res);
     uint32_t cflags = 0;
 
     if (op->notes_ & NOTE_PIDFD)
         ouro__fd_close(op->aux_fd_);
     if (op->code == OURO_OPEN && res >= 0)
         res = opened(loop, op, res);
-    else
+    else if (op->code == OURO_OPEN)
         unreserve_slot(loop, op);
-    if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !stopped)
+    else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
         closed(loop, op);
-    if (stopped) {
+    if (cut) {
         bool timeout = op->marks_ & MARK_TIMEOUT;
         res = timeout ? -ETIMEDOUT : -ECANCELED;
         cflags = timeout ? OURO_C_TIMEDOUT : OURO_C_CANCELED;
     }
-    if (bytes && op->done_) {
+    if (op->done_ && ouro__kinds[op->code].traits & KIND_BYTES) {
         op->cause = res < 0 ? (int32_t)res : 0;
         res = op->done_ + (res > 0 ? res : 0);
     }

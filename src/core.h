@@ -197,6 +197,8 @@ enum {
     FILE_SOCKET,
     FILE_OTHER
 };
+#define OURO__PAGE_BITS 8
+#define OURO__PAGE_SIZE (1u << OURO__PAGE_BITS)
 enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
 struct ouro__file {
     uint32_t in_flight;
@@ -285,7 +287,7 @@ struct ouro_loop {
     struct ouro__timer *heap;
     uint32_t heap_count, heap_room;
 
-    /* files: page p holds descriptors p * 256 ... */
+    /* files: page p holds descriptors p * OURO__PAGE_SIZE ... */
     struct ouro__file **files;
     uint32_t file_pages;
     struct ouro__direct {
@@ -445,8 +447,8 @@ void ouro__heap_move(ouro_loop *loop, ouro_op *op, ouro_time at);
 void ouro__heap_fire(ouro_loop *loop);
 
 static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* or NULL */
-struct ouro__file *ouro__file_search(ouro_loop *loop, const ouro_op *op);
-struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make);
+static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd);        /* or NULL */
+struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd);
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
 int ouro__file_enter(ouro_loop *loop, ouro_op *op);  /* counts it; -errno */
 void ouro__file_leave(ouro_loop *loop, ouro_op *op); /* it is final */
@@ -641,6 +643,16 @@ static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
     ouro__slot_leave(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op->id_);
 }
 
+static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd)
+{
+    uint32_t page = (uint32_t)fd >> OURO__PAGE_BITS;
+
+    /* A negative descriptor is in a page that never is. */
+    if (page >= loop->file_pages || !loop->files[page])
+        return NULL;
+    return &loop->files[page][(uint32_t)fd & (OURO__PAGE_SIZE - 1)];
+}
+
 /* Counts an operation that is no barrier in the record of its only descriptor. */
 static inline void ouro__file_count(struct ouro__file *file, ouro_op *op)
 {
@@ -655,7 +667,9 @@ static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *o
 {
     if (op->marks_ & MARK_FILE)
         return (struct ouro__file *)(uintptr_t)op->file_;
-    return ouro__file_search(loop, op);
+    if (op->flags & OURO_DIRECT)
+        return &loop->direct[op->fd].file;
+    return ouro__file_at(loop, op->fd);
 }
 
 /* ---- lists --------------------------------------------------------------------------------- */

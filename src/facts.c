@@ -129,7 +129,7 @@ static int64_t mix(uint64_t a, uint64_t b)
 enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
 {
     int fds[2] = { ouro__fd(op), ouro__int(op, 0) };
-    struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1], false) };
+    struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1]) };
 
     for (unsigned i = 0; i < 2; i++) {
         ouro__file_learn(loop, files[i], fds[i]);

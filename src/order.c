@@ -9,8 +9,6 @@
  * cannot wait for each other. */
 #include "core.h"
 
-#define PAGE_BITS 8
-#define PAGE_SIZE (1u << PAGE_BITS)
 #define FD_MOST (1 << 30)
 
 /* op->lanes_ */
@@ -25,19 +23,16 @@ enum {
     WAITS_BARRIER = 128, /* waits_ earlier operations are not final yet */
 };
 
-struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make)
+static struct ouro__file *make(ouro_loop *loop, ouro_fd fd)
 {
-    uint32_t page = (uint32_t)fd >> PAGE_BITS;
+    uint32_t page = (uint32_t)fd >> OURO__PAGE_BITS;
 
     if (fd < 0 || fd > FD_MOST)
         return NULL;
     if (page >= loop->file_pages) {
         uint32_t pages = page + 1 < 8 ? 8 : page + 1;
-        struct ouro__file **files;
-        if (!make)
-            return NULL;
-        files = ouro__alloc(loop, loop->files, loop->file_pages * sizeof(*files),
-                            pages * sizeof(*files));
+        struct ouro__file **files = ouro__alloc(
+            loop, loop->files, loop->file_pages * sizeof(*files), pages * sizeof(*files));
         if (!files)
             return NULL;
         memset(files + loop->file_pages, 0, (pages - loop->file_pages) * sizeof(*files));
@@ -45,18 +40,27 @@ struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd, bool make)
         loop->file_pages = pages;
     }
     if (!loop->files[page]) {
-        size_t size = PAGE_SIZE * sizeof(struct ouro__file);
-        if (!make || !(loop->files[page] = ouro__alloc(loop, NULL, 0, size)))
+        size_t size = OURO__PAGE_SIZE * sizeof(struct ouro__file);
+        loop->files[page] = ouro__alloc(loop, NULL, 0, size);
+        if (!loop->files[page])
             return NULL;
         memset(loop->files[page], 0, size);
     }
-    return &loop->files[page][(uint32_t)fd & (PAGE_SIZE - 1)];
+    return ouro__file_at(loop, fd);
+}
+
+/* NULL: no memory, or no such descriptor can be. */
+struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd)
+{
+    struct ouro__file *file = ouro__file_at(loop, fd);
+
+    return file ? file : make(loop, fd);
 }
 
 void ouro__files_finish(ouro_loop *loop)
 {
     for (uint32_t i = 0; i < loop->file_pages; i++)
-        ouro__alloc(loop, loop->files[i], PAGE_SIZE * sizeof(struct ouro__file), 0);
+        ouro__alloc(loop, loop->files[i], OURO__PAGE_SIZE * sizeof(struct ouro__file), 0);
     ouro__alloc(loop, loop->files, loop->file_pages * sizeof(struct ouro__file *), 0);
 }
 
@@ -65,7 +69,7 @@ void ouro__files_forget(ouro_loop *loop)
 {
     for (uint32_t i = 0; i < loop->file_pages; i++)
         if (loop->files[i])
-            memset(loop->files[i], 0, PAGE_SIZE * sizeof(struct ouro__file));
+            memset(loop->files[i], 0, OURO__PAGE_SIZE * sizeof(struct ouro__file));
     for (uint32_t i = 0; i < loop->direct_count; i++)
         memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
     for (uint32_t i = 0; i < loop->direct_count; i++)
@@ -73,23 +77,16 @@ void ouro__files_forget(ouro_loop *loop)
             loop->direct[i].fd = OURO__SLOT_EMPTY;
 }
 
-struct ouro__file *ouro__file_search(ouro_loop *loop, const ouro_op *op)
-{
-    if (op->flags & OURO_DIRECT)
-        return &loop->direct[op->fd].file;
-    return ouro__file_at(loop, op->fd, false);
-}
-
-static struct ouro__file *second_of(ouro_loop *loop, const ouro_op *op)
+static inline struct ouro__file *second_of(ouro_loop *loop, const ouro_op *op)
 {
     if (!(ouro__kinds[op->code].traits & (KIND_FD2 | KIND_DIR2)))
         return NULL;
-    return ouro__file_at(loop, ouro__int(op, 0), false);
+    return ouro__file_at(loop, ouro__int(op, 0));
 }
 
 /* ---- Counting ------------------------------------------------------------------------------ */
 
-static void uncount(ouro_loop *loop, struct ouro__file *file)
+static inline void uncount(ouro_loop *loop, struct ouro__file *file)
 {
     file->in_flight--;
     if (file->closer && file->in_flight == 1) {
@@ -117,11 +114,11 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         if (loop->direct[op->fd].fd == OURO__SLOT_EMPTY)
             return -EBADF;
         first = &loop->direct[op->fd].file;
-    } else if (op->fd >= 0 && !(first = ouro__file_at(loop, op->fd, true))) {
+    } else if (op->fd >= 0 && !(first = ouro__file_make(loop, op->fd))) {
         return op->fd > FD_MOST ? -EBADF : -ENOMEM;
     }
     if (traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) >= 0) {
-        second = ouro__file_at(loop, ouro__int(op, 0), true);
+        second = ouro__file_make(loop, ouro__int(op, 0));
         if (!second)
             return ouro__int(op, 0) > FD_MOST ? -EBADF : -ENOMEM;
     }
@@ -358,28 +355,22 @@ void ouro__order_unhold(ouro_loop *loop, ouro_op *op)
     op->lanes_ &= (uint8_t) ~(WAITS_BARRIER | WAITS_SECOND);
 }
 
-static void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
+static inline void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
 {
-    if (file->barriers)
-        approach(loop, file, epoch);
-    if (file->held.head)
+    if (file->held.head) {
+        if (file->barriers)
+            approach(loop, file, epoch);
         release(loop, file);
+    }
     uncount(loop, file);
 }
 
 /* The operation is final: gives its lanes back, lets others start, and is counted no more. */
 void ouro__file_leave(ouro_loop *loop, ouro_op *op)
 {
-    struct ouro__file *first = op->fd >= 0 ? ouro__file_of(loop, op) : NULL, *second;
+    struct ouro__file *first = (struct ouro__file *)(uintptr_t)op->file_; /* NULL: OURO_HERE */
+    struct ouro__file *second = second_of(loop, op);
 
-    /* The common case: others are in flight, and none waits. */
-    if (ouro__is_transfer(op) && !(op->marks_ & MARK_LANES) && first->in_flight > 1 &&
-        !first->held.head && !first->closer) {
-        op->marks_ &= (uint8_t)~MARK_FILE;
-        first->in_flight--;
-        return;
-    }
-    second = second_of(loop, op);
     if (op->marks_ & MARK_LANES) {
         if (first && op->lanes_ & HAS_FIRST)
             first->busy &= (uint8_t) ~(op->lanes_ & LANE_BOTH);

@@ -267,7 +267,7 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
     case OURO_SPLICE:
         /* With a file on one side a try may wait for the disk, and without a limit for the pipe. */
         if (!is_stream(loop, ouro__file_of(loop, op), ouro__fd(op)) ||
-            !is_stream(loop, ouro__file_at(loop, ouro__int(op, 0), false), ouro__int(op, 0)))
+            !is_stream(loop, ouro__file_at(loop, ouro__int(op, 0)), ouro__int(op, 0)))
             return ROUTE_BLOCKER;
         break;
     case OURO_CLOSE:
