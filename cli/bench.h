@@ -125,8 +125,8 @@ extern const struct contender contender_liburing;
 /* Fills `ret` with one contender for each engine of the library; returns how many. */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
 
-/* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the one
- * with the best median: what somebody would find who tunes a program for this machine. -errno. */
+/* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
+ * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
 int job_choose(const struct job *job, unsigned count, void *state,
                int (*round)(void *state, unsigned variant, struct round *round));
 /* Opens the job's file as suite random wants it; a descriptor, or -errno with the reason in `why`.

@@ -303,6 +303,8 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
     unsigned count = loop->calls.tail - loop->calls.head, done;
     const struct frame frame = { loop, inside };
 
+    if (!count)
+        return 0;
     if (count > max)
         count = max;
     depth++;
@@ -545,7 +547,8 @@ static unsigned take_events(ouro_loop *loop, ouro_event *ret, unsigned max)
         count = ready < max ? ready : max;
         first = first < count ? first : count;
         memcpy(ret, ring->at + at, first * sizeof(*ret));
-        memcpy(ret + first, ring->at, (count - first) * sizeof(*ret));
+        if (first < count)
+            memcpy(ret + first, ring->at, (count - first) * sizeof(*ret));
         ring->head = head + count;
         if (ring->head == ring->tail)
             ring->head = ring->tail = 0; /* the same few cache lines for the next ones */

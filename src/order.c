@@ -23,7 +23,8 @@ enum {
     WAITS_BARRIER = 128, /* waits_ earlier operations are not final yet */
 };
 
-static struct ouro__file *make(ouro_loop *loop, ouro_fd fd)
+/* NULL: no memory, or no such descriptor can be. */
+struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd)
 {
     uint32_t page = (uint32_t)fd >> OURO__PAGE_BITS;
 
@@ -47,14 +48,6 @@ static struct ouro__file *make(ouro_loop *loop, ouro_fd fd)
         memset(loop->files[page], 0, size);
     }
     return ouro__file_at(loop, fd);
-}
-
-/* NULL: no memory, or no such descriptor can be. */
-struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd)
-{
-    struct ouro__file *file = ouro__file_at(loop, fd);
-
-    return file ? file : make(loop, fd);
 }
 
 void ouro__files_finish(ouro_loop *loop)
@@ -114,7 +107,8 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         if (loop->direct[op->fd].fd == OURO__SLOT_EMPTY)
             return -EBADF;
         first = &loop->direct[op->fd].file;
-    } else if (op->fd >= 0 && !(first = ouro__file_make(loop, op->fd))) {
+    } else if (op->fd >= 0 && !(first = ouro__file_at(loop, op->fd)) &&
+               !(first = ouro__file_make(loop, op->fd))) {
         return op->fd > FD_MOST ? -EBADF : -ENOMEM;
     }
     if (traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) >= 0) {

@@ -282,7 +282,7 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
     return ROUTE_ENGINE;
 }
 
-/* ---- Registered regions and files, and the end ------------------------------------------------------- */
+/* ---- Registered regions and files, and the end --------------------------------------------- */
 
 static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned count)
 {
