@@ -78,6 +78,8 @@ static void own(ouro_loop *loop, ouro_op *op)
     op->loop_ = loop;
     op->since_ = ouro__now(loop);
     op->route_ = loop->routes[op->code];
+    if (OURO__SELDOM(loop->trace))
+        ouro__trace_begin(loop, op);
 }
 
 /* What a posted operation lacks, and a submitted one is refused for. */
@@ -192,7 +194,7 @@ static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned coun
     unsigned done = 0, taken;
 
     /* In a locked mode other threads may sleep until they are final. */
-    if (!loop->engine->take || loop->queue.head || loop->locked_mode)
+    if (!loop->engine->take || loop->queue.head || loop->locked_mode || loop->trace)
         return 0;
     if (room < count)
         count = room > 0 ? (unsigned)room : 0;
@@ -616,7 +618,7 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
 
 static void closed(ouro_loop *loop, ouro_op *op)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
+    struct ouro__file *file = ouro__file_counted(op);
 
     file->ours = file->readonly = false;
     if (op->flags & OURO_DIRECT)
@@ -681,6 +683,8 @@ static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t c
         ouro__file_leave(loop, op);
     if (op->flags & OURO_REGBUF)
         loop->regbuf_in_flight--;
+    if (OURO__SELDOM(loop->trace))
+        ouro__trace_end(loop, op);
     ouro__slot_give(loop, op);
     loop->stats.completed++;
     ouro__clean(op);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -343,6 +344,7 @@ struct ouro_loop {
     void *lost_state;
     ouro_op lost_watch;
 
+    FILE *trace; /* a line for each operation: $OURO_TRACE */
     ouro_config config;
     char why[1024];
     char engines[128];  /* the preference, as given */
@@ -481,6 +483,11 @@ void ouro__message_send(ouro_loop *loop, ouro_op *op);
 bool ouro__message_take_back(ouro_op *op);
 void ouro__inbox_close(ouro_loop *loop);
 bool ouro__inbox_busy(ouro_loop *loop);
+
+void ouro__trace_open(ouro_loop *loop); /* trace.c */
+void ouro__trace_begin(ouro_loop *loop, const ouro_op *op);
+void ouro__trace_end(ouro_loop *loop, const ouro_op *op);
+void ouro__trace_close(ouro_loop *loop, int forked);
 
 int ouro__engines_set(ouro_loop *loop, const char *list);
 int ouro__select(ouro_loop *loop, unsigned from);
@@ -662,11 +669,18 @@ static inline void ouro__file_count(struct ouro__file *file, ouro_op *op)
     op->marks_ |= MARK_FILE;
 }
 
-/* The record of op->fd, which an operation in flight remembers. */
+/* Of an operation in flight, which remembers it. */
+static inline struct ouro__file *ouro__file_counted(const ouro_op *op)
+{
+    assert(op->marks_ & MARK_FILE);
+    return (struct ouro__file *)(uintptr_t)op->file_;
+}
+
+/* The record of op->fd. */
 static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op)
 {
     if (op->marks_ & MARK_FILE)
-        return (struct ouro__file *)(uintptr_t)op->file_;
+        return ouro__file_counted(op);
     if (op->flags & OURO_DIRECT)
         return &loop->direct[op->fd].file;
     return ouro__file_at(loop, op->fd);

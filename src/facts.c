@@ -132,9 +132,12 @@ enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
     struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1]) };
 
     for (unsigned i = 0; i < 2; i++) {
-        ouro__file_learn(loop, files[i], fds[i]);
-        if (files[i]->kind != FILE_PLAIN && files[i]->kind != FILE_DIRECT &&
-            files[i]->kind != FILE_MEMORY)
+        struct ouro__file *file = files[i];
+
+        if (!file)
+            return ROUTE_BLOCKER; /* cannot be: it is counted */
+        ouro__file_learn(loop, file, fds[i]);
+        if (file->kind != FILE_PLAIN && file->kind != FILE_DIRECT && file->kind != FILE_MEMORY)
             return ROUTE_BLOCKER;
     }
     return ROUTE_WORKER;
@@ -234,7 +237,7 @@ static int64_t read_now(struct ouro__file *file, int fd, const struct ouro__span
  * the engine goes on behind it. */
 static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
+    struct ouro__file *file = ouro__file_counted(op);
     struct ouro__span span;
     size_t bytes;
 
@@ -299,7 +302,7 @@ static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 /* Closing what was only read does not wait for a device, but for a server it may. */
 static bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
+    struct ouro__file *file = ouro__file_counted(op);
 
     if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT || !file->readonly ||
         !dare_here(loop))
@@ -317,7 +320,7 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
 
     if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
         return false;
-    if (op->code == OURO_READ && ouro__file_of(loop, op)->cache == CACHE_NO)
+    if (op->code == OURO_READ && ouro__file_counted(op)->cache == CACHE_NO)
         return false;
     /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK
      * away. */

@@ -127,8 +127,10 @@ static int build(ouro_loop *loop)
         return r;
     if ((r = ouro__select(loop, 0)) < 0)
         return r;
+    ouro__trace_open(loop);
     if ((r = start_service(loop)) < 0) {
         loop->engine->close(loop, 0, OURO_FOREVER);
+        ouro__trace_close(loop, 0);
         return r;
     }
     return 0;
@@ -205,6 +207,7 @@ static int close_in_child(ouro_loop *loop)
     ouro__workers_finish(loop, 1);
     ouro__notify_finish(loop, 1);
     ouro__direct_finish(loop, 1);
+    ouro__trace_close(loop, 1);
     release(loop);
     return 0;
 }
@@ -236,6 +239,7 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     r = loop->engine->close(loop, 0, until);
     if (r < 0)
         return r;
+    ouro__trace_close(loop, 0);
     ouro__lost_finish(loop, 0);
     release(loop);
     return 0;

@@ -193,7 +193,7 @@ void block_io_uring(unsigned which, int error);
 
 extern const struct subject subject_basics, subject_files, subject_names, subject_space,
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
-    subject_threads, subject_hosting, subject_closing, subject_fork, subject_signals,
+    subject_threads, subject_hosting, subject_closing, subject_fork, subject_trace, subject_signals,
     subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_corners,
     subject_edges, subject_changes;
 
