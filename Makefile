@@ -17,8 +17,8 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 LONG = SUITE_SECONDS=43200
-# valgrind knows no io_uring, no openat2 and no seccomp, keeps a signal for itself, lets no thread run
-# while another one is in close(2), and calls a buffer that shall be EFAULT an error.
+# valgrind knows no io_uring, no openat2 and no seccomp, keeps a signal for itself, lets no thread
+# run while another one is in close(2), and calls a buffer that shall be EFAULT an error.
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full
 VALGRIND_ROWS = owned+callback+blocking+none,shared+wait+blocking+none,service+reap+nonblock+none
 VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
