@@ -78,6 +78,12 @@ static void own(ouro_loop *loop, ouro_op *op)
     op->loop_ = loop;
     op->since_ = ouro__now(loop);
     op->route_ = loop->routes[op->code];
+}
+
+/* It is accepted: exactly one completion follows. */
+static void count_in(ouro_loop *loop, const ouro_op *op)
+{
+    loop->stats.submitted++;
     if (OURO__SELDOM(loop->trace))
         ouro__trace_begin(loop, op);
 }
@@ -131,7 +137,7 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
         return r;
     }
     ouro__set_state(op, STATE_HELD);
-    loop->stats.submitted++;
+    count_in(loop, op);
     return 0;
 }
 
@@ -168,7 +174,7 @@ static int submit_transfer(ouro_loop *loop, ouro_op *op)
     own(loop, op);
     ouro__file_count(file, op);
     loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
-    loop->stats.submitted++;
+    count_in(loop, op);
     ouro__requeue(loop, op);
     return 0;
 }
@@ -259,7 +265,7 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
         return -EAGAIN;
     own(loop, op);
     ouro__set_state(op, STATE_HELD);
-    loop->stats.submitted++;
+    count_in(loop, op);
     r = loop->closing ? -ECANCELED : admit(loop, op);
     if (r == 0) {
         ouro__begin(loop, op);

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
+#include "sys.h"
 #include "test.h"
 
 static void registered_buffers_read_and_write(struct test *t)
@@ -168,6 +169,38 @@ static void a_closed_slot_lets_go_of_its_file(struct test *t)
     }
 }
 
+static struct ouro__sys real;
+static unsigned registrations;
+
+static long count_register(int fd, unsigned opcode, const void *arg, unsigned count)
+{
+    registrations++;
+    return real.io_uring_register(fd, opcode, arg, count);
+}
+
+/* The kernel takes no table that is larger than RLIMIT_NOFILE, and is not asked for it again. */
+static void more_slots_than_descriptors_are_slots_all_the_same(struct test *t)
+{
+    struct rlimit few = { 256, 256 };
+    ouro_op *op = op_new(t);
+    char byte;
+
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    CHECK_EQ(ouro_direct_table(t->loop, 65536), 0);
+    real = ouro__sys;
+    ouro__sys.io_uring_register = count_register;
+    for (unsigned i = 0; i < 20; i++) {
+        ouro_prep_open_direct(op, OURO_HERE, "/dev/zero", O_RDONLY, 0, 60000 + i);
+        CHECK_EQ(do_op(t, op), 0);
+        ouro_prep_read(op, 60000 + i, &byte, 1, 0);
+        op->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, op), 1);
+    }
+    CHECK(registrations <= 8);
+    close_loop(t);
+    ouro__sys = real;
+}
+
 static void slots_left_open_are_closed_with_the_loop(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -186,6 +219,7 @@ static const struct test_case cases[] = {
     { NAMED(direct_slots_open_read_and_close), .fixed = FIX_FD, .pitfalls = "F11" },
     { NAMED(a_chain_opens_reads_and_closes_a_slot), .fixed = FIX_FD, .pitfalls = "F11 K11" },
     { NAMED(a_closed_slot_lets_go_of_its_file), .fixed = FIX_FD, .pitfalls = "R8" },
+    { NAMED(more_slots_than_descriptors_are_slots_all_the_same), .fixed = FIX_FD },
     { NAMED(slots_left_open_are_closed_with_the_loop), .fixed = FIX_FD },
     { .name = NULL },
 };

@@ -106,28 +106,29 @@ static int register_table(struct uring *u, int proof, uint32_t slots)
     return r < 0 ? r : ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
 }
 
-/* Registers the write end of a proof, and room for slots; forgets the write end. A table that was
- * there before goes; so does its proof, by which nobody has judged yet. */
+/* Registers the write end of a proof, and room for slots; forgets the write end. With slots there is
+ * a table already: it goes, and with it its proof, by which nobody has judged yet. */
 static int register_files(ouro_loop *loop, struct uring *u, uint32_t slots)
 {
-    bool again = u->proof_fd >= 0;
     int fds[2];
     long r = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
 
     if (r < 0)
         return (int)r;
-    if (again) {
+    if (slots) {
         ouro__drop(loop, u->proof_fd);
         (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
     }
     u->proof_fd = fds[0];
     ouro__own(loop, u->proof_fd);
     r = register_table(u, fds[1], slots);
-    if (r >= 0)
+    if (r >= 0) {
         u->files = slots;
-    else if (again && (ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0),
-                       register_table(u, fds[1], 0)) < 0)
-        u->lost = -ENOMEM; /* what runs cannot be proved to have ended any more */
+    } else if (slots) {
+        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
+        if (register_table(u, fds[1], 0) < 0)
+            u->lost = -ENOMEM; /* what runs cannot be proved to have ended any more */
+    }
     sys_close(fds[1]);
     return (int)r;
 }
@@ -308,10 +309,12 @@ static int uring_slot(ouro_loop *loop, uint32_t slot, int fd)
     struct ring_rsrc_update update = { .offset = slot + URING_SLOTS, .data = (uintptr_t)&fd };
     int r;
 
-    if (!(u->caps & OURO_CAP_FIXED) || !u->ring.map || u->ring.fd < 0)
+    if (!(u->caps & OURO_CAP_FIXED) || u->no_files || !u->ring.map || u->ring.fd < 0)
         return -EOPNOTSUPP;
-    if (!u->files && (r = register_files(loop, u, loop->direct_count)) < 0)
+    if (!u->files && (r = register_files(loop, u, loop->direct_count)) < 0) {
+        u->no_files = true; /* more than RLIMIT_NOFILE, or an old kernel: once is enough */
         return r;
+    }
     r = ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
     return r < 0 ? r : 0;
 }

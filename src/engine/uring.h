@@ -37,7 +37,8 @@ struct uring {
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
     uint8_t opens;    /* OPENS_*: such an entry is written and not submitted */
-    uint32_t files;   /* slots of the direct table that are */
+    bool no_files;    /* a table of the direct slots was refused */
+    uint32_t files;   /* slots of the direct table that are registered */
     /* eventfd that the kernel signals with each completion, also with those that it defers (which
      * do not wake who polls the ring itself); -1: nobody hosts us */
     _Atomic int host_fd;
