@@ -106,8 +106,8 @@ static int register_table(struct uring *u, int proof, uint32_t slots)
     return r < 0 ? r : ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
 }
 
-/* Registers the write end of a proof, and room for slots; forgets the write end. With slots there is
- * a table already: it goes, and with it its proof, by which nobody has judged yet. */
+/* Registers the write end of a proof, and room for slots; forgets the write end. With slots there
+ * is a table already: it goes, and with it its proof, by which nobody has judged yet. */
 static int register_files(ouro_loop *loop, struct uring *u, uint32_t slots)
 {
     int fds[2];
