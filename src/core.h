@@ -759,10 +759,17 @@ static inline void ouro__set_hint(ouro_op *op, uint32_t at)
 
 /* ---- The short way, for operations that need nothing looked after -------------------------- */
 
+/* The caller's, and nothing is set that would have to be looked after. Neighbours are put together
+ * as they lie, so that a compiler makes one load of them. An operation that is the caller's has no
+ * marks. */
 static inline bool ouro__is_plain(const ouro_op *op)
 {
-    return op->code == OURO_NOP && op->state_ <= STATE_DONE &&
-           !(op->flags & ~(unsigned)OURO_QUIET) && !(op->deadline | (uintptr_t)op->cb);
+    uint32_t code = op->code | (uint32_t)op->state_ << 16 | (uint32_t)op->marks_ << 24;
+    uint64_t flags = op->flags | (uint64_t)op->cflags << 32;
+
+    _Static_assert(OURO_NOP == 0 && STATE_IDLE == 0 && STATE_DONE == 1, "nothing else is set");
+    return !((code & ~((uint32_t)STATE_DONE << 16)) | (flags & ~(uint64_t)OURO_QUIET) |
+             op->deadline | (uintptr_t)op->cb);
 }
 /* Gives op the slot, whose next free one is the result. */
 static inline struct ouro__slot *ouro__enter_plain(struct ouro__slot *slot, ouro_op *op)
@@ -803,7 +810,6 @@ static inline bool ouro__run_report(struct ouro__run *run, ouro_id id)
     if (op->state_ != STATE_PLAIN)
         return false;
     op->res = 0;
-    op->cflags = 0;
     if (!(op->flags & OURO_QUIET)) {
         *run->event++ = (ouro_event){ .op = op };
         ouro__set_hint(op, run->tail++);
