@@ -23,9 +23,6 @@ struct msghdr;
 /* Entries that operations leave free: for a cancel and for the doorbell. */
 #define URING_RESERVE 2u
 
-/* Opens happen inside the enter that submits them: those that are over with it ... */
-enum { OPENS_CACHED = 1, OPENS_ANY = 2 }; /* ... and those that may go on behind it */
-
 struct uring {
     struct ring ring;
     uint32_t running; /* operations in the ring: written, not reaped */
@@ -36,7 +33,8 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
-    uint8_t opens;    /* OPENS_*: such an entry is written and not submitted */
+    bool opens;       /* one is written and not submitted: it happens inside that enter */
+    uint8_t put_off;  /* turns in a row that left alone what the kernel had deferred */
     bool no_files;    /* a table of the direct slots was refused */
     uint32_t files;   /* slots of the direct table that are registered */
     /* eventfd that the kernel signals with each completion, also with those that it defers (which

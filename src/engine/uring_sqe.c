@@ -171,7 +171,7 @@ static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
         sqe->opcode = RING_OP_OPENAT2;
         sqe->off = address(op->engine_);
         sqe->len = sizeof(op->engine_);
-        u->opens |= OPENS_CACHED;
+        u->opens = true;
         return;
     }
     if (!(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY))) {
@@ -186,7 +186,7 @@ static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
     if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || !ouro__dare(op->loop_))
         sqe->flags = RING_SQE_ASYNC;
     else
-        u->opens |= OPENS_ANY;
+        u->opens = true;
 }
 
 /* Two names: rename and link; the second directory is arg[0]. */

@@ -14,6 +14,7 @@
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
 #define LAST_LOOKS 20u      /* a millisecond apart, at what a ring that is lost still completes */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
+#define PUT_OFF_MOST 4u     /* turns in a row */
 #define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
 #define REFUSALS_MOST 1000u /* ... then every millisecond, and then the operations are refused */
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* poll(2) reports these unasked */
@@ -74,23 +75,14 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
     }
 }
 
-/* Opens may ask a server inside the enter. It is timed: also where it would sleep next, because an
- * entry that is tried has ended by then, with its file or without. */
-static ouro_time time_opens(struct uring *u)
-{
-    bool opens = u->opens;
-
-    u->opens = 0;
-    return opens ? sys_coarse_now() : 0;
-}
-
 /* Hands over what was written, without sleeping. The kernel may take less than all at once. */
 static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
 {
     unsigned count = ring_flush_count(&u->ring);
-    ouro_time since = time_opens(u);
+    ouro_time since = u->opens ? sys_coarse_now() : 0; /* they may ask a server */
     int r;
 
+    u->opens = false;
     do {
         r = ring_enter(&u->ring, count, 0, flags, NULL, 0);
         if (since)
@@ -512,23 +504,34 @@ static void look(ouro_loop *loop, struct uring *u)
         (void)enter(loop, u, RING_ENTER_GETEVENTS);
 }
 
+/* Is there something to report already? Then what the kernel has deferred (the copying of what was
+ * read, above all) waits a turn: who gets the report may have more for the device, which would idle
+ * meanwhile. Opens are submitted first, for the same reason; most are over with that. */
+static bool put_off(ouro_loop *loop, struct uring *u)
+{
+    bool ready;
+
+    if (u->opens && !submit_all(loop, u))
+        return true;
+    ready = loop->stats.completed != loop->turn_completed || ring_cq_ready(&u->ring);
+    u->put_off = ready && u->put_off < PUT_OFF_MOST ? (uint8_t)(u->put_off + 1) : 0;
+    if (u->put_off)
+        (void)submit_all(loop, u);
+    return u->put_off;
+}
+
 static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
 {
-    ouro_time since;
     unsigned count;
     int r;
 
-    /* Without the lock others submit as well, so the sleeper must not. Nor may a sleep be taken for
-     * the time of opens. */
-    if ((loop->locked_mode || u->opens & OPENS_ANY) && !submit_all(loop, u))
+    /* Without the lock others submit as well, so the sleeper must not. */
+    if (loop->locked_mode && !submit_all(loop, u))
         return;
     count = ring_flush_count(&u->ring);
-    since = time_opens(u);
     ouro__sleep(loop, until);
     r = ring_wait(&u->ring, count, 1, until);
     ouro__awake(loop);
-    if (since)
-        ouro__dared(loop, since);
     loop->stats.enters += count > 0;
     (void)judge(loop, u, r);
 }
@@ -560,19 +563,20 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
     unsigned count;
 
     if (drive(loop, u)) {
-        bool busy;
+        bool busy, early;
 
         host_signal(u, false);
         busy = prepare(loop, u);
         until = ouro__until(loop, until);
         busy = busy || until == OURO_NOWAIT;
-        if (busy || ring_cq_ready(&u->ring))
+        early = put_off(loop, u);
+        if (!early && (busy || ring_cq_ready(&u->ring)))
             look(loop, u);
-        else
+        else if (!early)
             sleep_until(loop, u, until);
         count = reap(loop, u, REAP_BUDGET);
         for (unsigned i = 0;
-             i < LOOKS && busy && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring);
+             i < LOOKS && busy && !early && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring);
              i++) {
             look(loop, u);
             count += reap(loop, u, REAP_BUDGET - count);
