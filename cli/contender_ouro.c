@@ -12,12 +12,12 @@
 
 enum { ENGINES_MAX = 8, WORKERS_MAX = 32 };
 
-enum stage { STAGE_OPEN, STAGE_READ, STAGE_CLOSE };
-
 /* One operation in flight; in suite files it opens, reads and closes one file after the other. */
 struct slot {
     _Alignas(64) ouro_op op; /* first: an event's operation is its slot; in few cache lines */
-    enum stage stage;
+    ouro_op close;           /* quiet, so that the slot need not wait for it */
+    bool reading;            /* its file is open */
+    bool closes;             /* `close` was submitted */
     int fd;
     uint64_t begun;
     uint64_t where; /* offset, or number of the file */
@@ -38,10 +38,9 @@ struct loop_user {
     struct slot *slots;
     struct slot **idle;
     unsigned idle_count;
-    ouro_op **batch; /* prepared, not yet submitted */
+    ouro_op **batch; /* prepared, not yet submitted: a close and the next open of each slot */
     unsigned batch_count;
     ouro_event *events;
-    unsigned in_flight;
     uint64_t completed; /* suite nop */
     struct batches batches;
     ouro_fd file;        /* suite random: fd, or a slot of the direct table */
@@ -63,11 +62,7 @@ static int submit_batch(struct loop_user *u)
     if (!count)
         return 0;
     r = ouro_submit_n(u->loop, u->batch, count);
-    if (r > 0)
-        u->in_flight += (unsigned)r;
-    if (r < (int)count)
-        return failed_call("ouro_submit_n", r < 0 ? r : -EAGAIN);
-    return 0;
+    return r < (int)count ? failed_call("ouro_submit_n", r < 0 ? r : -EAGAIN) : 0;
 }
 
 /* The same, and the engine sees it at once instead of at the next turn. */
@@ -87,10 +82,7 @@ static int wait_events(struct loop_user *u, unsigned min)
     if (r < 0 && r != -EINTR)
         return failed_call("ouro_run", r);
     r = ouro_reap(u->loop, u->events, u->job->depth);
-    if (r < 0)
-        return failed_call("ouro_reap", r);
-    u->in_flight -= (unsigned)r;
-    return r;
+    return r < 0 ? failed_call("ouro_reap", r) : r;
 }
 
 /* Operations stay as they were prepared, so they may be submitted again as they are. They are quiet:
@@ -101,7 +93,6 @@ static int nop_batch(struct loop_user *u, unsigned depth)
 
     u->batch_count = depth;
     r = submit_batch(u);
-    u->in_flight = 0;
     if (r == 0)
         r = ouro_run(u->loop, OURO_ALL, OURO_FOREVER);
     if (r < 0)
@@ -164,8 +155,7 @@ static void begin_file(struct loop_user *u, unsigned index, uint64_t now)
 
     slot->begun = now;
     slot->where = index;
-    slot->stage = STAGE_OPEN;
-    slot->fd = -1;
+    slot->reading = false;
     ouro_prep_open(&slot->op, u->job->dir_fd, u->job->names[index], O_RDONLY, 0);
     u->batch[u->batch_count++] = &slot->op;
 }
@@ -177,6 +167,22 @@ static void end_slot(struct loop_user *u, struct slot *slot, struct round *round
     histogram_add(round->latency, now - slot->begun, 1);
 }
 
+/* By now it has long ended, unless the engine's threads are very slow. */
+static int close_file(struct loop_user *u, struct slot *slot)
+{
+    int r = slot->closes && !ouro_done(&slot->close)
+                ? ouro_wait(u->loop, &slot->close, OURO_FOREVER)
+                : 0;
+
+    if (r < 0)
+        return failed_call("ouro_wait", r);
+    ouro_prep_close(&slot->close, slot->fd);
+    slot->close.flags = OURO_QUIET;
+    slot->closes = true;
+    u->batch[u->batch_count++] = &slot->close;
+    return 0;
+}
+
 /* What a file's operation has brought, and its next one. A read that failed still leads to close.
  * */
 static int go_on(struct loop_user *u, struct slot *slot, int64_t result, struct round *round,
@@ -184,45 +190,44 @@ static int go_on(struct loop_user *u, struct slot *slot, int64_t result, struct 
 {
     const struct job *job = u->job;
     unsigned index = (unsigned)slot->where;
-    int r = 0;
 
-    switch (slot->stage) {
-    case STAGE_OPEN:
-        if (result < 0) {
-            end_slot(u, slot, round, now);
-            return job_check_file(job, index, NULL, result, false);
-        }
-        slot->fd = (int)result;
-        slot->stage = STAGE_READ;
-        ouro_prep_read(&slot->op, slot->fd, slot->data, job->size, 0);
-        break;
-    case STAGE_READ:
-        r = job_check_file(job, index, slot->data, result, round->full_check);
-        slot->stage = STAGE_CLOSE;
-        ouro_prep_close(&slot->op, slot->fd);
-        break;
-    case STAGE_CLOSE:
+    if (slot->reading) {
+        int r = job_check_file(job, index, slot->data, result, round->full_check);
+        int closed = close_file(u, slot);
         end_slot(u, slot, round, now);
-        return result < 0 ? failed_call("close", (int)result) : 0;
+        return r ? r : closed;
     }
+    if (result < 0) {
+        end_slot(u, slot, round, now);
+        return job_check_file(job, index, NULL, result, false);
+    }
+    slot->fd = (int)result;
+    slot->reading = true;
+    ouro_prep_read(&slot->op, slot->fd, slot->data, job->size, 0);
     u->batch[u->batch_count++] = &slot->op;
-    return r;
+    return 0;
 }
 
 static int finish(struct loop_user *u, const ouro_event *event, struct round *round, uint64_t now)
 {
     struct slot *slot = (struct slot *)(void *)event->op;
 
+    if (event->op->code == OURO_CLOSE)
+        return failed_call("close", (int)event->res);
     if (u->job->suite == SUITE_FILES)
         return go_on(u, slot, event->res, round, now);
     end_slot(u, slot, round, now);
     return job_check_block(u->job, slot->where, slot->data, event->res, round->full_check);
 }
 
-/* A whole batch while there is more to start, whatever comes at the end. */
+/* A whole batch while there is more to start, whatever comes at the end, and the last closes. */
 static unsigned wanted(const struct loop_user *u, bool more)
 {
-    return more && u->in_flight >= 2 * u->batches.wait ? u->batches.wait : 1;
+    unsigned busy = u->job->depth - u->idle_count;
+
+    if (!busy)
+        return OURO_ALL;
+    return more && busy >= 2 * u->batches.wait ? u->batches.wait : 1;
 }
 
 static int read_round(struct loop_user *u, struct round *round)
@@ -233,7 +238,7 @@ static int read_round(struct loop_user *u, struct round *round)
     unsigned next = 0;
     int r = 0;
 
-    while (more || u->in_flight || u->batch_count) {
+    while (more || u->idle_count < job->depth || u->batch_count) {
         int count;
 
         while (more && r == 0 && u->idle_count && (!files || next < job->count)) {
@@ -246,7 +251,7 @@ static int read_round(struct loop_user *u, struct round *round)
         }
         count = submit_batch(u);
         r = r ? r : count;
-        count = u->in_flight ? wait_events(u, wanted(u, more)) : 0;
+        count = wait_events(u, wanted(u, more));
         if (count < 0)
             return count; /* the loop is broken; close cancels and drains what is left */
         now = now_ns();
@@ -312,7 +317,7 @@ static int make_slots(struct loop_user *u)
 
     u->slots = aligned_alloc(64, depth * sizeof(*u->slots));
     u->idle = calloc(depth, sizeof(struct slot *));
-    u->batch = calloc(depth, sizeof(ouro_op *));
+    u->batch = calloc(2 * (size_t)depth, sizeof(ouro_op *));
     u->events = calloc(depth, sizeof(*u->events));
     if (!u->slots || !u->idle || !u->batch || !u->events)
         return -ENOMEM;
