@@ -151,28 +151,47 @@ static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
     return &loop->direct[op->fd].file;
 }
 
-/* Reads and writes at an offset that ask for nothing special are most of what programs do. This is
- * what check, accept and begin come to for them. 1: it is none, or something is out of the common:
- * the others will see. */
-static int submit_transfer(ouro_loop *loop, ouro_op *op)
+/* Finds what the arguments of a usual operation name. False: something is out of the common. */
+static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_file)
 {
-    const uint32_t usual = OURO_EXACT | OURO_REGBUF | OURO_QUIET | OURO_DIRECT;
+    uint32_t flags = op->flags & ~(uint32_t)OURO_QUIET;
+
+    switch (op->code) {
+    case OURO_READ:
+    case OURO_WRITE:
+        *ret_file = usual_file(loop, op);
+        return !(flags & ~(uint32_t)(OURO_EXACT | OURO_REGBUF | OURO_DIRECT)) &&
+               (int64_t)op->arg[ARG_OFFSET] >= 0 && op->arg[ARG_BUF] &&
+               op->arg[ARG_LEN] <= INT64_MAX && *ret_file;
+    case OURO_OPEN:
+        *ret_file = ouro__file_at(loop, op->fd);
+        return !(flags | op->arg[ARG_SLOT]) && op->arg[ARG_PATH] &&
+               (*ret_file || op->fd == OURO_HERE);
+    case OURO_CLOSE:
+        *ret_file = ouro__file_at(loop, op->fd);
+        return !flags && *ret_file && !(*ret_file)->in_flight;
+    default: return false;
+    }
+}
+
+/* Opens, closes of what is idle, reads and writes at an offset, all asking for nothing special, are
+ * most of what programs do. This is what check, accept and begin come to for them. 1: it is none,
+ * or something is out of the common: the others will see. */
+static int submit_usual(ouro_loop *loop, ouro_op *op)
+{
     struct ouro__file *file;
     int r;
 
-    if (!ouro__is_transfer(op) || op->flags & ~usual || op->deadline || op->state_ > STATE_DONE ||
-        (int64_t)op->arg[ARG_OFFSET] < 0 || !op->arg[ARG_BUF] || op->arg[ARG_LEN] > INT64_MAX ||
-        loop->routes[op->code] == ROUTE_NO)
-        return 1;
-    file = usual_file(loop, op);
-    if (!file || file->closer)
+    if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
+        (file && file->closer) || loop->routes[op->code] == ROUTE_NO)
         return 1;
     if (op->flags & OURO_REGBUF && (r = find_region(loop, op)) < 0)
         return r;
     if ((r = take_place(loop, op)) < 0)
         return r;
     own(loop, op);
-    ouro__file_count(file, op);
+    if (file)
+        ouro__file_count(file, op);
     loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
     count_in(loop, op);
     ouro__requeue(loop, op);
@@ -181,7 +200,7 @@ static int submit_transfer(ouro_loop *loop, ouro_op *op)
 
 static int submit_one(ouro_loop *loop, ouro_op *op)
 {
-    int r = submit_transfer(loop, op);
+    int r = submit_usual(loop, op);
 
     if (r <= 0)
         return r;
@@ -639,20 +658,22 @@ static bool stopped(const ouro_op *op, int64_t res)
     return res == -ECANCELED || res == -EAGAIN || interrupted(res);
 }
 
-/* Turns the last step's result into the operation's. */
-void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
+/* What opening and closing change on our side. The result is the operation's. */
+static int64_t opened_or_not(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    bool cut = ending(op) && stopped(op, res);
+    if (res >= 0)
+        return opened(loop, op, res);
+    unreserve_slot(loop, op);
+    return res;
+}
+
+/* Of what was moved by the steps before, or ended before its time. */
+static OURO__APART void ended_specially(ouro_loop *loop, ouro_op *op, int64_t res, bool cut)
+{
     uint32_t cflags = 0;
 
     if (op->notes_ & NOTE_PIDFD)
         ouro__fd_close(op->aux_fd_);
-    if (op->code == OURO_OPEN && res >= 0)
-        res = opened(loop, op, res);
-    else if (op->code == OURO_OPEN)
-        unreserve_slot(loop, op);
-    else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
-        closed(loop, op);
     if (cut) {
         bool timeout = op->marks_ & MARK_TIMEOUT;
         res = timeout ? -ETIMEDOUT : -ECANCELED;
@@ -665,16 +686,28 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
     ouro__finish(loop, op, res, cflags);
 }
 
+/* Turns the last step's result into the operation's. */
+void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    bool cut = ending(op) && stopped(op, res);
+
+    if (op->code == OURO_OPEN)
+        res = opened_or_not(loop, op, res);
+    else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
+        closed(loop, op);
+    if (OURO__SELDOM(cut || op->done_ || op->notes_ & NOTE_PIDFD))
+        ended_specially(loop, op, res, cut);
+    else
+        ouro__finish(loop, op, res, 0);
+}
+
 /* Ends one operation; the result is the next chain member that must end too, or NULL. */
 static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
     ouro_op *next = op->marks_ & MARK_CHAIN ? op->chain_ : NULL;
     bool broken = false;
 
-    if (op->notes_)
-        cflags |= (op->notes_ & NOTE_POOLED ? OURO_C_POOLED : 0u) |
-                  (op->notes_ & NOTE_INLINE ? OURO_C_INLINE : 0u) |
-                  (op->notes_ & NOTE_LOST ? OURO_C_LOST : 0u);
+    cflags |= op->notes_ & OURO__NOTES_TOLD;
     op->res = res;
     op->cflags = cflags;
     if (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) {

@@ -29,6 +29,7 @@
 #endif
 
 #define OURO__SELDOM(x) __builtin_expect(!!(x), 0)
+#define OURO__APART __attribute__((noinline)) /* seldom called: its caller stays small */
 
 _Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
 _Static_assert(sizeof(struct ouro_event) == 24, "the event's size is ABI");
@@ -62,17 +63,18 @@ enum {
 };
 /* op->notes_: facts for the parts that run it. */
 enum {
-    NOTE_POOLED = 1,  /* ran on a worker */
-    NOTE_INLINE = 2,  /* finished on the driver's thread */
-    NOTE_UNBLOCK = 4, /* the opened file must lose the O_NONBLOCK that we gave it */
-    NOTE_AUX = 8,     /* readiness is waited for on aux_fd_, not on fd */
-    NOTE_PIDFD = 16,  /* aux_fd_ is a pidfd of ours: close it at the end */
-    NOTE_STREAM = 32, /* its fd has no position: pipe, socket, terminal, ... */
-    NOTE_NO_TRY = 64, /* was tried on the spot already */
-    NOTE_LOST = 128,  /* ended by the loss of its engine */
-    NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
+    NOTE_INLINE = OURO_C_INLINE, /* finished on the driver's thread */
+    NOTE_POOLED = OURO_C_POOLED, /* ran on a worker */
+    NOTE_LOST = OURO_C_LOST,     /* ended by the loss of its engine */
+    NOTE_UNBLOCK = 1,            /* the opened file must lose the O_NONBLOCK that we gave it */
+    NOTE_AUX = 2,                /* readiness is waited for on aux_fd_, not on fd */
+    NOTE_PIDFD = 4,              /* aux_fd_ is a pidfd of ours: close it at the end */
+    NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
+    NOTE_NO_TRY = 16,            /* was tried on the spot already */
     NOTE_HELD = 256,  /* could not start at once: result_ tells which file its fd stood for */
+    NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
+#define OURO__NOTES_TOLD (NOTE_INLINE | NOTE_POOLED | NOTE_LOST) /* are in cflags as well */
 
 /* Reads, writes and vectored forms of them have `done_` bytes behind them: what is left of the
  * operation as one step. single: ptr and len; else iov and count. */
@@ -453,7 +455,7 @@ static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd);    
 struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd);
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
 int ouro__file_enter(ouro_loop *loop, ouro_op *op);  /* counts it; -errno */
-void ouro__file_leave(ouro_loop *loop, ouro_op *op); /* it is final */
+void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op);
 int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */
 void ouro__order_unhold(ouro_loop *loop, ouro_op *op);
 void ouro__files_finish(ouro_loop *loop);
@@ -674,6 +676,28 @@ static inline struct ouro__file *ouro__file_counted(const ouro_op *op)
 {
     assert(op->marks_ & MARK_FILE);
     return (struct ouro__file *)(uintptr_t)op->file_;
+}
+
+/* Nothing is in flight on it. */
+static inline void ouro__file_rests(struct ouro__file *file)
+{
+    if (file->kind)
+        file->memory = file->kind == FILE_MEMORY;
+    file->kind = FILE_UNKNOWN;
+    if (!file->ours)
+        file->cache = CACHE_UNKNOWN;
+}
+
+/* A counted operation is final: gives its lanes back, lets others start, and is counted no more. */
+static inline void ouro__file_leave(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_counted(op); /* NULL: OURO_HERE */
+
+    if (op->marks_ & MARK_LANES || ouro__kinds[op->code].traits & (KIND_FD2 | KIND_DIR2) ||
+        (file && (file->held.head || file->closer)))
+        ouro__file_leave_slowly(loop, op);
+    else if (file && !--file->in_flight)
+        ouro__file_rests(file);
 }
 
 /* The record of op->fd. */

@@ -235,7 +235,7 @@ static int64_t read_now(struct ouro__file *file, int fd, const struct ouro__span
 
 /* Short is the end of the file, or of what is cached; another step tells. What was read stays read:
  * the engine goes on behind it. */
-static bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
+static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     struct ouro__file *file = ouro__file_counted(op);
     struct ouro__span span;
@@ -284,7 +284,7 @@ void ouro__tried_names(ouro_loop *loop, bool found)
         missed(&loop->luck_open);
 }
 
-static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
+static OURO__APART bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     int flags = ouro__int(op, ARG_FLAGS);
 
@@ -300,7 +300,7 @@ static bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 }
 
 /* Closing what was only read does not wait for a device, but for a server it may. */
-static bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
+static OURO__APART bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     struct ouro__file *file = ouro__file_counted(op);
 
@@ -316,25 +316,21 @@ static bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
 /* Tries an operation on the spot; true: *ret is its result. */
 bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
-    bool done = false;
-
-    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
-        return false;
-    if (op->code == OURO_READ && ouro__file_counted(op)->cache == CACHE_NO)
-        return false;
     /* An engine that opens by itself looks into the cache as well, and need not take O_NONBLOCK
      * away. */
     if (op->code == OURO_OPEN && op->route_ == ROUTE_ENGINE)
         return false;
+    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || loop->try_count >= TRIES_PER_TURN)
+        return false;
+    if (op->code == OURO_READ && ouro__file_counted(op)->cache == CACHE_NO)
+        return false;
     op->notes_ |= NOTE_NO_TRY;
     loop->try_count++;
-    if (op->code == OURO_OPEN)
-        done = try_open(loop, op, ret);
-    else if (op->code == OURO_CLOSE)
-        done = try_close(loop, op, ret);
-    else
-        done = try_read(loop, op, ret);
-    return done;
+    switch (op->code) {
+    case OURO_OPEN: return try_open(loop, op, ret);
+    case OURO_CLOSE: return try_close(loop, op, ret);
+    default: return try_read(loop, op, ret);
+    }
 }
 
 /* The loop has opened the file: its facts live until the loop closes it. */

@@ -87,11 +87,7 @@ static inline void uncount(ouro_loop *loop, struct ouro__file *file)
         file->closer = NULL;
         ouro__start(loop, closer);
     } else if (!file->in_flight) {
-        if (file->kind)
-            file->memory = file->kind == FILE_MEMORY;
-        file->kind = FILE_UNKNOWN;
-        if (!file->ours)
-            file->cache = CACHE_UNKNOWN;
+        ouro__file_rests(file);
     }
 }
 
@@ -359,8 +355,8 @@ static inline void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoc
     uncount(loop, file);
 }
 
-/* The operation is final: gives its lanes back, lets others start, and is counted no more. */
-void ouro__file_leave(ouro_loop *loop, ouro_op *op)
+/* Somebody may wait for it. */
+void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__file *first = (struct ouro__file *)(uintptr_t)op->file_; /* NULL: OURO_HERE */
     struct ouro__file *second = second_of(loop, op);
