@@ -171,19 +171,21 @@ struct ouro_op {
     ouro_time since_;
     uint8_t route_, lanes_, retries_, spare8_;
     uint16_t notes_, ready_;
+    uint64_t file_;
+    int32_t real_fd_;
+    int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
+    uint32_t epoch_, region_;
+    int64_t result_;
+    /* Seldom needed: the last cache line. */
     ouro_op *chain_;
     void *worker_;
-    int64_t result_;
-    uint32_t heap_at_, epoch_, waits_, region_;
-    int32_t aux_fd_, real_fd_;
-    int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
-    uint32_t epoch2_;
-#if defined(_WIN64)
-    uint64_t engine_[3], file_;
-#elif UINTPTR_MAX == UINT32_MAX
-    uint64_t engine_[3], file_, spare_[4];
-#else
-    uint64_t engine_[3], file_, spare_;
+    uint32_t heap_at_, epoch2_, waits_;
+    int32_t aux_fd_;
+    uint64_t engine_[3];
+#if UINTPTR_MAX == UINT32_MAX
+    uint64_t spare_[4];
+#elif !defined(_WIN64)
+    uint64_t spare_;
 #endif
 };
 #define OURO_OP_SIZE 256
