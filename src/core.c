@@ -174,10 +174,36 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
     }
 }
 
+static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
+{
+    if (op->code == OURO_WORK)
+        return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
+    if (op->code == OURO_COPY)
+        return ouro__route_copy(loop, op);
+    if (op->route_ == ROUTE_ENGINE && loop->engine->route_op)
+        return loop->engine->route_op(loop, op);
+    return op->route_;
+}
+
+/* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
+ * the engine at once. In a locked mode another thread may sleep there. */
+static bool take_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file, bool batch)
+{
+    if (!loop->engine->take_one || loop->queue.head || loop->locked_mode ||
+        !ouro__engine_is_best(loop, op, file, batch) || op->route_ != ROUTE_ENGINE ||
+        (op->code == OURO_WRITE && route_of(loop, op) != ROUTE_ENGINE))
+        return false;
+    ouro__set_state(op, STATE_RUNNING);
+    if (!loop->engine->take_one(loop, op))
+        return false;
+    loop->asked = true;
+    return true;
+}
+
 /* Opens, closes of what is idle, reads and writes at an offset, all asking for nothing special, are
  * most of what programs do. This is what check, accept and begin come to for them. 1: it is none,
  * or something is out of the common: the others will see. */
-static int submit_usual(ouro_loop *loop, ouro_op *op)
+static int submit_usual(ouro_loop *loop, ouro_op *op, bool batch)
 {
     struct ouro__file *file;
     int r;
@@ -194,13 +220,14 @@ static int submit_usual(ouro_loop *loop, ouro_op *op)
         ouro__file_count(file, op);
     loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
     count_in(loop, op);
-    ouro__requeue(loop, op);
+    if (!take_at_once(loop, op, file, batch))
+        ouro__requeue(loop, op);
     return 0;
 }
 
-static int submit_one(ouro_loop *loop, ouro_op *op)
+static int submit_one(ouro_loop *loop, ouro_op *op, bool batch)
 {
-    int r = submit_usual(loop, op);
+    int r = submit_usual(loop, op, batch);
 
     if (r <= 0)
         return r;
@@ -249,7 +276,7 @@ unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count,
             done += plain;
             continue;
         }
-        r = submit_one(loop, ops[done]);
+        r = submit_one(loop, ops[done], count > 1);
         if (r < 0) {
             *ret_error = r;
             break;
@@ -365,17 +392,6 @@ void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
         ouro__ended(loop, op, r == -EAGAIN ? -ENOMEM : r);
 }
 
-static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
-{
-    if (op->code == OURO_WORK)
-        return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
-    if (op->code == OURO_COPY)
-        return ouro__route_copy(loop, op);
-    if (op->route_ == ROUTE_ENGINE && loop->engine->route_op)
-        return loop->engine->route_op(loop, op);
-    return op->route_;
-}
-
 /* An operation that had to wait shall not run on another file that has got the number meanwhile. */
 void ouro__hold_file(ouro_op *op)
 {
@@ -440,7 +456,7 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
 /* ---- Delivery ------------------------------------------------------------------------------ */
 
 /* The completion becomes visible. A plain operation is the caller's from here on. */
-static void deliver(ouro_loop *loop, ouro_op *op)
+static OURO__INLINE void deliver(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
 
@@ -583,22 +599,9 @@ static bool wants_more(const ouro_op *op, int64_t res)
            (uint64_t)res == ouro__span_bytes(&span);
 }
 
-/* The engine's, a worker's, or an attempt's word on an operation. */
-void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+/* A failure, a part, or readiness. */
+static OURO__APART void report_specially(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    /* Success needs few of the questions below, and for a transfer that has moved all, or enough,
-     * in one step not even those at the end. */
-    if (res >= 0 && op->state_ != STATE_PLAIN && !op->ready_) {
-        if (!(ouro__kinds[op->code].traits & KIND_BYTES)) {
-            ouro__ended(loop, op, res);
-            return;
-        }
-        if (ouro__is_transfer(op) && !op->done_ &&
-            ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT))) {
-            ouro__finish(loop, op, res, 0);
-            return;
-        }
-    }
     ouro__make_ordinary(loop, op);
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
@@ -618,6 +621,21 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
         return;
     }
     ouro__ended(loop, op, res);
+}
+
+/* The engine's, a worker's, or an attempt's word on an operation. Success needs few questions, and
+ * for a transfer that has moved all, or enough, in one step not even those at the end. */
+void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_))
+        report_specially(loop, op, res);
+    else if (!(ouro__kinds[op->code].traits & KIND_BYTES))
+        ouro__ended(loop, op, res);
+    else if (ouro__is_transfer(op) && !op->done_ &&
+             ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT)))
+        ouro__finish(loop, op, res, 0);
+    else
+        report_specially(loop, op, res);
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */
@@ -701,50 +719,58 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
         ouro__finish(loop, op, res, 0);
 }
 
-/* Ends one operation; the result is the next chain member that must end too, or NULL. */
-static ouro_op *finish_one(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
+/* It is counted no more, and the caller's again. */
+static OURO__INLINE void release(ouro_loop *loop, ouro_op *op)
 {
-    ouro_op *next = op->marks_ & MARK_CHAIN ? op->chain_ : NULL;
-    bool broken = false;
-
-    cflags |= op->notes_ & OURO__NOTES_TOLD;
-    op->res = res;
-    op->cflags = cflags;
-    if (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) {
-        loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
-        loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);
-    }
-    if (next)
-        broken = ouro__chain_breaks(op);
-    if (op->marks_ & MARK_HEAP)
-        ouro__heap_remove(loop, op);
     if (op->marks_ & MARK_FILE)
         ouro__file_leave(loop, op);
-    if (op->flags & OURO_REGBUF)
-        loop->regbuf_in_flight--;
-    if (OURO__SELDOM(loop->trace))
-        ouro__trace_end(loop, op);
     ouro__slot_give(loop, op);
     loop->stats.completed++;
     ouro__clean(op);
     deliver(loop, op);
-    if (!next)
-        return NULL;
-    if (broken)
-        return next;
-    next->marks_ &= (uint8_t)~MARK_TURN;
-    ouro__begin(loop, next);
-    return NULL;
 }
 
-/* The end of an operation, wherever it is; a broken chain ends with it, in order. */
+/* There is more to be seen to. A broken chain ends with its member, in order. */
+static OURO__APART void finish_specially(ouro_loop *loop, ouro_op *op)
+{
+    for (;;) {
+        ouro_op *next = op->marks_ & MARK_CHAIN ? op->chain_ : NULL;
+        bool broken = next && ouro__chain_breaks(op);
+
+        loop->stats.canceled += !!(op->cflags & OURO_C_CANCELED);
+        loop->stats.timed_out += !!(op->cflags & OURO_C_TIMEDOUT);
+        if (op->marks_ & MARK_HEAP)
+            ouro__heap_remove(loop, op);
+        if (op->flags & OURO_REGBUF)
+            loop->regbuf_in_flight--;
+        if (loop->trace)
+            ouro__trace_end(loop, op);
+        release(loop, op);
+        if (!broken) {
+            if (next) {
+                next->marks_ &= (uint8_t)~MARK_TURN;
+                ouro__begin(loop, next);
+            }
+            return;
+        }
+        op = next;
+        unreserve_slot(loop, op);
+        op->res = -ECANCELED;
+        op->cflags = OURO_C_CANCELED | (op->notes_ & OURO__NOTES_TOLD);
+    }
+}
+
+/* The end of an operation, wherever it is. */
 void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
-    while ((op = finish_one(loop, op, res, cflags))) {
-        unreserve_slot(loop, op);
-        res = -ECANCELED;
-        cflags = OURO_C_CANCELED;
-    }
+    cflags |= op->notes_ & OURO__NOTES_TOLD;
+    op->res = res;
+    op->cflags = cflags;
+    if (op->marks_ & ~MARK_FILE || cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT) ||
+        op->flags & OURO_REGBUF || OURO__SELDOM(loop->trace))
+        finish_specially(loop, op);
+    else
+        release(loop, op);
 }
 
 /* ---- Cancel -------------------------------------------------------------------------------- */

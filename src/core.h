@@ -29,7 +29,9 @@
 #endif
 
 #define OURO__SELDOM(x) __builtin_expect(!!(x), 0)
-#define OURO__APART __attribute__((noinline)) /* seldom called: its caller stays small */
+/* What each operation passes is one piece of code; what few pass is not in it. */
+#define OURO__INLINE inline __attribute__((always_inline))
+#define OURO__APART __attribute__((noinline))
 
 _Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
 _Static_assert(sizeof(struct ouro_event) == 24, "the event's size is ABI");
@@ -471,6 +473,9 @@ bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
 void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
+/* Would a try be no gain? batch: it is submitted together with others. */
+bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
+                          bool batch);
 /* Around calls that a server could keep waiting: may they be tried? How long they took. */
 bool ouro__dare(const ouro_loop *loop);
 void ouro__dared(ouro_loop *loop, ouro_time since);

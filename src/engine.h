@@ -50,6 +50,9 @@ struct ouro__engine {
      * how many. Asked only when nothing is queued. May be NULL. */
     unsigned (*take)(ouro_loop *loop, ouro_op *const *ops, unsigned count);
 
+    /* The same for one operation that is RUNNING already. False: no room. May be NULL. */
+    bool (*take_one)(ouro_loop *loop, ouro_op *op);
+
     /* Submit, then sleep until something is there to report, the doorbell rings, or `until`
      * (absolute; OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The
      * engine sleeps between ouro__sleep and ouro__awake, which drop and take the loop's lock.

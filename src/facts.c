@@ -333,6 +333,17 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
     }
 }
 
+bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
+                          bool batch)
+{
+    switch (op->code) {
+    case OURO_READ:
+        return file->cache == CACHE_NO || (!file->memory && !lucky(&loop->luck_read));
+    case OURO_CLOSE: return batch && file->readonly && ouro__dare(loop); /* alone: a plain call */
+    default: return true;
+    }
+}
+
 /* The loop has opened the file: its facts live until the loop closes it. */
 void ouro__file_opened(struct ouro__file *file, const ouro_op *op)
 {

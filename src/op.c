@@ -6,8 +6,8 @@
 /* Which states may follow which; ouro__set_state asserts it. */
 const uint16_t ouro__next_states[STATE_COUNT] = {
 #define TO(name) (1u << STATE_##name)
-    [STATE_IDLE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(PLAIN),
-    [STATE_DONE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(PLAIN),
+    [STATE_IDLE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(RUNNING) | TO(PLAIN),
+    [STATE_DONE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(RUNNING) | TO(PLAIN),
     [STATE_INBOX] = TO(HELD) | TO(IDLE),
     [STATE_HELD] = TO(QUEUED) | TO(AWAY) | TO(TIMING) | TO(REPORTED) | TO(DONE) | TO(IDLE),
     [STATE_QUEUED] = TO(RUNNING) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),

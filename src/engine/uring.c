@@ -272,9 +272,10 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
             return ROUTE_BLOCKER;
         break;
     case OURO_CLOSE:
-        /* The ring would close it on the spot, and wait for a peer if it lingers. */
+        /* The ring would close it on the spot, and wait for a peer if it lingers. What was opened
+         * by its name is no socket. */
         file = ouro__file_of(loop, op);
-        if (is_stream(loop, file, ouro__fd(op)) && file->kind == FILE_SOCKET)
+        if (!file->ours && is_stream(loop, file, ouro__fd(op)) && file->kind == FILE_SOCKET)
             return ROUTE_BLOCKER;
         break;
     case OURO_FADVISE: return op->arg[ARG_SIZE] > UINT32_MAX ? ROUTE_WORKER : ROUTE_ENGINE;
@@ -361,6 +362,7 @@ const struct ouro__engine ouro__engine_uring = {
     .route = uring_route,
     .route_op = uring_route_op,
     .take = ouro__uring_take,
+    .take_one = ouro__uring_take_one,
     .submit = ouro__uring_submit,
     .wait = ouro__uring_wait,
     .cancel = ouro__uring_cancel,

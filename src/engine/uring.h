@@ -33,7 +33,8 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
-    bool opens;       /* one is written and not submitted: it happens inside that enter */
+    bool asks;        /* an open or close is written and not submitted: it is made inside that
+                         enter, and may ask a file's server */
     uint8_t put_off;  /* turns in a row that left alone what the kernel had deferred */
     bool no_files;    /* a table of the direct slots was refused */
     uint32_t files;   /* slots of the direct table that are registered */
@@ -73,6 +74,7 @@ void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);
 unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count);
+bool ouro__uring_take_one(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wait(ouro_loop *loop, ouro_time until);
 void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wake(void *state);

@@ -154,6 +154,16 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
+/* What may ask a file's server inside the enter is timed, or left to a thread of the kernel's. */
+static void ask_server(const ouro_loop *loop, struct uring *u, const ouro_op *op,
+                       struct ring_sqe *sqe)
+{
+    if (op->flags & OURO_BG || !ouro__dare(loop))
+        sqe->flags = RING_SQE_ASYNC;
+    else
+        u->asks = true;
+}
+
 /* First a look into the cache of names, which never waits, in a batch with all others. Then,
  * because a kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken
  * away again when the file is open. Directories and O_PATH have nothing to wait for. */
@@ -171,7 +181,7 @@ static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
         sqe->opcode = RING_OP_OPENAT2;
         sqe->off = address(op->engine_);
         sqe->len = sizeof(op->engine_);
-        u->opens = true;
+        u->asks = true;
         return;
     }
     if (!(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY))) {
@@ -181,12 +191,11 @@ static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
     sqe->opcode = RING_OP_OPENAT;
     sqe->len = (uint32_t)op->arg[ARG_MODE];
     sqe->op_flags = (uint32_t)flags;
-    /* The kernel would look into its caches first, as was done a moment ago, and then ask the
-     * file's server inside the enter. */
-    if (op->flags & OURO_BG || op->notes_ & NOTE_NO_TRY || !ouro__dare(op->loop_))
+    /* The kernel would look into its caches first, as was done a moment ago. */
+    if (op->notes_ & NOTE_NO_TRY)
         sqe->flags = RING_SQE_ASYNC;
     else
-        u->opens = true;
+        ask_server(op->loop_, u, op, sqe);
 }
 
 /* Two names: rename and link; the second directory is arg[0]. */
@@ -284,7 +293,7 @@ static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
 }
 
 /* False: the operation went another way, the entry is free. */
-static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+static inline bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     if (op->ready_) {
         encode_poll(sqe, ouro__ready_fd(op), op->ready_);
@@ -314,6 +323,7 @@ static bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sq
     case OURO_LINK: encode_name(u, op, sqe); return true;
     case OURO_SPLICE:
     case OURO_WAITPID: attempt(loop, op); return false;
+    case OURO_CLOSE: ask_server(loop, u, op, sqe); /* fall through */
     default: encode_file(op, sqe); return true;
     }
 }
@@ -346,29 +356,52 @@ unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     return count;
 }
 
-enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
+/* Writes the entry of an operation; there is room. */
+static OURO__APART void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
     struct ring *ring = &u->ring;
-    uint32_t room = ring->sq_entries - URING_RESERVE;
+    struct ring_sqe *sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
 
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->user_data = op->id_;
+    if (op->code == OURO_NOP || encode(loop, u, op, sqe)) {
+        ring->sq_tail++;
+        u->running++;
+    }
+}
+
+static inline enum uring_fill room(struct uring *u)
+{
+    struct ring *ring = &u->ring;
+    uint32_t most = ring->sq_entries - URING_RESERVE;
+
+    if (ring->sq_tail - ring->sq_head >= most && ring->sq_entries - ring_sq_space(ring) >= most)
+        return FILL_SQ_FULL;
+    return u->running + u->cancels >= u->limit ? FILL_CQ_FULL : FILL_DONE;
+}
+
+bool ouro__uring_take_one(ouro_loop *loop, ouro_op *op)
+{
+    struct uring *u = loop->engine_state;
+
+    if (u->lost || room(u) != FILL_DONE)
+        return false;
+    put(loop, u, op);
+    return true;
+}
+
+enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)
+{
     while (loop->queue.head) {
-        struct ring_sqe *sqe;
+        enum uring_fill full = room(u);
         ouro_op *op;
 
-        if (ring->sq_tail - ring->sq_head >= room && ring->sq_entries - ring_sq_space(ring) >= room)
-            return FILL_SQ_FULL;
-        if (u->running + u->cancels >= u->limit)
-            return FILL_CQ_FULL;
+        if (full)
+            return full;
         op = ouro__pull(loop);
         if (!op)
             break;
-        sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
-        memset(sqe, 0, sizeof(*sqe));
-        sqe->user_data = op->id_;
-        if (op->code == OURO_NOP || encode(loop, u, op, sqe)) {
-            ring->sq_tail++;
-            u->running++;
-        }
+        put(loop, u, op);
     }
     return FILL_DONE;
 }

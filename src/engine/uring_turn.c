@@ -79,10 +79,10 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
 static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
 {
     unsigned count = ring_flush_count(&u->ring);
-    ouro_time since = u->opens ? sys_coarse_now() : 0; /* they may ask a server */
+    ouro_time since = u->asks ? sys_coarse_now() : 0;
     int r;
 
-    u->opens = false;
+    u->asks = false;
     do {
         r = ring_enter(&u->ring, count, 0, flags, NULL, 0);
         if (since)
@@ -266,16 +266,13 @@ static uint32_t reap_plain(ouro_loop *loop, const struct ring *ring, uint32_t fi
     return count;
 }
 
-static void reap_one(ouro_loop *loop, struct uring *u, const struct ring_cqe *cqe)
+static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct ring_cqe *cqe)
 {
-    ouro_op *op;
-
     if (cqe->user_data >= URING_TAG_FIRST) {
         reap_tag(loop, u, cqe);
         return;
     }
     u->running--;
-    op = ouro__slot_find(loop, cqe->user_data);
     if (OURO__SELDOM(!op)) {
         loop->stats.stale++;
         return;
@@ -294,14 +291,16 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
     if (count > budget)
         count = budget;
     while (done < count) {
+        const struct ring_cqe *cqe = ring_cqe(ring, first + done);
+        ouro_op *op = ouro__slot_find(loop, cqe->user_data);
         uint32_t plain = 0;
 
-        if (!ring_cqe(ring, first + done)->res)
+        if (op && op->state_ == STATE_PLAIN && !cqe->res)
             plain = reap_plain(loop, ring, first + done, count - done);
         u->running -= plain;
-        done += plain;
+        done += plain ? plain : 1;
         if (!plain)
-            reap_one(loop, u, ring_cqe(ring, first + done++));
+            reap_one(loop, u, op, cqe);
     }
     ring_cq_advance(ring, first + count);
     return count;
@@ -506,12 +505,12 @@ static void look(ouro_loop *loop, struct uring *u)
 
 /* Is there something to report already? Then what the kernel has deferred (the copying of what was
  * read, above all) waits a turn: who gets the report may have more for the device, which would idle
- * meanwhile. Opens are submitted first, for the same reason; most are over with that. */
+ * meanwhile. Opens and closes are submitted first, for the same reason; most are over with that. */
 static bool put_off(ouro_loop *loop, struct uring *u)
 {
     bool ready;
 
-    if (u->opens && !submit_all(loop, u))
+    if (u->asks && !submit_all(loop, u))
         return true;
     ready = loop->stats.completed != loop->turn_completed || ring_cq_ready(&u->ring);
     u->put_off = ready && u->put_off < PUT_OFF_MOST ? (uint8_t)(u->put_off + 1) : 0;
