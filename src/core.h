@@ -456,7 +456,7 @@ static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *o
 static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd);        /* or NULL */
 struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd);
 void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
-int ouro__file_enter(ouro_loop *loop, ouro_op *op);  /* counts it; -errno */
+int ouro__file_enter(ouro_loop *loop, ouro_op *op); /* counts it; -errno */
 void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op);
 int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */
 void ouro__order_unhold(ouro_loop *loop, ouro_op *op);

@@ -337,8 +337,7 @@ bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro_
                           bool batch)
 {
     switch (op->code) {
-    case OURO_READ:
-        return file->cache == CACHE_NO || (!file->memory && !lucky(&loop->luck_read));
+    case OURO_READ: return file->cache == CACHE_NO || (!file->memory && !lucky(&loop->luck_read));
     case OURO_CLOSE: return batch && file->readonly && ouro__dare(loop); /* alone: a plain call */
     default: return true;
     }

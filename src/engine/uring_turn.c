@@ -562,21 +562,23 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
     unsigned count;
 
     if (drive(loop, u)) {
-        bool busy, early;
+        unsigned looks = 0;
+        bool busy;
 
         host_signal(u, false);
         busy = prepare(loop, u);
         until = ouro__until(loop, until);
         busy = busy || until == OURO_NOWAIT;
-        early = put_off(loop, u);
-        if (!early && (busy || ring_cq_ready(&u->ring)))
-            look(loop, u);
-        else if (!early)
-            sleep_until(loop, u, until);
+        if (!put_off(loop, u)) {
+            if (busy)
+                looks = LOOKS;
+            if (busy || ring_cq_ready(&u->ring))
+                look(loop, u);
+            else
+                sleep_until(loop, u, until);
+        }
         count = reap(loop, u, REAP_BUDGET);
-        for (unsigned i = 0;
-             i < LOOKS && busy && !early && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring);
-             i++) {
+        for (; looks && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring); looks--) {
             look(loop, u);
             count += reap(loop, u, REAP_BUDGET - count);
         }
