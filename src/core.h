@@ -604,6 +604,12 @@ static inline void ouro__slot_set_next(struct ouro__slot *slot, struct ouro__slo
 {
     atomic_store_explicit(&slot->tenant, (uintptr_t)next + OURO__FREE, memory_order_relaxed);
 }
+/* Begins to load an operation that is about to end. */
+static inline void ouro__prefetch(const ouro_op *op)
+{
+    for (unsigned line = 0; line < 3; line++)
+        __builtin_prefetch((const char *)op + 64 * (size_t)line, 1);
+}
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 {

@@ -13,6 +13,7 @@
 
 #define REAP_BUDGET 4096u   /* completions in one turn, so that timers and inbox get theirs */
 #define LAST_LOOKS 20u      /* a millisecond apart, at what a ring that is lost still completes */
+#define AHEAD 3u            /* so many completions before its turn an operation is loaded */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
 #define PUT_OFF_MOST 4u     /* turns in a row */
 #define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
@@ -295,6 +296,9 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
         ouro_op *op = ouro__slot_find(loop, cqe->user_data);
         uint32_t plain = 0;
 
+        /* The copying of what was read has pushed the operations out of the nearest cache. */
+        if (count - done > AHEAD)
+            ouro__prefetch(ouro__slot_find(loop, ring_cqe(ring, first + done + AHEAD)->user_data));
         if (op && op->state_ == STATE_PLAIN && !cqe->res)
             plain = reap_plain(loop, ring, first + done, count - done);
         u->running -= plain;
