@@ -185,12 +185,27 @@ static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
     return op->route_;
 }
 
-/* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
- * the engine at once. In a locked mode another thread may sleep there. */
-static bool take_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file, bool batch)
+/* What operations that are submitted together need to be asked only once. */
+struct batch {
+    int64_t room; /* that many completions are sure of a place */
+    bool many;
+    bool at_once; /* the engine takes operations, and nothing is queued before them */
+};
+
+/* In a locked mode another thread may sleep in the engine. */
+static void look_at_loop(const ouro_loop *loop, struct batch *batch)
 {
-    if (!loop->engine->take_one || loop->queue.head || loop->locked_mode ||
-        !ouro__engine_is_best(loop, op, file, batch) || op->route_ != ROUTE_ENGINE ||
+    batch->room = ouro__room(loop);
+    batch->at_once = loop->engine->take_one && !loop->locked_mode && !loop->queue.head;
+}
+
+/* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
+ * the engine at once. */
+static bool take_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file,
+                         const struct batch *batch)
+{
+    if (!batch->at_once || op->route_ != ROUTE_ENGINE ||
+        (op->code != OURO_OPEN && !ouro__engine_is_best(loop, op, file, batch->many)) ||
         (op->code == OURO_WRITE && route_of(loop, op) != ROUTE_ENGINE))
         return false;
     ouro__set_state(op, STATE_RUNNING);
@@ -203,35 +218,39 @@ static bool take_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file, 
 /* Opens, closes of what is idle, reads and writes at an offset, all asking for nothing special, are
  * most of what programs do. This is what check, accept and begin come to for them. 1: it is none,
  * or something is out of the common: the others will see. */
-static int submit_usual(ouro_loop *loop, ouro_op *op, bool batch)
+static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
 {
     struct ouro__file *file;
     int r;
 
-    if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
+    if (op->state_ > STATE_DONE || op->deadline || batch->room <= 0 || !usual(loop, op, &file) ||
         (file && file->closer) || loop->routes[op->code] == ROUTE_NO)
         return 1;
-    if (op->flags & OURO_REGBUF && (r = find_region(loop, op)) < 0)
+    if (op->flags & OURO_REGBUF) {
+        if ((r = find_region(loop, op)) < 0)
+            return r;
+        loop->regbuf_in_flight++;
+    }
+    if ((r = ouro__slot_take(loop, &loop->slots, op)) < 0) {
+        loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
         return r;
-    if ((r = take_place(loop, op)) < 0)
-        return r;
+    }
     own(loop, op);
     if (file)
         ouro__file_count(file, op);
-    loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
     count_in(loop, op);
-    if (!take_at_once(loop, op, file, batch))
+    batch->room--;
+    if (!take_at_once(loop, op, file, batch)) {
         ouro__requeue(loop, op);
+        batch->at_once = false;
+    }
     return 0;
 }
 
-static int submit_one(ouro_loop *loop, ouro_op *op, bool batch)
+static OURO__APART int submit_unusual(ouro_loop *loop, ouro_op *op)
 {
-    int r = submit_usual(loop, op, batch);
+    int r = ouro__check(loop, op);
 
-    if (r <= 0)
-        return r;
-    r = ouro__check(loop, op);
     if (r == 0)
         r = ouro__accept(loop, op);
     if (r == 0)
@@ -268,21 +287,28 @@ void ouro__make_ordinary(ouro_loop *loop, ouro_op *op)
 
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
 {
+    struct batch batch = { .many = count > 1 };
     unsigned done = 0, plain;
+    int r = 0;
 
+    look_at_loop(loop, &batch);
     while (done < count) {
-        int r;
         if (ops[done]->code == OURO_NOP && (plain = submit_plain(loop, ops + done, count - done))) {
             done += plain;
+            batch.room -= plain;
             continue;
         }
-        r = submit_one(loop, ops[done], count > 1);
-        if (r < 0) {
-            *ret_error = r;
-            break;
+        r = submit_usual(loop, ops[done], &batch);
+        if (r > 0) {
+            r = submit_unusual(loop, ops[done]);
+            look_at_loop(loop, &batch);
         }
+        if (r < 0)
+            break;
         done++;
     }
+    if (r < 0)
+        *ret_error = r;
     return done;
 }
 
@@ -766,8 +792,9 @@ void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
     cflags |= op->notes_ & OURO__NOTES_TOLD;
     op->res = res;
     op->cflags = cflags;
-    if (op->marks_ & ~MARK_FILE || cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT) ||
-        op->flags & OURO_REGBUF || OURO__SELDOM(loop->trace))
+    if (OURO__SELDOM((op->marks_ & ~(unsigned)MARK_FILE) | (op->flags & OURO_REGBUF) |
+                         (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) ||
+                     loop->trace))
         finish_specially(loop, op);
     else
         release(loop, op);

@@ -604,11 +604,14 @@ static inline void ouro__slot_set_next(struct ouro__slot *slot, struct ouro__slo
 {
     atomic_store_explicit(&slot->tenant, (uintptr_t)next + OURO__FREE, memory_order_relaxed);
 }
-/* Begins to load an operation that is about to end. */
-static inline void ouro__prefetch(const ouro_op *op)
+/* Begins to load the operation that has this id, if there is one. */
+static inline void ouro__slot_prefetch(ouro_loop *loop, ouro_id id)
 {
+    struct ouro__slot *slot = ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
+    uintptr_t at = slot ? atomic_load_explicit(&slot->tenant, memory_order_relaxed) : 0;
+
     for (unsigned line = 0; line < 3; line++)
-        __builtin_prefetch((const char *)op + 64 * (size_t)line, 1);
+        __builtin_prefetch((const char *)at + 64 * (size_t)line, 1);
 }
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)

@@ -209,12 +209,11 @@ static void encode_two_names(const ouro_op *op, struct ring_sqe *sqe, uint8_t op
     sqe->op_flags = (uint32_t)op->arg[ARG_FLAGS];
 }
 
-static void encode_name(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+static void encode_name(const ouro_op *op, struct ring_sqe *sqe)
 {
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
     switch (op->code) {
-    case OURO_OPEN: encode_open(u, op, sqe); break;
     case OURO_STAT:
         sqe->opcode = RING_OP_STATX;
         sqe->len = STATX_WANTED;
@@ -292,37 +291,41 @@ static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
     return file->kind >= FILE_STREAM && ouro__fd_nonblocking(ouro__fd(op));
 }
 
-/* False: the operation went another way, the entry is free. */
-static inline bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+/* False: it went another way. */
+static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ring_sqe *sqe)
 {
     if (op->ready_) {
         encode_poll(sqe, ouro__ready_fd(op), op->ready_);
         return true;
     }
-    if (op->flags & OURO_FDMODE && refuses_to_wait(loop, op)) {
-        attempt(loop, op);
-        return false;
-    }
+    attempt(loop, op);
+    return false;
+}
+
+/* False: the operation went another way, the entry is free. */
+static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    if (OURO__SELDOM(op->ready_ || (op->flags & OURO_FDMODE && refuses_to_wait(loop, op))))
+        return encode_specially(loop, op, sqe);
     switch (op->code) {
+    case OURO_NOP: return true;
     case OURO_READ: encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED); return true;
     case OURO_WRITEV:
         /* A vector of nothing writes nothing; the ring would send an empty datagram. */
-        if (!ouro__wanted_bytes(op)) {
-            attempt(loop, op);
-            return false;
-        }
+        if (!ouro__wanted_bytes(op))
+            return encode_specially(loop, op, sqe);
         return encode_write(loop, u, op, sqe);
     case OURO_WRITE: return encode_write(loop, u, op, sqe);
     case OURO_READV: encode_vector(loop, op, sqe, RING_OP_READV, RING_OP_READ); return true;
-    case OURO_OPEN:
+    case OURO_OPEN: encode_open(u, op, sqe); return true;
     case OURO_STAT:
     case OURO_RENAME:
     case OURO_UNLINK:
     case OURO_MKDIR:
     case OURO_SYMLINK:
-    case OURO_LINK: encode_name(u, op, sqe); return true;
+    case OURO_LINK: encode_name(op, sqe); return true;
     case OURO_SPLICE:
-    case OURO_WAITPID: attempt(loop, op); return false;
+    case OURO_WAITPID: return encode_specially(loop, op, sqe);
     case OURO_CLOSE: ask_server(loop, u, op, sqe); /* fall through */
     default: encode_file(op, sqe); return true;
     }
@@ -364,7 +367,7 @@ static OURO__APART void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 
     memset(sqe, 0, sizeof(*sqe));
     sqe->user_data = op->id_;
-    if (op->code == OURO_NOP || encode(loop, u, op, sqe)) {
+    if (encode(loop, u, op, sqe)) {
         ring->sq_tail++;
         u->running++;
     }

@@ -228,13 +228,23 @@ static bool is_stream_after_all(ouro_op *op)
     return true;
 }
 
-static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
+/* A poll for an operation, or a poll, has ended. */
+static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
 {
-    if (res > 0 && (op->ready_ || op->code == OURO_POLL)) {
+    if (res > 0) {
         report_poll(loop, op, res);
-    } else if (res == -EINVAL && (op->ready_ || op->code == OURO_POLL)) {
+    } else if (res == -EINVAL) {
         op->ready_ = 0; /* a bit that the file never has, or a file that is always ready */
         ouro__to_worker(loop, op, ROUTE_BLOCKER);
+    } else {
+        ouro__report(loop, op, res);
+    }
+}
+
+static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
+{
+    if (OURO__SELDOM(op->ready_ || op->code == OURO_POLL)) {
+        settle_poll(loop, op, res);
     } else if (op->notes_ & NOTE_TRIED) {
         /* openat2 is strict about flags that openat ignores. */
         bool missed = res == -EAGAIN || res == -EINVAL;
@@ -298,7 +308,7 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 
         /* The copying of what was read has pushed the operations out of the nearest cache. */
         if (count - done > AHEAD)
-            ouro__prefetch(ouro__slot_find(loop, ring_cqe(ring, first + done + AHEAD)->user_data));
+            ouro__slot_prefetch(loop, ring_cqe(ring, first + done + AHEAD)->user_data);
         if (op && op->state_ == STATE_PLAIN && !cqe->res)
             plain = reap_plain(loop, ring, first + done, count - done);
         u->running -= plain;
