@@ -26,7 +26,7 @@ struct slot {
 
 struct batches {
     unsigned flush; /* flush when so many are prepared; 0: all at the next turn */
-    unsigned wait;  /* completions to wait for */
+    unsigned parts; /* take a part of the depth at a time: the device works on the others then */
 };
 
 struct loop_user {
@@ -73,15 +73,17 @@ static int submit_now(struct loop_user *u)
     return r < 0 ? r : ouro_flush(u->loop);
 }
 
-/* Runs the loop until `min` events lie ready and takes up to a depth of them: how many, or -errno.
- * */
-static int wait_events(struct loop_user *u, unsigned min)
+/* Runs the loop until an event lies ready, or until all that is left has ended: how many events were
+ * taken, or -errno. */
+static int wait_events(struct loop_user *u)
 {
-    int r = ouro_run(u->loop, min, OURO_FOREVER);
+    unsigned depth = u->job->depth, parts = u->batches.parts;
+    bool busy = u->idle_count < depth; /* else the last closes */
+    int r = ouro_run(u->loop, busy ? 1 : OURO_ALL, OURO_FOREVER);
 
     if (r < 0 && r != -EINTR)
         return failed_call("ouro_run", r);
-    r = ouro_reap(u->loop, u->events, u->job->depth);
+    r = ouro_reap(u->loop, u->events, depth < parts ? 1 : depth / parts);
     return r < 0 ? failed_call("ouro_reap", r) : r;
 }
 
@@ -220,16 +222,6 @@ static int finish(struct loop_user *u, const ouro_event *event, struct round *ro
     return job_check_block(u->job, slot->where, slot->data, event->res, round->full_check);
 }
 
-/* A whole batch while there is more to start, whatever comes at the end, and the last closes. */
-static unsigned wanted(const struct loop_user *u, bool more)
-{
-    unsigned busy = u->job->depth - u->idle_count;
-
-    if (!busy)
-        return OURO_ALL;
-    return more && busy >= 2 * u->batches.wait ? u->batches.wait : 1;
-}
-
 static int read_round(struct loop_user *u, struct round *round)
 {
     const struct job *job = u->job;
@@ -251,7 +243,7 @@ static int read_round(struct loop_user *u, struct round *round)
         }
         count = submit_batch(u);
         r = r ? r : count;
-        count = wait_events(u, wanted(u, more));
+        count = wait_events(u);
         if (count < 0)
             return count; /* the loop is broken; close cancels and drains what is left */
         now = now_ns();
@@ -274,8 +266,8 @@ static int ouro_round(void *state, struct round *round)
 
 /* As the contender liburing tries several. */
 static const struct batches choices[2][3] = {
-    { { 0, 1 }, { 4, 1 }, { 1, 1 } },   /* random */
-    { { 0, 1 }, { 0, 16 }, { 0, 32 } }, /* files */
+    { { 0, 1 }, { 4, 1 }, { 1, 1 } }, /* random */
+    { { 0, 1 }, { 0, 2 }, { 0, 4 } }, /* files */
 };
 
 static int variant_round(void *state, unsigned variant, struct round *round)
