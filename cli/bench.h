@@ -129,38 +129,37 @@ unsigned contender_ouro_list(struct contender *ret, unsigned max);
  * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
 int job_choose(const struct job *job, unsigned count, void *state,
                int (*round)(void *state, unsigned variant, struct round *round));
-/* Opens the job's file as suite random wants it; a descriptor, or -errno with the reason in `why`.
- * */
-int job_open_file(const struct job *job, char *why);
-/* `count` zeroed buffers of `size` bytes, each aligned for direct I/O; NULL: no memory. */
-char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride);
 
-/* What the contenders have that read with one call at a time, opening and closing by hand: the file
- * of suite random, and a buffer for each read in flight. */
+/* What a contender reads with: the file of suite random, and a buffer for each read in flight. */
 struct reading {
     const struct job *job;
-    int fd; /* -1: suite files */
-    char *buffers;
+    int fd;        /* -1: not suite random */
+    int file;      /* what reads are given: fd, or what the contender has put in its place */
+    char *buffers; /* zeroed, each aligned for direct I/O */
     uint64_t stride;
 };
 /* 0 or -errno, with the reason in `why`. reading_close is due in either case. */
 int reading_open(struct reading *ret, const struct job *job, unsigned depth, char *why);
 void reading_close(struct reading *reading);
 
-/* One read of such a contender, into the buffer of its index. */
+/* One read, into the buffer of its index. */
 struct piece {
     uint64_t begun;
     uint64_t where; /* suite random: the offset; files: the number of the file */
     int64_t offset;
     uint64_t size;
-    int fd;
+    int fd; /* -1: suite files, and not open */
     char *data;
 };
-/* The next read of a round, its file opened: 1; 0: nothing is left to start; or -errno after a
- * message. `next` counts files, or is the state of the random offsets. */
+/* The next read of a round: true; false: nothing is left to start. `next` counts files, or is the
+ * state of the random offsets. */
+bool piece_next(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
+                uint64_t *next);
+/* The same, its file opened by hand: 1, 0, or -errno after a message. */
 int piece_begin(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
                 uint64_t *next);
-/* It brought `result` (bytes or -errno): closes its file, counts it, checks it. 0 or -errno. */
+/* It brought `result` (bytes or -errno): closes its file if that is open, counts it, checks it. 0 or
+ * -errno. */
 int piece_end(const struct piece *piece, const struct job *job, struct round *round, int64_t result,
               uint64_t now);
 /* It was never started. */

@@ -95,7 +95,7 @@ int job_check_block(const struct job *job, uint64_t offset, const void *data, in
     return refuse(job->path, offset, job->block, result);
 }
 
-char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride)
+static char *make_buffers(unsigned count, uint64_t size, uint64_t *ret_stride)
 {
     uint64_t stride = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     char *data;
@@ -109,7 +109,7 @@ char *job_buffers(unsigned count, uint64_t size, uint64_t *ret_stride)
     return data;
 }
 
-int job_open_file(const struct job *job, char *why)
+static int open_file(const struct job *job, char *why)
 {
     int fd = open(job->path, O_RDONLY | O_CLOEXEC | (job->direct ? O_DIRECT : 0));
 
@@ -127,19 +127,15 @@ int job_open_file(const struct job *job, char *why)
 
 int reading_open(struct reading *ret, const struct job *job, unsigned depth, char *why)
 {
-    int r;
-
-    *ret = (struct reading){ .job = job, .fd = -1 };
+    *ret = (struct reading){ .job = job, .fd = -1, .file = -1 };
     ret->buffers =
-        job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &ret->stride);
+        make_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &ret->stride);
     if (!ret->buffers)
         return -ENOMEM;
     if (job->suite != SUITE_RANDOM)
         return 0;
-    r = job_open_file(job, why);
-    if (r >= 0)
-        ret->fd = r;
-    return r < 0 ? r : 0;
+    ret->fd = ret->file = open_file(job, why);
+    return ret->fd < 0 ? ret->fd : 0;
 }
 
 void reading_close(struct reading *reading)
@@ -149,26 +145,37 @@ void reading_close(struct reading *reading)
     free(reading->buffers);
 }
 
-int piece_begin(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
+bool piece_next(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
                 uint64_t *next)
 {
     const struct job *job = reading->job;
 
     ret->begun = now;
     ret->data = reading->buffers + index * reading->stride;
+    ret->fd = reading->file;
     if (job->suite == SUITE_RANDOM) {
         ret->where = random_offset(job, next);
         ret->offset = (int64_t)ret->where;
         ret->size = job->block;
-        ret->fd = reading->fd;
-        return 1;
+        return true;
     }
     if (*next == job->count)
-        return 0;
+        return false;
     ret->where = (*next)++;
     ret->offset = 0;
     ret->size = job->size;
-    ret->fd = openat(job->dir_fd, job->names[ret->where], O_RDONLY | O_CLOEXEC);
+    return true;
+}
+
+int piece_begin(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
+                uint64_t *next)
+{
+    const struct job *job = reading->job;
+
+    if (!piece_next(ret, reading, index, now, next))
+        return 0;
+    if (job->suite == SUITE_FILES)
+        ret->fd = openat(job->dir_fd, job->names[ret->where], O_RDONLY | O_CLOEXEC);
     return ret->fd < 0 ? job_check_file(job, (unsigned)ret->where, ret->data, -errno, false) : 1;
 }
 
@@ -179,7 +186,8 @@ int piece_end(const struct piece *piece, const struct job *job, struct round *ro
     histogram_add(round->latency, now - piece->begun, 1);
     if (job->suite == SUITE_RANDOM)
         return job_check_block(job, piece->where, piece->data, result, round->full_check);
-    close(piece->fd);
+    if (piece->fd >= 0)
+        close(piece->fd);
     return job_check_file(job, (unsigned)piece->where, piece->data, result, round->full_check);
 }
 

@@ -8,11 +8,9 @@
 
 #ifdef HAVE_LIBURING
 
-#include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifndef IORING_SETUP_SUBMIT_ALL
 #define IORING_SETUP_SUBMIT_ALL (1U << 7)
@@ -56,25 +54,16 @@ static const struct variant random_variants[] = {
 
 static const char *chosen_how = "the variant that is fastest here";
 
-struct slot {
-    uint64_t begun;
-    uint64_t where; /* offset, or number of the file */
-    int fd;
-};
-
 struct raw {
     const struct job *job;
     struct io_uring ring;
     bool have_ring;
     bool fixed_file, fixed_buffers;
     const struct variant *variant;
-    int fd;
-    char *buffers;
-    uint64_t stride;
-    struct slot *slots;
-    unsigned *idle; /* numbers of free slots */
+    struct reading reading; /* not in suite nop */
+    struct piece *pieces;
+    unsigned *idle; /* numbers of the pieces that are not in flight */
     unsigned idle_count;
-    unsigned in_flight;
 };
 
 static int nop_round(struct raw *raw, struct round *round)
@@ -113,62 +102,44 @@ static int nop_round(struct raw *raw, struct round *round)
     return cli_signal ? -EINTR : 0;
 }
 
-static void prepare_random(struct raw *raw, uint64_t *seed, uint64_t now)
+static void prepare_read(struct raw *raw, unsigned i)
 {
-    unsigned i = raw->idle[--raw->idle_count];
-    struct slot *slot = &raw->slots[i];
+    const struct piece *piece = &raw->pieces[i];
+    unsigned size = (unsigned)piece->size;
+    uint64_t offset = (uint64_t)piece->offset;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&raw->ring);
-    char *data = raw->buffers + i * raw->stride;
-    int fd = raw->fixed_file ? 0 : raw->fd;
 
-    slot->begun = now;
-    slot->where = random_offset(raw->job, seed);
     if (raw->fixed_buffers)
-        io_uring_prep_read_fixed(sqe, fd, data, (unsigned)raw->job->block, slot->where, 0);
+        io_uring_prep_read_fixed(sqe, piece->fd, piece->data, size, offset, 0);
     else
-        io_uring_prep_read(sqe, fd, data, (unsigned)raw->job->block, slot->where);
+        io_uring_prep_read(sqe, piece->fd, piece->data, size, offset);
     if (raw->fixed_file)
         sqe->flags |= IOSQE_FIXED_FILE;
-    sqe->user_data = i;
-    raw->in_flight++;
-}
-
-static int prepare_file(struct raw *raw, unsigned index, uint64_t now)
-{
-    const struct job *job = raw->job;
-    int fd = openat(job->dir_fd, job->names[index], O_RDONLY | O_CLOEXEC);
-    struct io_uring_sqe *sqe;
-    struct slot *slot;
-    unsigned i;
-
-    if (fd < 0)
-        return job_check_file(job, index, NULL, -errno, false);
-    i = raw->idle[--raw->idle_count];
-    slot = &raw->slots[i];
-    *slot = (struct slot){ .begun = now, .where = index, .fd = fd };
-    sqe = io_uring_get_sqe(&raw->ring);
-    io_uring_prep_read(sqe, fd, raw->buffers + i * raw->stride, (unsigned)job->size, 0);
     if (raw->variant->async)
         sqe->flags |= IOSQE_ASYNC;
     sqe->user_data = i;
-    raw->in_flight++;
-    return 0;
+}
+
+/* Prepares the next operation: 1, 0 when there is nothing left to start, or -errno. */
+static int prepare_next(struct raw *raw, uint64_t now, uint64_t *next)
+{
+    unsigned i = raw->idle[raw->idle_count - 1];
+    int r = piece_begin(&raw->pieces[i], &raw->reading, i, now, next);
+
+    if (r <= 0)
+        return r;
+    raw->idle_count--;
+    prepare_read(raw, i);
+    return 1;
 }
 
 static int finish(struct raw *raw, const struct io_uring_cqe *cqe, struct round *round,
                   uint64_t now)
 {
     unsigned i = (unsigned)cqe->user_data;
-    struct slot *slot = &raw->slots[i];
-    const char *data = raw->buffers + i * raw->stride;
 
     raw->idle[raw->idle_count++] = i;
-    round->operations++;
-    histogram_add(round->latency, now - slot->begun, 1);
-    if (raw->job->suite == SUITE_RANDOM)
-        return job_check_block(raw->job, slot->where, data, cqe->res, round->full_check);
-    close(slot->fd);
-    return job_check_file(raw->job, (unsigned)slot->where, data, cqe->res, round->full_check);
+    return piece_end(&raw->pieces[i], raw->job, round, cqe->res, now);
 }
 
 static int finish_all(struct raw *raw, struct round *round, uint64_t now)
@@ -184,7 +155,6 @@ static int finish_all(struct raw *raw, struct round *round, uint64_t now)
         seen++;
     }
     io_uring_cq_advance(&raw->ring, seen);
-    raw->in_flight -= seen;
     return r;
 }
 
@@ -192,30 +162,30 @@ static int finish_all(struct raw *raw, struct round *round, uint64_t now)
  * carries many; at the end whatever comes. */
 static unsigned wanted(const struct raw *raw, bool more)
 {
-    unsigned batch = raw->variant->batch;
+    unsigned batch = raw->variant->batch, busy = raw->job->depth - raw->idle_count;
 
-    return !raw->in_flight ? 0 : more && raw->in_flight >= 2 * batch ? batch : 1;
+    return !busy ? 0 : more && busy >= 2 * batch ? batch : 1;
 }
 
 static int read_round(struct raw *raw, struct round *round)
 {
     const struct job *job = raw->job;
-    bool files = job->suite == SUITE_FILES;
-    uint64_t start = now_ns(), now = start, seed = round->seed;
-    unsigned next = 0;
+    bool files = job->suite == SUITE_FILES, more = true;
+    uint64_t start = now_ns(), now = start, next = files ? 0 : round->seed;
     unsigned every = raw->variant->every;
-    bool more = true;
-    int r = 0, finished;
+    int r = 0;
 
-    while (more || raw->in_flight) {
-        while (more && r == 0 && raw->idle_count && (!files || next < job->count)) {
-            if (files)
-                r = prepare_file(raw, next++, now);
-            else
-                prepare_random(raw, &seed, now);
+    while (more || raw->idle_count < job->depth) {
+        int begun = 1, finished;
+
+        while (more && begun > 0 && raw->idle_count) {
+            begun = prepare_next(raw, now, &next);
             if (every && io_uring_sq_ready(&raw->ring) >= every)
                 io_uring_submit(&raw->ring); /* what it leaves goes with the wait */
         }
+        if (begun <= 0)
+            more = false;
+        r = r ? r : begun < 0 ? begun : 0;
         finished = io_uring_submit_and_wait(&raw->ring, wanted(raw, more));
         if (finished < 0 && finished != -EINTR && finished != -EAGAIN) {
             cli_error("io_uring_enter: %s", strerror(-finished));
@@ -224,7 +194,7 @@ static int read_round(struct raw *raw, struct round *round)
         now = now_ns();
         finished = finish_all(raw, round, now);
         r = r ? r : finished;
-        if (r < 0 || cli_signal || (files ? next == job->count : now - start >= round->limit_ns))
+        if (r < 0 || cli_signal || (!files && now - start >= round->limit_ns))
             more = false;
     }
     return cli_signal ? -EINTR : r;
@@ -243,11 +213,9 @@ static void liburing_close(void *state)
 
     if (raw->have_ring)
         io_uring_queue_exit(&raw->ring);
-    if (raw->fd >= 0)
-        close(raw->fd);
-    free(raw->slots);
+    reading_close(&raw->reading);
+    free(raw->pieces);
     free(raw->idle);
-    free(raw->buffers);
     free(raw);
 }
 
@@ -274,9 +242,12 @@ static int open_ring(struct raw *raw, char *why)
 /* Registration may be refused by the limit on locked memory: plain reads then. */
 static void register_things(struct raw *raw)
 {
-    struct iovec region = { raw->buffers, raw->stride * raw->job->depth };
+    struct reading *reading = &raw->reading;
+    struct iovec region = { reading->buffers, reading->stride * raw->job->depth };
 
-    raw->fixed_file = io_uring_register_files(&raw->ring, &raw->fd, 1) == 0;
+    raw->fixed_file = io_uring_register_files(&raw->ring, &reading->fd, 1) == 0;
+    if (raw->fixed_file)
+        reading->file = 0;
     raw->fixed_buffers = io_uring_register_buffers(&raw->ring, &region, 1) == 0;
 }
 
@@ -316,21 +287,19 @@ static int open_reading(struct raw *raw, char *why)
 {
     const struct job *job = raw->job;
     unsigned depth = job->depth;
+    int r;
 
-    raw->slots = calloc(depth, sizeof(*raw->slots));
+    raw->pieces = calloc(depth, sizeof(*raw->pieces));
     raw->idle = calloc(depth, sizeof(*raw->idle));
-    raw->buffers =
-        job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &raw->stride);
-    if (!raw->slots || !raw->idle || !raw->buffers)
-        return -ENOMEM;
+    r = reading_open(&raw->reading, job, depth, why);
+    if (r == 0 && !(raw->pieces && raw->idle))
+        r = -ENOMEM;
+    if (r < 0)
+        return r;
     for (unsigned i = 0; i < depth; i++)
         raw->idle[raw->idle_count++] = i;
-    if (job->suite == SUITE_RANDOM) {
-        raw->fd = job_open_file(job, why);
-        if (raw->fd < 0)
-            return raw->fd;
+    if (job->suite == SUITE_RANDOM)
         register_things(raw);
-    }
     return choose_variant(raw);
 }
 
@@ -344,7 +313,7 @@ static int liburing_open(const struct contender *self, const struct job *job, vo
     if (!raw)
         return -ENOMEM;
     raw->job = job;
-    raw->fd = -1;
+    raw->reading.fd = -1;
     raw->variant = &random_variants[0];
     r = open_ring(raw, why);
     if (r == 0 && job->suite != SUITE_NOP)

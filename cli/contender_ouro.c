@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { ENGINES_MAX = 8, WORKERS_MAX = 32 };
 
@@ -16,12 +15,8 @@ enum { ENGINES_MAX = 8, WORKERS_MAX = 32 };
 struct slot {
     _Alignas(64) ouro_op op; /* first: an event's operation is its slot; in few cache lines */
     ouro_op close;           /* quiet, so that the slot need not wait for it */
-    bool reading;            /* its file is open */
     bool closes;             /* `close` was submitted */
-    int fd;
-    uint64_t begun;
-    uint64_t where; /* offset, or number of the file */
-    char *data;
+    struct piece piece;
 };
 
 struct batches {
@@ -32,9 +27,7 @@ struct batches {
 struct loop_user {
     const struct job *job;
     ouro_loop *loop;
-    int fd;
-    char *buffers;
-    uint64_t stride;
+    struct reading reading; /* not in suite nop; its file: fd, or a slot of the direct table */
     struct slot *slots;
     struct slot **idle;
     unsigned idle_count;
@@ -43,7 +36,6 @@ struct loop_user {
     ouro_event *events;
     uint64_t completed; /* suite nop */
     struct batches batches;
-    ouro_fd file;        /* suite random: fd, or a slot of the direct table */
     uint32_t read_flags; /* suite random */
 };
 
@@ -140,33 +132,36 @@ static int nop_round(struct loop_user *u, struct round *round)
     return cli_signal ? -EINTR : check_nops(u, round->operations);
 }
 
-static void begin_block(struct loop_user *u, uint64_t *seed, uint64_t now)
+static void prepare(struct loop_user *u, ouro_op *op, uint32_t flags)
 {
-    struct slot *slot = u->idle[--u->idle_count];
-
-    slot->begun = now;
-    slot->where = random_offset(u->job, seed);
-    ouro_prep_read(&slot->op, u->file, slot->data, u->job->block, (int64_t)slot->where);
-    slot->op.flags = u->read_flags;
-    u->batch[u->batch_count++] = &slot->op;
+    op->flags = flags;
+    u->batch[u->batch_count++] = op;
 }
 
-static void begin_file(struct loop_user *u, unsigned index, uint64_t now)
+static void read_piece(struct loop_user *u, struct slot *slot)
 {
-    struct slot *slot = u->idle[--u->idle_count];
+    const struct piece *piece = &slot->piece;
 
-    slot->begun = now;
-    slot->where = index;
-    slot->reading = false;
-    ouro_prep_open(&slot->op, u->job->dir_fd, u->job->names[index], O_RDONLY, 0);
-    u->batch[u->batch_count++] = &slot->op;
+    ouro_prep_read(&slot->op, piece->fd, piece->data, piece->size, piece->offset);
+    prepare(u, &slot->op, u->read_flags);
 }
 
-static void end_slot(struct loop_user *u, struct slot *slot, struct round *round, uint64_t now)
+/* Starts the next operation of the round; false: nothing is left to start. */
+static bool begin_next(struct loop_user *u, uint64_t now, uint64_t *next)
 {
-    u->idle[u->idle_count++] = slot;
-    round->operations++;
-    histogram_add(round->latency, now - slot->begun, 1);
+    struct slot *slot = u->idle[u->idle_count - 1];
+    struct piece *piece = &slot->piece;
+
+    if (!piece_next(piece, &u->reading, (unsigned)(slot - u->slots), now, next))
+        return false;
+    u->idle_count--;
+    if (piece->fd >= 0) {
+        read_piece(u, slot);
+    } else {
+        ouro_prep_open(&slot->op, u->job->dir_fd, u->job->names[piece->where], O_RDONLY, 0);
+        prepare(u, &slot->op, 0);
+    }
+    return true;
 }
 
 /* By now it has long ended, unless the engine's threads are very slow. */
@@ -178,66 +173,45 @@ static int close_file(struct loop_user *u, struct slot *slot)
 
     if (r < 0)
         return failed_call("ouro_wait", r);
-    ouro_prep_close(&slot->close, slot->fd);
-    slot->close.flags = OURO_QUIET;
+    ouro_prep_close(&slot->close, slot->piece.fd);
+    prepare(u, &slot->close, OURO_QUIET);
     slot->closes = true;
-    u->batch[u->batch_count++] = &slot->close;
+    slot->piece.fd = -1;
     return 0;
 }
 
-/* What a file's operation has brought, and its next one. A read that failed still leads to close.
- * */
-static int go_on(struct loop_user *u, struct slot *slot, int64_t result, struct round *round,
-                 uint64_t now)
-{
-    const struct job *job = u->job;
-    unsigned index = (unsigned)slot->where;
-
-    if (slot->reading) {
-        int r = job_check_file(job, index, slot->data, result, round->full_check);
-        int closed = close_file(u, slot);
-        end_slot(u, slot, round, now);
-        return r ? r : closed;
-    }
-    if (result < 0) {
-        end_slot(u, slot, round, now);
-        return job_check_file(job, index, NULL, result, false);
-    }
-    slot->fd = (int)result;
-    slot->reading = true;
-    ouro_prep_read(&slot->op, slot->fd, slot->data, job->size, 0);
-    u->batch[u->batch_count++] = &slot->op;
-    return 0;
-}
-
+/* An open leads to a read; that, even one that failed, to a close. */
 static int finish(struct loop_user *u, const ouro_event *event, struct round *round, uint64_t now)
 {
     struct slot *slot = (struct slot *)(void *)event->op;
+    int r, closed = 0;
 
     if (event->op->code == OURO_CLOSE)
         return failed_call("close", (int)event->res);
-    if (u->job->suite == SUITE_FILES)
-        return go_on(u, slot, event->res, round, now);
-    end_slot(u, slot, round, now);
-    return job_check_block(u->job, slot->where, slot->data, event->res, round->full_check);
+    if (event->op->code == OURO_OPEN && event->res >= 0) {
+        slot->piece.fd = (int)event->res;
+        read_piece(u, slot);
+        return 0;
+    }
+    if (u->job->suite == SUITE_FILES && slot->piece.fd >= 0)
+        closed = close_file(u, slot);
+    u->idle[u->idle_count++] = slot;
+    r = piece_end(&slot->piece, u->job, round, event->res, now);
+    return r ? r : closed;
 }
 
 static int read_round(struct loop_user *u, struct round *round)
 {
     const struct job *job = u->job;
     bool files = job->suite == SUITE_FILES, more = true;
-    uint64_t start = now_ns(), now = start, seed = round->seed;
-    unsigned next = 0;
+    uint64_t start = now_ns(), now = start, next = files ? 0 : round->seed;
     int r = 0;
 
     while (more || u->idle_count < job->depth || u->batch_count) {
         int count;
 
-        while (more && r == 0 && u->idle_count && (!files || next < job->count)) {
-            if (files)
-                begin_file(u, next++, now);
-            else
-                begin_block(u, &seed, now);
+        while (more && r == 0 && u->idle_count) {
+            more = begin_next(u, now, &next);
             if (u->batches.flush && u->batch_count == u->batches.flush)
                 r = submit_now(u);
         }
@@ -251,7 +225,7 @@ static int read_round(struct loop_user *u, struct round *round)
             int finished = finish(u, &u->events[i], round, now);
             r = r ? r : finished;
         }
-        if (r < 0 || cli_signal || (files ? next == job->count : now - start >= round->limit_ns))
+        if (r < 0 || cli_signal || (!files && now - start >= round->limit_ns))
             more = false;
     }
     return cli_signal ? -EINTR : r;
@@ -292,13 +266,11 @@ static void ouro_contender_close(void *state)
     struct loop_user *u = state;
 
     ouro_close(u->loop, OURO_FOREVER);
-    if (u->fd >= 0)
-        close(u->fd);
+    reading_close(&u->reading);
     free(u->slots);
     free(u->idle);
     free(u->batch);
     free(u->events);
-    free(u->buffers);
     free(u);
 }
 
@@ -314,14 +286,7 @@ static int make_slots(struct loop_user *u)
     if (!u->slots || !u->idle || !u->batch || !u->events)
         return -ENOMEM;
     memset(u->slots, 0, depth * sizeof(*u->slots));
-    if (job->suite != SUITE_NOP) {
-        u->buffers =
-            job_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &u->stride);
-        if (!u->buffers)
-            return -ENOMEM;
-    }
     for (unsigned i = 0; i < depth; i++) {
-        u->slots[i].data = u->buffers ? u->buffers + i * u->stride : NULL;
         u->idle[u->idle_count++] = &u->slots[i];
         u->batch[i] = &u->slots[i].op; /* suite nop submits all of them every time */
         ouro_prep_nop(&u->slots[i].op);
@@ -342,23 +307,30 @@ static int open_slot(struct loop_user *u)
     return (int)ouro_do(u->loop, op);
 }
 
-static int open_random(struct loop_user *u, char *why)
+/* Cached reads need nothing of this. */
+static void register_things(struct loop_user *u)
 {
-    struct iovec region = { u->buffers, u->stride * u->job->depth };
+    struct reading *reading = &u->reading;
+    struct iovec region = { reading->buffers, reading->stride * u->job->depth };
 
-    u->fd = job_open_file(u->job, why);
-    if (u->fd < 0)
-        return u->fd;
-    u->file = u->fd;
-    if (!u->job->direct)
-        return 0; /* cached reads need nothing of this */
     if (ouro_register_buffers(u->loop, &region, 1) == 0)
         u->read_flags |= OURO_REGBUF;
     if (open_slot(u) == 0) {
-        u->file = 0;
+        reading->file = 0;
         u->read_flags |= OURO_DIRECT;
     }
-    return 0;
+}
+
+static int open_reading(struct loop_user *u, char *why)
+{
+    const struct job *job = u->job;
+    int r = reading_open(&u->reading, job, job->depth, why);
+
+    if (r < 0)
+        return r;
+    if (job->suite == SUITE_RANDOM && job->direct)
+        register_things(u);
+    return choose_batches(u);
 }
 
 static int ouro_contender_open(const struct contender *self, const struct job *job,
@@ -371,7 +343,7 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
     if (!u)
         return -ENOMEM;
     u->job = job;
-    u->fd = -1;
+    u->reading.fd = -1;
     if (job->depth > 256)
         config.depth = job->depth;
     /* Where operations run on threads, as many as the contender `blocking` has, within reason. */
@@ -382,10 +354,8 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
         ouro_probe(self->engine, why, WHY_SIZE, NULL);
     else
         r = make_slots(u);
-    if (r == 0 && job->suite == SUITE_RANDOM)
-        r = open_random(u, why);
     if (r == 0 && job->suite != SUITE_NOP)
-        r = choose_batches(u);
+        r = open_reading(u, why);
     if (r < 0)
         ouro_contender_close(u);
     else
