@@ -19,7 +19,7 @@ enum {
     DEPTHS_MAX = 8,
     CONTENDERS_MAX = 16,
     WHY_SIZE = 256,
-    VARIANTS_MAX = 8,
+    VARIANTS_MAX = 16,
     NOP_BATCHES = 16, /* batches between two looks at the clock in suite nop */
 };
 
