@@ -25,11 +25,11 @@
 
 /* Ways to use the ring. Which is the best depends on the device and the file system: a lookup of
  * extents blocks in submission, and IOSQE_ASYNC has the kernel's workers do it side by side; a fast
- * device idles while a batch is being gathered, so that a system call for each read pays. All are
- * tried when the contender is opened, and the fastest takes part. */
+ * device idles while a batch is being gathered, so that a system call for each read pays; opens in
+ * the ring save system calls, and with registered files descriptors too. All are tried when the contender is opened, and the fastest takes part. */
 struct variant {
-    bool opens;  /* in the ring, not by hand */
-    bool closes; /* in the ring too */
+    enum { BY_HAND, IN_RING, IN_TABLE } opens; /* IN_TABLE: in the ring, to a registered file */
+    bool closes;                               /* in the ring too */
     bool async;
     unsigned every; /* submit when so many are prepared; 0: all with the wait */
     unsigned batch; /* completions to wait for */
@@ -45,10 +45,12 @@ static const struct variant files_variants[] = {
     { .batch = 16,
       .async = true,
       .how = "open and close by hand, reads with IOSQE_ASYNC in batches of 16" },
-    { true, .batch = 16, .how = "open in the ring, close by hand, batches of 16" },
-    { true, .batch = 32, .how = "open in the ring, close by hand, batches of 32" },
-    { true, true, .batch = 16, .how = "open and close in the ring, batches of 16" },
-    { true, true, .batch = 32, .how = "open and close in the ring, batches of 32" },
+    { IN_RING, .batch = 16, .how = "open in the ring, close by hand, batches of 16" },
+    { IN_RING, .batch = 32, .how = "open in the ring, close by hand, batches of 32" },
+    { IN_RING, true, .batch = 16, .how = "open and close in the ring, batches of 16" },
+    { IN_RING, true, .batch = 32, .how = "open and close in the ring, batches of 32" },
+    { IN_TABLE, true, .batch = 16, .how = "open and close registered files, batches of 16" },
+    { IN_TABLE, true, .batch = 32, .how = "open and close registered files, batches of 32" },
 };
 
 static const struct variant random_variants[] = {
@@ -66,8 +68,10 @@ struct raw {
     const struct job *job;
     struct io_uring ring;
     bool have_ring;
-    bool fixed_file, fixed_buffers;
-    bool opening; /* what is prepared has opens in it */
+    bool fixed_buffers;
+    bool have_table; /* of registered files: suite random: the one; files: one for each piece */
+    bool fixed_file; /* reads name a registered file */
+    bool opening;    /* what is prepared has opens in it */
     const struct variant *variant;
     struct reading reading; /* not in suite nop */
     struct piece *pieces;
@@ -132,10 +136,13 @@ static void prepare_read(struct raw *raw, unsigned i)
 static void prepare_open(struct raw *raw, unsigned i)
 {
     const struct job *job = raw->job;
+    const char *name = job->names[raw->pieces[i].where];
     struct io_uring_sqe *sqe = io_uring_get_sqe(&raw->ring);
 
-    io_uring_prep_openat(sqe, job->dir_fd, job->names[raw->pieces[i].where], O_RDONLY | O_CLOEXEC,
-                         0);
+    if (raw->fixed_file)
+        io_uring_prep_openat_direct(sqe, job->dir_fd, name, O_RDONLY, 0, i);
+    else
+        io_uring_prep_openat(sqe, job->dir_fd, name, O_RDONLY | O_CLOEXEC, 0);
     sqe->user_data = i;
     raw->opening = true;
 }
@@ -144,7 +151,10 @@ static void prepare_close(struct raw *raw, struct piece *piece)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&raw->ring);
 
-    io_uring_prep_close(sqe, piece->fd);
+    if (raw->fixed_file)
+        io_uring_prep_close_direct(sqe, (unsigned)piece->fd);
+    else
+        io_uring_prep_close(sqe, piece->fd);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = CLOSE_FAILED;
     piece->fd = -1;
@@ -180,7 +190,7 @@ static int finish(struct raw *raw, const struct io_uring_cqe *cqe, struct round 
     }
     piece = &raw->pieces[i];
     if (piece->fd < 0 && cqe->res >= 0) { /* it was the open */
-        piece->fd = cqe->res;
+        piece->fd = raw->fixed_file ? (int)i : cqe->res;
         prepare_read(raw, i);
         return 0;
     }
@@ -301,14 +311,19 @@ static int open_ring(struct raw *raw, char *why)
     return 0;
 }
 
-/* Registration may be refused by the limit on locked memory: plain reads then. */
+/* Registration may be refused by the limits on locked memory and on open files, or by an older
+ * kernel: plain reads and descriptors then. */
 static void register_things(struct raw *raw)
 {
     struct reading *reading = &raw->reading;
     struct iovec region = { reading->buffers, reading->stride * raw->job->depth };
 
-    raw->fixed_file = io_uring_register_files(&raw->ring, &reading->fd, 1) == 0;
-    if (raw->fixed_file)
+    if (raw->job->suite == SUITE_FILES) {
+        raw->have_table = io_uring_register_files_sparse(&raw->ring, raw->job->depth) == 0;
+        return;
+    }
+    raw->have_table = io_uring_register_files(&raw->ring, &reading->fd, 1) == 0;
+    if (raw->have_table)
         reading->file = 0;
     raw->fixed_buffers = io_uring_register_buffers(&raw->ring, &region, 1) == 0;
 }
@@ -322,16 +337,26 @@ static const struct variant *variants_of(const struct job *job, unsigned *ret_co
     return files ? files_variants : random_variants;
 }
 
-/* One that this kernel cannot do makes no operations, so that it is not the fastest. */
+/* Takes the variant, if this kernel can do it. */
+static bool use_variant(struct raw *raw, const struct variant *variant)
+{
+    if (variant->closes && !(raw->ring.features & IORING_FEAT_CQE_SKIP))
+        return false;
+    if (variant->opens == IN_TABLE && !raw->have_table)
+        return false;
+    raw->variant = variant;
+    raw->fixed_file =
+        raw->job->suite == SUITE_RANDOM ? raw->have_table : variant->opens == IN_TABLE;
+    return true;
+}
+
+/* One that cannot be used makes no operations, so that it is not the fastest. */
 static int variant_round(void *state, unsigned variant, struct round *round)
 {
     struct raw *raw = state;
     unsigned count;
 
-    raw->variant = &variants_of(raw->job, &count)[variant];
-    if (raw->variant->closes && !(raw->ring.features & IORING_FEAT_CQE_SKIP))
-        return 0;
-    return read_round(raw, round);
+    return use_variant(raw, &variants_of(raw->job, &count)[variant]) ? read_round(raw, round) : 0;
 }
 
 static int choose_variant(struct raw *raw)
@@ -342,7 +367,7 @@ static int choose_variant(struct raw *raw)
 
     if (r < 0)
         return r;
-    raw->variant = &variants[r];
+    use_variant(raw, &variants[r]);
     snprintf(chosen_how, sizeof(chosen_how), "%s (the fastest variant here)", raw->variant->how);
     return 0;
 }
@@ -363,8 +388,7 @@ static int open_reading(struct raw *raw, char *why)
         return r;
     for (unsigned i = 0; i < depth; i++)
         raw->idle[raw->idle_count++] = i;
-    if (job->suite == SUITE_RANDOM)
-        register_things(raw);
+    register_things(raw);
     return choose_variant(raw);
 }
 
