@@ -458,9 +458,14 @@ static void stop_waiting(ouro_loop *loop, struct ouro__waiter *waiter)
         ouro__notify_rearm(loop);
 }
 
-static bool time_is_up(ouro_time until)
+/* When the time has come, one turn more is made, which finds all that has ended by then. */
+static bool time_is_up(ouro_time *until)
 {
-    return until == OURO_NOWAIT || (until != OURO_FOREVER && sys_now() >= until);
+    bool last = *until == OURO_NOWAIT;
+
+    if (*until != OURO_FOREVER && sys_now() >= *until)
+        *until = OURO_NOWAIT;
+    return last;
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */
@@ -492,7 +497,7 @@ static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
         ran += step(loop, &waiter, stop ? OURO_NOWAIT : until, max);
         if (stop)
             break;
-    } while (!enough(loop, ran, min) && !time_is_up(until));
+    } while (!enough(loop, ran, min) && !time_is_up(&until));
     stop_waiting(loop, &waiter);
     return (int)(ran + ouro__events_ready(loop));
 }
@@ -642,7 +647,7 @@ static int wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_t
         r = find_done(loop, ops, count, false);
         if (r == -ETIME && woken)
             r = -EINTR;
-        if (r != -ETIME || time_is_up(until))
+        if (r != -ETIME || time_is_up(&until))
             break;
     }
     stop_waiting(loop, &waiter);

@@ -133,7 +133,7 @@ static void a_batch_enters_the_kernel_once(struct test *t)
 
 /* ---- What the ring is asked for ------------------------------------------------------------ */
 
-static _Atomic unsigned features, setup_flags, sleeps, idle_sleeps;
+static _Atomic unsigned features, setup_flags, sleeps, idle_sleeps, looks;
 static int ring_fd;
 
 static long watched_setup(unsigned entries, struct ring_params *params)
@@ -151,6 +151,8 @@ static long watched_setup(unsigned entries, struct ring_params *params)
 static long watched_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
                           size_t size)
 {
+    enters++;
+    looks += !!(flags & RING_ENTER_GETEVENTS);
     if (min && flags & RING_ENTER_GETEVENTS) {
         sleeps++;
         idle_sleeps += !!(flags & RING_ENTER_NO_IOWAIT);
@@ -213,6 +215,38 @@ static void nobody_polls_for_the_loop(struct test *t)
     ouro__sys = real;
 }
 
+/* Who gets the open file may have a read for the device, which must not wait until others' bytes
+ * are copied. */
+static void an_open_is_reported_before_the_kernel_copies(struct test *t)
+{
+    ouro_op *open = op_new(t), *read = op_new(t);
+    char byte;
+    int fds[2];
+
+    watch_the_ring(t);
+    make_pipe(t, fds);
+    for (int i = 0; i < 20; i++) {
+        ouro_prep_read(read, fds[0], &byte, 1, 0);
+        start(t, read);
+        step(t);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        ouro_prep_open(open, OURO_HERE, "/", O_RDONLY | O_DIRECTORY, 0); /* always cached */
+        start(t, open);
+        enters = looks = 0;
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+        CHECK(is_final(open) && RES(open) >= 0);
+        if (setup_flags & RING_SETUP_DEFER_TASKRUN) {
+            CHECK_EQ(enters, 1);
+            CHECK_EQ(looks, 0);
+            CHECK(!is_final(read));
+        }
+        CHECK_EQ(finish(t, read), 1);
+        close((int)RES(open));
+    }
+    close_loop(t);
+    ouro__sys = real;
+}
+
 static const struct test_case cases[] = {
     { NAMED(an_operation_allocates_nothing), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .no_loop = true, .heavy = true, .seconds = 30 },
@@ -221,6 +255,8 @@ static const struct test_case cases[] = {
       .style = STYLE_REAP, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
     { NAMED(a_sleep_in_the_ring_is_no_wait_for_a_disk), .fixed = FIX_STYLE | FIX_FD,
       .needs = NEED_URING, .no_loop = true, .pitfalls = "C8" },
+    { NAMED(an_open_is_reported_before_the_kernel_copies), .fixed = FIX_ALL, .needs = NEED_URING,
+      .no_loop = true },
     { NAMED(nobody_polls_for_the_loop), .fixed = FIX_FD, .needs = NEED_URING, .no_loop = true,
       .pitfalls = "R12 R15" },
     { .name = NULL },

@@ -543,6 +543,72 @@ static void wakes_survive_an_overflow(struct test *t)
     }
 }
 
+/* A poll that the system has ended while the loop did not look; and a timer, which ends by itself
+ * in the next turn. */
+static ouro_op *start_what_has_ended(struct test *t, ouro_op *timer)
+{
+    ouro_op *op = op_new(t);
+    int fds[2];
+
+    make_pipe(t, fds);
+    ouro_prep_poll(op, fds[0], POLLIN);
+    start(t, op);
+    step(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    if (t->mode != MODE_OWNED)
+        usleep(2000); /* whoever waits for it has had the time */
+    ouro_prep_timer(timer, OURO_NOWAIT);
+    start(t, timer);
+    return op;
+}
+
+/* What ends on the spot in each turn holds up for a few turns only what ends in the ring. */
+static void what_ends_on_the_spot_starves_nobody(struct test *t)
+{
+    ouro_op *timer = op_new(t), *op;
+    unsigned turns;
+
+    for (int i = 0; i < 20; i++) {
+        op = start_what_has_ended(t, timer);
+        for (turns = 0; !is_final(op); turns++) {
+            CHECK(turns < 10);
+            if (is_final(timer))
+                start(t, timer);
+            CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+            reap_all(t);
+        }
+        CHECK_EQ(RES(op), POLLIN);
+        finish(t, timer);
+    }
+}
+
+/* Who only looks, and perhaps not soon again, is told of all that has ended. */
+static void a_look_finds_all_that_has_ended(struct test *t)
+{
+    ouro_op *timer = op_new(t), *op;
+
+    op = start_what_has_ended(t, timer);
+    CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
+    reap_all(t);
+    CHECK(is_final(timer) && is_final(op));
+    op = start_what_has_ended(t, timer);
+    CHECK(ouro_run(t->loop, 2, ouro_now(t->loop)) >= 0);
+    reap_all(t);
+    CHECK(is_final(timer) && is_final(op));
+}
+
+static void a_wait_until_now_finds_what_has_ended(struct test *t)
+{
+    ouro_op *timer = op_new(t), *op;
+
+    for (int i = 0; i < 2; i++) {
+        op = start_what_has_ended(t, timer);
+        CHECK_EQ(ouro_wait(t->loop, op, i ? ouro_now(t->loop) : OURO_NOWAIT), 0);
+        ledger_waited(t, op);
+        finish(t, timer);
+    }
+}
+
 #define PLAIN .fixed = FIX_FD
 static const struct test_case cases[] = {
     { NAMED(splicing_nothing_is_zero) },
@@ -560,6 +626,12 @@ static const struct test_case cases[] = {
     { NAMED(a_ring_without_enter_loses_no_operation), PLAIN, .no_loop = true,
       .needs = NEED_URING | NEED_THREADS },
     { NAMED(wakes_survive_an_overflow), PLAIN, .no_loop = true, .pitfalls = "C2", .seconds = 20 },
+    { NAMED(what_ends_on_the_spot_starves_nobody), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
+      .needs = NEED_DRIVER },
+    { NAMED(a_look_finds_all_that_has_ended), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
+      .needs = NEED_DRIVER },
+    { NAMED(a_wait_until_now_finds_what_has_ended), .fixed = FIX_STYLE | FIX_FD,
+      .style = STYLE_WAIT, .needs = NEED_DRIVER },
     { .name = NULL },
 };
 const struct subject subject_edges = { "edges", cases };

@@ -2,6 +2,7 @@
 /* t_hosting.c: a loop inside another loop: its descriptor, its next deadline, dispatch,
  * notification. (Every test runs hosted too, in the rows of that style; here is what those cannot
  * tell.) */
+#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 
@@ -82,6 +83,35 @@ static void it_becomes_readable_when_something_completes(struct test *t)
             CHECK(ouro_dispatch(t->loop, 0) >= 0);
         }
         CHECK_EQ(RES(op), 1);
+    }
+}
+
+/* Also when other operations, which end by themselves, keep its turns busy. */
+static void what_has_ended_wakes_the_host(struct test *t)
+{
+    ouro_op *op = op_new(t), *timer = op_new(t);
+    int fds[2], fd = ouro_pollfd(t->loop);
+
+    for (int i = 0; i < 20; i++) {
+        make_pipe(t, fds);
+        ouro_prep_poll(op, fds[0], POLLIN);
+        start(t, op);
+        CHECK(ouro_dispatch(t->loop, 0) >= 0);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        ouro_prep_timer(timer, OURO_NOWAIT);
+        start(t, timer);
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+        reap_all(t);
+        for (unsigned turns = 0; !is_final(op); turns++) {
+            CHECK(turns < 10);
+            if (i % 2 && is_final(timer))
+                start(t, timer);
+            CHECK(ouro_timeout_ms(t->loop) == 0 || readable(fd, 1000));
+            CHECK(ouro_dispatch(t->loop, 0) >= 0);
+            reap_all(t);
+        }
+        CHECK_EQ(RES(op), POLLIN);
+        finish(t, timer);
     }
 }
 
@@ -322,6 +352,7 @@ static const struct test_case cases[] = {
     { NAMED(what_is_not_flushed_wants_a_dispatch_now), CALLBACKS },
     { NAMED(the_next_deadline_is_the_nearest), CALLBACKS },
     { NAMED(it_becomes_readable_when_something_completes), CALLBACKS, .pitfalls = "C3" },
+    { NAMED(what_has_ended_wakes_the_host), EVENTS, .needs = NEED_DRIVER, .pitfalls = "C3" },
     { NAMED(a_worker_makes_it_readable), CALLBACKS, .pitfalls = "C3" },
     { NAMED(a_post_and_a_wake_make_it_readable), CALLBACKS, .pitfalls = "C3 R13" },
     { NAMED(dispatch_runs_at_most_so_many_callbacks), CALLBACKS, .pitfalls = "C11" },

@@ -519,14 +519,17 @@ static void look(ouro_loop *loop, struct uring *u)
 
 /* Is there something to report already? Then what the kernel has deferred (the copying of what was
  * read, above all) waits a turn: who gets the report may have more for the device, which would idle
- * meanwhile. Opens and closes are submitted first, for the same reason; most are over with that. */
-static bool put_off(ouro_loop *loop, struct uring *u)
+ * meanwhile. Opens and closes are submitted first, for the same reason; most are over with that.
+ * Who only looks, or hosts the loop, sleeps elsewhere, and is told of all that has ended. */
+static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
 {
     bool ready;
 
     if (u->asks && !submit_all(loop, u))
         return true;
     ready = loop->stats.completed != loop->turn_completed || ring_cq_ready(&u->ring);
+    if (until == OURO_NOWAIT || u->host_fd >= 0)
+        ready = false;
     u->put_off = ready && u->put_off < PUT_OFF_MOST ? (uint8_t)(u->put_off + 1) : 0;
     if (u->put_off)
         (void)submit_all(loop, u);
@@ -581,9 +584,9 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
 
         host_signal(u, false);
         busy = prepare(loop, u);
-        until = ouro__until(loop, until);
-        busy = busy || until == OURO_NOWAIT;
-        if (!put_off(loop, u)) {
+        if (!put_off(loop, u, until)) {
+            until = ouro__until(loop, until);
+            busy = busy || until == OURO_NOWAIT;
             if (busy)
                 looks = LOOKS;
             if (busy || ring_cq_ready(&u->ring))
