@@ -300,6 +300,22 @@ static void a_loop_goes_on_when_eventfds_have_its_descriptors(struct test *t)
     goes_on_without_its_descriptors(t, false);
 }
 
+/* A turn that had something to report before it would have asked the system for more. */
+static void what_ends_by_itself_touches_no_descriptor_of_others(struct test *t)
+{
+    struct foreign foreign = { .files = true };
+    ouro_op *op = op_new(t);
+
+    open_fully(t, &foreign);
+    take_numbers(t, &foreign);
+    for (int i = 0; i < 10; i++) {
+        ouro_prep_timer(op, OURO_NOWAIT);
+        CHECK_EQ(do_op(t, op), 0);
+    }
+    close_loop(t);
+    check_untouched(&foreign);
+}
+
 static void closing_closes_no_descriptor_of_others(struct test *t)
 {
     for (int files = 0; files < 2; files++) {
@@ -391,6 +407,8 @@ static const struct test_case cases[] = {
     { NAMED(waiting_works_when_no_descriptor_is_allowed), ALONE },
     { NAMED(a_loop_goes_on_when_files_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
     { NAMED(a_loop_goes_on_when_eventfds_have_its_descriptors), ALONE, .needs = NEED_DRIVER },
+    { NAMED(what_ends_by_itself_touches_no_descriptor_of_others), ALONE, .style = STYLE_REAP,
+      .needs = NEED_DRIVER },
     { NAMED(closing_closes_no_descriptor_of_others), ALONE, .needs = NEED_DRIVER },
     { NAMED(a_worker_is_interrupted_without_the_programs_handlers), .fixed = FIX_FD | FIX_MASK },
     { NAMED(names_are_opened_as_the_present_user), .fixed = FIX_FD, .pitfalls = "R12" },

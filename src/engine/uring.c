@@ -192,6 +192,7 @@ static int uring_open(ouro_loop *loop, struct ouro__why *why)
         return -ENOMEM;
     }
     memset(u, 0, sizeof(*u));
+    u->loop = loop;
     u->event_fd = -1;
     u->proof_fd = -1;
     u->host_fd = -1;

@@ -25,6 +25,7 @@ struct msghdr;
 
 struct uring {
     struct ring ring;
+    const ouro_loop *loop;
     uint32_t running; /* operations in the ring: written, not reaped */
     uint32_t cancels; /* cancel requests without an answer yet */
     uint32_t limit;   /* of the two together: what the completion queue can hold */

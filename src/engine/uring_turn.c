@@ -36,21 +36,26 @@ void ouro__uring_disown(const ouro_loop *loop, struct uring *u)
         u->proof_fd = -1;
 }
 
+/* Nobody may have noticed yet that the program has closed it. */
+static void signal_event(const struct uring *u, int fd)
+{
+    uint64_t one = 1;
+
+    if (ouro__owns(u->loop, fd))
+        (void)sys_write(fd, &one, sizeof(one));
+}
+
 /* Any thread, also one that has not noticed that the ring is lost: the state stays until close. */
 void ouro__uring_wake(void *state)
 {
-    struct uring *u = state;
-    int host_fd = u->host_fd, event_fd = u->event_fd;
-    uint64_t one = 1;
+    const struct uring *u = state;
 
     /* Each write is an edge, and each edge a completion of the poll, so the count need not be read
      * back. It would take 600 years of wakes to fill. */
-    if (event_fd >= 0)
-        (void)sys_write(event_fd, &one, sizeof(one));
+    signal_event(u, u->event_fd);
     /* Who hosts the loop does not hear that through the ring: a kernel (6.18) that is inside the
      * write of one eventfd signals another one only the first time. */
-    if (host_fd >= 0)
-        (void)sys_write(host_fd, &one, sizeof(one));
+    signal_event(u, u->host_fd);
 }
 
 /* What an enter's result means. False: the kernel took nothing, now or for ever (u->lost). */
