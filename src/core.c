@@ -80,12 +80,10 @@ static void own(ouro_loop *loop, ouro_op *op)
     op->route_ = loop->routes[op->code];
 }
 
-/* It is accepted: exactly one completion follows. */
 static void count_in(ouro_loop *loop, const ouro_op *op)
 {
     loop->stats.submitted++;
-    if (OURO__SELDOM(loop->trace))
-        ouro__trace_begin(loop, op);
+    ouro__accepted(loop, op);
 }
 
 /* What a posted operation lacks, and a submitted one is refused for. */
@@ -121,8 +119,8 @@ static int take_place(ouro_loop *loop, ouro_op *op)
     return ouro__slot_take(loop, &loop->slots, op);
 }
 
-/* Counts a checked operation in; it is HELD and somebody calls ouro__begin (or another's end
- * does). */
+/* Counts a checked operation in; it is HELD and somebody calls ouro__accepted, and then ouro__begin
+ * (or another's end does), or ouro__unaccept. */
 int ouro__accept(ouro_loop *loop, ouro_op *op)
 {
     int r = take_place(loop, op);
@@ -137,7 +135,7 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
         return r;
     }
     ouro__set_state(op, STATE_HELD);
-    count_in(loop, op);
+    loop->stats.submitted++;
     return 0;
 }
 
@@ -253,9 +251,11 @@ static OURO__APART int submit_unusual(ouro_loop *loop, ouro_op *op)
 
     if (r == 0)
         r = ouro__accept(loop, op);
-    if (r == 0)
-        ouro__begin(loop, op);
-    return r;
+    if (r < 0)
+        return r;
+    ouro__accepted(loop, op);
+    ouro__begin(loop, op);
+    return 0;
 }
 
 /* The short way: what the engine takes of plain operations while nothing has to grow. */

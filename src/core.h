@@ -381,6 +381,7 @@ void ouro__slots_finish(ouro_loop *loop);
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error);
 int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op);
+static inline void ouro__accepted(ouro_loop *loop, const ouro_op *op); /* for good */
 int ouro__accept_posted(ouro_loop *loop, ouro_op *op);
 void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
@@ -554,6 +555,12 @@ static inline ouro_time ouro__now(ouro_loop *loop)
     if (!loop->now)
         loop->now = sys_now();
     return loop->now;
+}
+/* Exactly one completion follows. */
+static inline void ouro__accepted(ouro_loop *loop, const ouro_op *op)
+{
+    if (OURO__SELDOM(loop->trace))
+        ouro__trace_begin(loop, op);
 }
 static inline uint32_t ouro__in_flight(const ouro_loop *loop)
 {

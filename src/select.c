@@ -185,6 +185,7 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
         watch->user = loop;
         watch->cb = proved;
         if (ouro__accept(loop, watch) == 0) {
+            ouro__accepted(loop, watch);
             ouro__begin(loop, watch);
             return;
         }

@@ -66,6 +66,34 @@ static void every_operation_is_traced(struct test *t)
     CHECK_EQ(lines_with(text, " end nop "), 1);
 }
 
+/* A chain that is refused as a whole, and one that is not. */
+static void work_in_chains(struct test *t)
+{
+    ouro_op *ops[3] = { op_new(t), op_new(t), op_new(t) };
+
+    for (int i = 0; i < 3; i++)
+        ouro_prep_nop(ops[i]);
+    ouro_prep_timer(ops[2], 0);
+    CHECK_EQ(start_chain(t, ops, 3), -EINVAL);
+    ouro_prep_open(ops[0], OURO_HERE, path_in(t, "none"), O_RDONLY, 0);
+    CHECK_EQ(start_chain(t, ops, 2), 0);
+    CHECK_EQ(finish(t, ops[0]), -ENOENT);
+    finish_canceled(t, ops[1]);
+}
+
+static void a_refused_chain_is_not_traced(struct test *t)
+{
+    char *text;
+
+    CHECK_EQ(setenv("OURO_TRACE", "1", 1), 0);
+    text = said_by_a_loop(t, work_in_chains);
+    CHECK_EQ(lines_with(text, " begin open "), 1);
+    CHECK_EQ(lines_with(text, " begin nop "), 1);
+    CHECK_EQ(lines_with(text, " begin "), 2);
+    CHECK_EQ(lines_with(text, " end "), 2);
+    CHECK(strstr(text, " begin nop ") < strstr(text, " end open "));
+}
+
 static void a_trace_goes_to_a_file(struct test *t)
 {
     const char *path = path_in(t, "trace");
@@ -102,6 +130,7 @@ static void a_summary_is_given_at_close(struct test *t)
 
 static const struct test_case cases[] = {
     { NAMED(every_operation_is_traced), .fixed = FIX_FD, .no_loop = true },
+    { NAMED(a_refused_chain_is_not_traced), .fixed = FIX_FD, .no_loop = true },
     { NAMED(a_trace_goes_to_a_file), .fixed = FIX_FD, .no_loop = true },
     { NAMED(a_summary_is_given_at_close), .fixed = FIX_FD, .no_loop = true },
     { .name = NULL },
