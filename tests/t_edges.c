@@ -582,6 +582,32 @@ static void what_ends_on_the_spot_starves_nobody(struct test *t)
     }
 }
 
+/* Nor are many ended by a few at a time. */
+static void what_ends_on_the_spot_holds_up_no_crowd(struct test *t)
+{
+    enum { COUNT = 1000 };
+    static ouro_op *ops[COUNT];
+    ouro_op *timer = op_new(t);
+    int fds[2];
+
+    make_pipe(t, fds);
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_poll(ops[i] = op_new(t), fds[0], POLLIN);
+        start(t, ops[i]);
+    }
+    let_pass(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    ouro_prep_timer(timer, OURO_NOWAIT);
+    for (unsigned turns = 0; turns < 20; turns++) {
+        start(t, timer);
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+        reap_all(t);
+        finish(t, timer);
+    }
+    for (int i = 0; i < COUNT; i++)
+        CHECK(is_final(ops[i]));
+}
+
 /* Who only looks, and perhaps not soon again, is told of all that has ended. */
 static void a_look_finds_all_that_has_ended(struct test *t)
 {
@@ -628,6 +654,8 @@ static const struct test_case cases[] = {
     { NAMED(wakes_survive_an_overflow), PLAIN, .no_loop = true, .pitfalls = "C2", .seconds = 20 },
     { NAMED(what_ends_on_the_spot_starves_nobody), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .needs = NEED_DRIVER },
+    { NAMED(what_ends_on_the_spot_holds_up_no_crowd), .fixed = FIX_STYLE | FIX_FD,
+      .style = STYLE_REAP, .needs = NEED_DRIVER },
     { NAMED(a_look_finds_all_that_has_ended), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .needs = NEED_DRIVER },
     { NAMED(a_wait_until_now_finds_what_has_ended), .fixed = FIX_STYLE | FIX_FD,

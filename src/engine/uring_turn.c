@@ -533,12 +533,15 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
     if (u->asks && !submit_all(loop, u))
         return true;
     ready = loop->stats.completed != loop->turn_completed || ring_cq_ready(&u->ring);
-    if (until == OURO_NOWAIT || u->host_fd >= 0)
-        ready = false;
-    u->put_off = ready && u->put_off < PUT_OFF_MOST ? (uint8_t)(u->put_off + 1) : 0;
-    if (u->put_off)
-        (void)submit_all(loop, u);
-    return u->put_off;
+    if (!ready || until == OURO_NOWAIT || u->host_fd >= 0) {
+        u->put_off = 0;
+        return false;
+    }
+    if (u->put_off == PUT_OFF_MOST)
+        return false;
+    u->put_off++;
+    (void)submit_all(loop, u);
+    return true;
 }
 
 static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
@@ -591,19 +594,20 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
         busy = prepare(loop, u);
         if (!put_off(loop, u, until)) {
             until = ouro__until(loop, until);
-            busy = busy || until == OURO_NOWAIT;
-            if (busy)
+            if (busy || until == OURO_NOWAIT || ring_cq_ready(&u->ring)) {
                 looks = LOOKS;
-            if (busy || ring_cq_ready(&u->ring))
                 look(loop, u);
-            else
+            } else {
                 sleep_until(loop, u, until);
+            }
         }
         count = reap(loop, u, REAP_BUDGET);
         for (; looks && !u->lost && count < REAP_BUDGET && ring_needs_enter(&u->ring); looks--) {
             look(loop, u);
             count += reap(loop, u, REAP_BUDGET - count);
         }
+        if (looks) /* all was taken: the next turns may put off again */
+            u->put_off = 0;
         if (u->refusals && !count && !u->lost)
             be_patient(loop, u);
         if (u->host_fd >= 0 && !u->lost) {
