@@ -608,6 +608,30 @@ static void what_ends_on_the_spot_holds_up_no_crowd(struct test *t)
         CHECK(is_final(ops[i]));
 }
 
+/* The byte is there long before the deadline, and the loop makes turns, if not many. */
+static void slow_turns_let_nothing_time_out(struct test *t)
+{
+    ouro_op *timer = op_new(t), *op = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_pipe(t, fds);
+    ouro_prep_read(op, fds[0], &byte, 1, 0);
+    op->deadline = in_ms(t, 150);
+    start(t, op);
+    step(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    ouro_prep_timer(timer, OURO_NOWAIT);
+    while (!is_final(op)) {
+        start(t, timer);
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+        reap_all(t);
+        finish(t, timer);
+        usleep(50000);
+    }
+    CHECK_EQ(RES(op), 1);
+}
+
 /* Who only looks, and perhaps not soon again, is told of all that has ended. */
 static void a_look_finds_all_that_has_ended(struct test *t)
 {
@@ -656,6 +680,8 @@ static const struct test_case cases[] = {
       .needs = NEED_DRIVER },
     { NAMED(what_ends_on_the_spot_holds_up_no_crowd), .fixed = FIX_STYLE | FIX_FD,
       .style = STYLE_REAP, .needs = NEED_DRIVER },
+    { NAMED(slow_turns_let_nothing_time_out), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
+      .needs = NEED_DRIVER },
     { NAMED(a_look_finds_all_that_has_ended), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .needs = NEED_DRIVER },
     { NAMED(a_wait_until_now_finds_what_has_ended), .fixed = FIX_STYLE | FIX_FD,

@@ -48,6 +48,7 @@ struct uring {
     uint64_t ops[2];      /* opcodes that the kernel knows */
     uint64_t caps;
     ouro_time closed;             /* when the ring was closed */
+    ouro_time put_off_since;      /* the first of the turns that put off */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
     struct msghdr *messages;      /* one for each entry, made when the first is needed */
 };

@@ -15,7 +15,8 @@
 #define LAST_LOOKS 20u      /* a millisecond apart, at what a ring that is lost still completes */
 #define AHEAD 3u            /* so many completions before its turn an operation is loaded */
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
-#define PUT_OFF_MOST 4u     /* turns in a row */
+#define PUT_OFF_MOST 4u     /* turns in a row, ... */
+#define PUT_OFF_NS OURO_MS  /* ... if they are short */
 #define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
 #define REFUSALS_MOST 1000u /* ... then every millisecond, and then the operations are refused */
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* poll(2) reports these unasked */
@@ -537,7 +538,9 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
         u->put_off = 0;
         return false;
     }
-    if (u->put_off == PUT_OFF_MOST)
+    if (!u->put_off)
+        u->put_off_since = sys_coarse_now();
+    else if (u->put_off == PUT_OFF_MOST || sys_coarse_now() - u->put_off_since > PUT_OFF_NS)
         return false;
     u->put_off++;
     (void)submit_all(loop, u);
