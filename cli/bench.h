@@ -158,8 +158,8 @@ bool piece_next(struct piece *ret, const struct reading *reading, unsigned index
 /* The same, its file opened by hand: 1, 0, or -errno after a message. */
 int piece_begin(struct piece *ret, const struct reading *reading, unsigned index, uint64_t now,
                 uint64_t *next);
-/* It brought `result` (bytes or -errno): closes its file if that is open, counts it, checks it. 0 or
- * -errno. */
+/* It brought `result` (bytes or -errno): closes its file if that is open, counts it, checks it. 0
+ * or -errno. */
 int piece_end(const struct piece *piece, const struct job *job, struct round *round, int64_t result,
               uint64_t now);
 /* It was never started. */

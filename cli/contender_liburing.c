@@ -26,7 +26,8 @@
 /* Ways to use the ring. Which is the best depends on the device and the file system: a lookup of
  * extents blocks in submission, and IOSQE_ASYNC has the kernel's workers do it side by side; a fast
  * device idles while a batch is being gathered, so that a system call for each read pays; opens in
- * the ring save system calls, and with registered files descriptors too. All are tried when the contender is opened, and the fastest takes part. */
+ * the ring save system calls, and with registered files descriptors too. All are tried when the
+ * contender is opened, and the fastest takes part. */
 struct variant {
     enum { BY_HAND, IN_RING, IN_TABLE } opens; /* IN_TABLE: in the ring, to a registered file */
     bool closes;                               /* in the ring too */

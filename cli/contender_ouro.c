@@ -65,22 +65,22 @@ static int submit_now(struct loop_user *u)
     return r < 0 ? r : ouro_flush(u->loop);
 }
 
-/* Runs the loop until an event lies ready, or until all that is left has ended: how many events were
- * taken, or -errno. */
+/* Runs the loop until an event lies ready, or until all that is left has ended: how many events
+ * were taken, or -errno. */
 static int wait_events(struct loop_user *u)
 {
-    unsigned depth = u->job->depth, parts = u->batches.parts;
+    unsigned depth = u->job->depth, part = depth / u->batches.parts;
     bool busy = u->idle_count < depth; /* else the last closes */
     int r = ouro_run(u->loop, busy ? 1 : OURO_ALL, OURO_FOREVER);
 
     if (r < 0 && r != -EINTR)
         return failed_call("ouro_run", r);
-    r = ouro_reap(u->loop, u->events, depth < parts ? 1 : depth / parts);
+    r = ouro_reap(u->loop, u->events, part ? part : 1);
     return r < 0 ? failed_call("ouro_reap", r) : r;
 }
 
-/* Operations stay as they were prepared, so they may be submitted again as they are. They are quiet:
- * an event is a failure. */
+/* Operations stay as they were prepared, so they may be submitted again as they are. They are
+ * quiet, and an event is a failure. */
 static int nop_batch(struct loop_user *u, unsigned depth)
 {
     int r;

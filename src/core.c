@@ -649,19 +649,26 @@ static OURO__APART void report_specially(ouro_loop *loop, ouro_op *op, int64_t r
     ouro__ended(loop, op, res);
 }
 
+/* A transfer that has moved all, or enough, in one step. */
+static OURO__INLINE bool moved_at_once(const ouro_op *op, int64_t res)
+{
+    return ouro__is_transfer(op) && !op->done_ &&
+           ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT));
+}
+
 /* The engine's, a worker's, or an attempt's word on an operation. Success needs few questions, and
- * for a transfer that has moved all, or enough, in one step not even those at the end. */
+ * what moved at once not even those at the end. */
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_))
+    bool moves = ouro__kinds[op->code].traits & KIND_BYTES;
+
+    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_) ||
+        (moves && !moved_at_once(op, res)))
         report_specially(loop, op, res);
-    else if (!(ouro__kinds[op->code].traits & KIND_BYTES))
-        ouro__ended(loop, op, res);
-    else if (ouro__is_transfer(op) && !op->done_ &&
-             ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT)))
+    else if (moves)
         ouro__finish(loop, op, res, 0);
     else
-        report_specially(loop, op, res);
+        ouro__ended(loop, op, res);
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */

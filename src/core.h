@@ -198,7 +198,7 @@ enum {
     FILE_PLAIN,
     FILE_DIRECT,
     FILE_MEMORY,
-    FILE_STREAM,
+    FILE_STREAM, /* from here on: neither tried nor read in place */
     FILE_SOCKET,
     FILE_OTHER
 };
@@ -456,7 +456,8 @@ void ouro__heap_fire(ouro_loop *loop);
 static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *op); /* or NULL */
 static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd);        /* or NULL */
 struct ouro__file *ouro__file_make(ouro_loop *loop, ouro_fd fd);
-void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd);
+uint8_t ouro__file_kind(struct ouro__file *file, int fd);
+bool ouro__file_streams(struct ouro__file *file, int fd);
 int ouro__file_enter(ouro_loop *loop, ouro_op *op); /* counts it; -errno */
 void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op);
 int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */

@@ -87,13 +87,23 @@ static uint8_t kind_of(int fd)
     return S_ISREG(st.mode) && in_memory(fd) ? FILE_MEMORY : FILE_PLAIN;
 }
 
-void ouro__file_learn(ouro_loop *loop, struct ouro__file *file, int fd)
+/* It is looked at if nothing is known of it. NULL: FILE_UNKNOWN. */
+uint8_t ouro__file_kind(struct ouro__file *file, int fd)
 {
-    (void)loop;
-    if (file->kind != FILE_UNKNOWN)
-        return;
+    if (!file)
+        return FILE_UNKNOWN;
     /* What was a file in memory likely is one still, and is asked for the proof alone. */
-    file->kind = file->memory && in_memory(fd) ? FILE_MEMORY : kind_of(fd);
+    if (file->kind == FILE_UNKNOWN)
+        file->kind = file->memory && in_memory(fd) ? FILE_MEMORY : kind_of(fd);
+    return file->kind;
+}
+
+/* A socket, pipe, terminal and the like: it has no position, and may have to wait for its peer. */
+bool ouro__file_streams(struct ouro__file *file, int fd)
+{
+    uint8_t kind = ouro__file_kind(file, fd);
+
+    return kind == FILE_STREAM || kind == FILE_SOCKET;
 }
 
 bool ouro__fd_nonblocking(int fd)
@@ -132,12 +142,9 @@ enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
     struct ouro__file *files[2] = { ouro__file_of(loop, op), ouro__file_at(loop, fds[1]) };
 
     for (unsigned i = 0; i < 2; i++) {
-        struct ouro__file *file = files[i];
+        uint8_t kind = ouro__file_kind(files[i], fds[i]);
 
-        if (!file)
-            return ROUTE_BLOCKER; /* cannot be: it is counted */
-        ouro__file_learn(loop, file, fds[i]);
-        if (file->kind != FILE_PLAIN && file->kind != FILE_DIRECT && file->kind != FILE_MEMORY)
+        if (kind == FILE_UNKNOWN || kind >= FILE_STREAM)
             return ROUTE_BLOCKER;
     }
     return ROUTE_WORKER;
@@ -226,7 +233,7 @@ static int64_t read_now(struct ouro__file *file, int fd, const struct ouro__span
     if (file->kind == FILE_UNKNOWN || file->kind == FILE_PLAIN)
         r = sys_preadv2(fd, iov, count, span->offset, span->rwf | RWF_NOWAIT);
     if (r == -EOPNOTSUPP || r == -ESPIPE)
-        ouro__file_learn(NULL, file, fd);
+        (void)ouro__file_kind(file, fd);
     if (file->kind == FILE_MEMORY && span->offset != OURO_CUR)
         r = span->single && !span->rwf ? sys_pread(fd, span->ptr, span->len, span->offset)
                                        : sys_preadv2(fd, iov, count, span->offset, span->rwf);
@@ -244,8 +251,8 @@ static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
     if (!(loop->caps & OURO_CAP_NOWAIT) || op->arg[ARG_LEN] == 0)
         return false;
     if (file->memory)
-        ouro__file_learn(loop, file, ouro__fd(op));
-    if (file->kind == FILE_STREAM || file->kind == FILE_SOCKET || file->kind == FILE_OTHER)
+        (void)ouro__file_kind(file, ouro__fd(op));
+    if (file->kind >= FILE_STREAM)
         return false;
     if (file->kind != FILE_MEMORY && (!lucky(&loop->luck_read) || !buffered(file, ouro__fd(op))))
         return false;

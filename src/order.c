@@ -129,12 +129,9 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
 
 /* ---- Lanes --------------------------------------------------------------------------------- */
 
-static uint8_t position_lanes(ouro_loop *loop, struct ouro__file *file, int fd, bool positioned)
+static uint8_t position_lanes(struct ouro__file *file, int fd, bool positioned)
 {
-    if (!positioned || !file)
-        return 0;
-    ouro__file_learn(loop, file, fd);
-    return file->kind == FILE_STREAM || file->kind == FILE_SOCKET ? 0 : LANE_BOTH;
+    return !positioned || !file || ouro__file_streams(file, fd) ? 0 : LANE_BOTH;
 }
 
 /* The lanes that the operation wants on its first and second descriptor. */
@@ -145,9 +142,8 @@ static void want(ouro_loop *loop, ouro_op *op, struct ouro__file *first)
 
     if (traits & KIND_FD2) {
         struct ouro__file *second = second_of(loop, op);
-        lanes =
-            position_lanes(loop, first, ouro__fd(op), (int64_t)op->arg[ARG_IN_OFFSET] == OURO_CUR);
-        lanes |= (uint8_t)(position_lanes(loop, second, ouro__int(op, 0),
+        lanes = position_lanes(first, ouro__fd(op), (int64_t)op->arg[ARG_IN_OFFSET] == OURO_CUR);
+        lanes |= (uint8_t)(position_lanes(second, ouro__int(op, 0),
                                           (int64_t)op->arg[ARG_OUT_OFFSET] == OURO_CUR)
                            << SECOND);
         if (second == first)
@@ -155,7 +151,7 @@ static void want(ouro_loop *loop, ouro_op *op, struct ouro__file *first)
     } else {
         bool positioned = traits & KIND_POSITION ||
                           (traits & KIND_SPAN && (int64_t)op->arg[ARG_OFFSET] == OURO_CUR);
-        lanes = position_lanes(loop, first, ouro__fd(op), positioned);
+        lanes = position_lanes(first, ouro__fd(op), positioned);
         if (positioned && !lanes)
             op->notes_ |= NOTE_STREAM;
         if (op->flags & OURO_SERIAL)

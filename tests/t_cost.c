@@ -232,7 +232,8 @@ static void an_open_is_reported_before_the_kernel_copies(struct test *t)
         CHECK_EQ(write(fds[1], "x", 1), 1);
         ouro_prep_open(open, OURO_HERE, "/", O_RDONLY | O_DIRECTORY, 0); /* always cached */
         start(t, open);
-        enters = looks = 0;
+        enters = 0;
+        looks = 0;
         CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
         CHECK(is_final(open) && RES(open) >= 0);
         if (setup_flags & RING_SETUP_DEFER_TASKRUN) {

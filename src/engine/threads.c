@@ -495,19 +495,11 @@ static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
     }
 }
 
-static uint8_t kind_of(ouro_loop *loop, struct ouro__file *file, int fd)
-{
-    if (!file)
-        return FILE_UNKNOWN;
-    ouro__file_learn(loop, file, fd);
-    return file->kind;
-}
-
 static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
 {
     if (op->notes_ & NOTE_STREAM)
         return ROUTE_ENGINE;
-    switch (kind_of(loop, ouro__file_of(loop, op), ouro__fd(op))) {
+    switch (ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op))) {
     case FILE_PLAIN:
     case FILE_DIRECT:
     case FILE_MEMORY: return ROUTE_WORKER;

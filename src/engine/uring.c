@@ -243,14 +243,6 @@ static enum ouro__route uring_route(ouro_loop *loop, unsigned code)
     return opcodes[code] && ring_knows(u->ops, opcodes[code]) ? ROUTE_ENGINE : ROUTE_WORKER;
 }
 
-static bool is_stream(ouro_loop *loop, struct ouro__file *file, int fd)
-{
-    if (!file)
-        return false;
-    ouro__file_learn(loop, file, fd);
-    return file->kind == FILE_STREAM || file->kind == FILE_SOCKET;
-}
-
 static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
 {
     const struct uring *u = loop->engine_state;
@@ -262,21 +254,20 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
         if (u->nosignal)
             break;
         /* Written by this thread, a broken pipe would kill the process. */
-        file = ouro__file_of(loop, op);
-        if (is_stream(loop, file, ouro__fd(op)) && file->kind != FILE_SOCKET)
+        if (ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op)) == FILE_STREAM)
             return ROUTE_BLOCKER;
         break;
     case OURO_SPLICE:
         /* With a file on one side a try may wait for the disk, and without a limit for the pipe. */
-        if (!is_stream(loop, ouro__file_of(loop, op), ouro__fd(op)) ||
-            !is_stream(loop, ouro__file_at(loop, ouro__int(op, 0)), ouro__int(op, 0)))
+        if (!ouro__file_streams(ouro__file_of(loop, op), ouro__fd(op)) ||
+            !ouro__file_streams(ouro__file_at(loop, ouro__int(op, 0)), ouro__int(op, 0)))
             return ROUTE_BLOCKER;
         break;
     case OURO_CLOSE:
         /* The ring would close it on the spot, and wait for a peer if it lingers. What was opened
          * by its name is no socket. */
         file = ouro__file_of(loop, op);
-        if (!file->ours && is_stream(loop, file, ouro__fd(op)) && file->kind == FILE_SOCKET)
+        if (file && !file->ours && ouro__file_kind(file, ouro__fd(op)) == FILE_SOCKET)
             return ROUTE_BLOCKER;
         break;
     case OURO_FADVISE: return op->arg[ARG_SIZE] > UINT32_MAX ? ROUTE_WORKER : ROUTE_ENGINE;

@@ -283,12 +283,9 @@ static void attempt(ouro_loop *loop, ouro_op *op)
 /* Must a descriptor's O_NONBLOCK be honoured? The ring waits for a stream all the same. */
 static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
+    int fd = ouro__fd(op);
 
-    if (!file)
-        return false;
-    ouro__file_learn(loop, file, ouro__fd(op));
-    return file->kind >= FILE_STREAM && ouro__fd_nonblocking(ouro__fd(op));
+    return ouro__file_kind(ouro__file_of(loop, op), fd) >= FILE_STREAM && ouro__fd_nonblocking(fd);
 }
 
 /* False: it went another way. */
@@ -326,7 +323,10 @@ static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, s
     case OURO_LINK: encode_name(op, sqe); return true;
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
-    case OURO_CLOSE: ask_server(loop, u, op, sqe); /* fall through */
+    case OURO_CLOSE:
+        ask_server(loop, u, op, sqe);
+        encode_file(op, sqe);
+        return true;
     default: encode_file(op, sqe); return true;
     }
 }
