@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ouro.h: one completion API for files, timers, readiness and wakeups, on whatever engine the
+/* ouro.h: one completion API for files, sockets, timers and wakeups, on whatever engine the
  * machine offers. This header is the whole public interface, and its comments are the reference. */
 #ifndef OURO_H
 #define OURO_H
@@ -13,7 +13,10 @@ struct iovec {
     void *iov_base;
     size_t iov_len;
 };
+struct sockaddr;
+struct msghdr;
 #else
+#include <sys/socket.h>
 #include <sys/uio.h>
 typedef int ouro_fd; /* a file descriptor */
 #endif
@@ -86,9 +89,9 @@ typedef uint64_t ouro_id; /* names one submission of one operation; never reused
  * that the operation has no use for, is refused with -EINVAL. Where nothing else is said, all
  * operations take it. */
 enum {
-    /* (read, write, readv, writev, copy, splice) go on after a short transfer until all, end of
-     * file, or an error; then res is what was transferred, and op->cause why it is less than asked
-     * for: -errno, or 0 for end of file */
+    /* (read, write, readv, writev, copy, splice, recv, send) go on after a short transfer until
+     * all, end of file, or an error; then res is what was transferred, and op->cause why it is less
+     * than asked for: -errno, or 0 for end of file */
     OURO_EXACT = 1u << 0,
     OURO_BG = 1u << 2, /* will block long: user work goes to the class of workers that may wait for
                           ever; others are not tried on the driver thread first */
@@ -97,9 +100,9 @@ enum {
     OURO_QUIET = 1u << 5,  /* success is not reported: no event, no callback; ouro_done tells */
     OURO_SOFT = 1u << 6,   /* in a chain: an error or short transfer here does not break it */
     OURO_FDMODE = 1u << 7, /* honour O_NONBLOCK of the descriptor: -EAGAIN is a result (read, write,
-                              readv, writev) */
+                              readv, writev, recv, send, recvmsg, sendmsg, accept) */
     OURO_SERIAL = 1u << 8, /* start after the previous SERIAL operation of this fd and direction is
-                              final (read, write, readv, writev) */
+                              final (read, write, readv, writev, recv, send, recvmsg, sendmsg) */
     OURO_BARRIER = 1u << 9 /* start after all operations that this loop accepted before it on this
                               fd are final (what takes an fd) */
 };
@@ -143,6 +146,16 @@ enum ouro_code {
     OURO_WORK,
     OURO_WAITPID,
     OURO_MESSAGE,
+    OURO_SOCKET,
+    OURO_BIND,
+    OURO_LISTEN,
+    OURO_CONNECT,
+    OURO_ACCEPT,
+    OURO_RECV,
+    OURO_SEND,
+    OURO_RECVMSG,
+    OURO_SENDMSG,
+    OURO_SHUTDOWN,
     OURO_CODE_COUNT
 };
 
@@ -330,6 +343,40 @@ void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options);
  * its event queue; -EPIPE if that loop was closed first. (A thread without a loop posts an
  * operation with a callback instead; a nop will do.) */
 void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word);
+
+/* socket(2). Result: a new descriptor, close-on-exec. _direct: into a free slot of the loop's
+ * direct table (-EBUSY); result 0. */
+void ouro_prep_socket(ouro_op *op, int domain, int type, int protocol);
+void ouro_prep_socket_direct(ouro_op *op, int domain, int type, int protocol, unsigned slot);
+
+/* bind(2), listen(2), connect(2), shutdown(2). Result: 0. The address must stay until the final
+ * completion; it has at most 128 bytes (struct sockaddr_storage), else -EINVAL. A connect that was
+ * cancelled leaves the socket as an interrupted connect(2) does: close it. */
+void ouro_prep_bind(ouro_op *op, ouro_fd fd, const struct sockaddr *addr, unsigned addr_size);
+void ouro_prep_listen(ouro_op *op, ouro_fd fd, int backlog);
+void ouro_prep_connect(ouro_op *op, ouro_fd fd, const struct sockaddr *addr, unsigned addr_size);
+void ouro_prep_shutdown(ouro_op *op, ouro_fd fd, int how);
+
+/* accept4(2). Result: a new descriptor, close-on-exec; _direct: into a free slot, result 0.
+ * ret_addr: NULL, or where the peer's address goes, with the room for it in *ret_size, which then
+ * says its size; both stay until the final completion. flags: SOCK_NONBLOCK. */
+void ouro_prep_accept(ouro_op *op, ouro_fd fd, struct sockaddr *ret_addr, unsigned *ret_size,
+                      int flags);
+void ouro_prep_accept_direct(ouro_op *op, ouro_fd fd, struct sockaddr *ret_addr, unsigned *ret_size,
+                             int flags, unsigned slot);
+
+/* recv(2), send(2). Result: bytes; 0: the peer has ended its side. flags: MSG_* bits; with
+ * MSG_DONTWAIT -EAGAIN is a result. OURO_EXACT goes on until all has come or gone (streams; not
+ * with MSG_PEEK, MSG_TRUNC, MSG_OOB, MSG_ERRQUEUE), and stands for MSG_WAITALL, which is refused
+ * with -EINVAL, as MSG_ZEROCOPY is. -EPIPE comes without SIGPIPE. Several on one socket at once run
+ * in no certain order unless they are OURO_SERIAL. */
+void ouro_prep_recv(ouro_op *op, ouro_fd fd, void *buf, size_t len, int flags);
+void ouro_prep_send(ouro_op *op, ouro_fd fd, const void *buf, size_t len, int flags);
+
+/* recvmsg(2), sendmsg(2): datagrams, addresses, descriptors (received ones are close-on-exec), and
+ * vectors. The struct and all that it points to must stay until the final completion. */
+void ouro_prep_recvmsg(ouro_op *op, ouro_fd fd, struct msghdr *message, int flags);
+void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, int flags);
 
 /* ---- 4. Submitting ------------------------------------------------------------------------- */
 

@@ -13,8 +13,9 @@
 #define EVENT_OUT 4u       /* POLLOUT */
 #define RESTART_FIRST 512
 #define RESTART_LAST 516
-#define STEP_NONBLOCK 2u /* SPLICE_F_NONBLOCK */
-#define STEP_NOWAIT 8u   /* RWF_NOWAIT */
+#define STEP_NONBLOCK 2u  /* SPLICE_F_NONBLOCK */
+#define STEP_NOWAIT 8u    /* RWF_NOWAIT */
+#define STEP_DONTWAIT 64u /* MSG_DONTWAIT */
 
 /* ---- Accept -------------------------------------------------------------------------------- */
 
@@ -37,7 +38,7 @@ static int reserve_slot(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__direct *direct;
 
-    if (op->code != OURO_OPEN || !op->arg[ARG_SLOT])
+    if (!(ouro__kinds[op->code].traits & KIND_MAKES) || !op->arg[ARG_SLOT])
         return 0;
     direct = &loop->direct[op->arg[ARG_SLOT] - 1];
     if (direct->fd != OURO__SLOT_EMPTY)
@@ -48,7 +49,7 @@ static int reserve_slot(ouro_loop *loop, ouro_op *op)
 
 static void unreserve_slot(ouro_loop *loop, ouro_op *op)
 {
-    if (op->code == OURO_OPEN && op->arg[ARG_SLOT])
+    if (ouro__kinds[op->code].traits & KIND_MAKES && op->arg[ARG_SLOT])
         loop->direct[op->arg[ARG_SLOT] - 1].fd = OURO__SLOT_EMPTY;
 }
 
@@ -517,8 +518,16 @@ static bool wants_again(const ouro_op *op)
             return true;
         break;
     case OURO_SPLICE: return op->arg[ARG_RWF] & STEP_NONBLOCK;
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG:
+        if (op->arg[ARG_MSG_FLAGS] & STEP_DONTWAIT)
+            return true;
+        break;
     case OURO_READ:
-    case OURO_WRITE: break;
+    case OURO_WRITE:
+    case OURO_ACCEPT: break;
     case OURO_WORK: return true;
     default: return false;
     }
@@ -541,16 +550,15 @@ static void again(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 static void would_block(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
-    bool waits = traits & KIND_BYTES || op->code == OURO_POLL || op->code == OURO_WAITPID;
 
     if (op->retries_ >= RETRIES)
         op->ready_ = 0; /* ready again and again, and yet not: a call that blocks is always right */
-    else if (op->ready_ == 0 && traits & KIND_SPAN)
+    else if (op->ready_ == 0 && traits & (KIND_READS | KIND_WRITES))
         op->ready_ = traits & KIND_READS ? EVENT_IN : EVENT_OUT;
     if (op->ready_)
         again(loop, op, ROUTE_ENGINE);
     else
-        again(loop, op, waits ? ROUTE_BLOCKER : ROUTE_WORKER);
+        again(loop, op, traits & KIND_WAITS ? ROUTE_BLOCKER : ROUTE_WORKER);
 }
 
 static bool interrupted(int64_t res)
@@ -581,8 +589,10 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
         bool elsewhere = canceled && op->retries_ >= RETRIES_ON_ENGINE;
         if (interrupted(res))
             op->retries_ = 0;
+        if (op->code == OURO_CONNECT)
+            op->notes_ |= NOTE_CONNECTING; /* the kernel goes on with it */
         enum ouro__route worker =
-            ouro__kinds[op->code].traits & KIND_BYTES ? ROUTE_BLOCKER : ROUTE_WORKER;
+            ouro__kinds[op->code].traits & KIND_WAITS ? ROUTE_BLOCKER : ROUTE_WORKER;
         again(loop, op, elsewhere ? worker : ROUTE_ENGINE);
         return true;
     }
@@ -673,7 +683,7 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 
 /* ---- The end ------------------------------------------------------------------------------- */
 
-static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
+static int64_t made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     struct ouro__direct *direct;
 
@@ -682,11 +692,11 @@ static int64_t opened(ouro_loop *loop, ouro_op *op, int64_t fd)
     if (!op->arg[ARG_SLOT]) {
         struct ouro__file *file = ouro__file_make(loop, (ouro_fd)fd);
         if (file)
-            ouro__file_opened(file, op);
+            ouro__file_made(file, op);
         return fd;
     }
     direct = &loop->direct[op->arg[ARG_SLOT] - 1];
-    ouro__file_opened(&direct->file, op);
+    ouro__file_made(&direct->file, op);
     direct->fd = (int)fd;
     ouro__direct_tell(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
     return 0;
@@ -696,7 +706,8 @@ static void closed(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__file *file = ouro__file_counted(op);
 
-    file->ours = file->readonly = false;
+    file->ours = OURS_NOT;
+    file->readonly = false;
     if (op->flags & OURO_DIRECT)
         loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
 }
@@ -710,10 +721,10 @@ static bool stopped(const ouro_op *op, int64_t res)
 }
 
 /* What opening and closing change on our side. The result is the operation's. */
-static int64_t opened_or_not(ouro_loop *loop, ouro_op *op, int64_t res)
+static int64_t made_or_not(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     if (res >= 0)
-        return opened(loop, op, res);
+        return made(loop, op, res);
     unreserve_slot(loop, op);
     return res;
 }
@@ -742,8 +753,8 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     bool cut = ending(op) && stopped(op, res);
 
-    if (op->code == OURO_OPEN)
-        res = opened_or_not(loop, op, res);
+    if (ouro__kinds[op->code].traits & KIND_MAKES)
+        res = made_or_not(loop, op, res);
     else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
         closed(loop, op);
     if (OURO__SELDOM(cut || op->done_ || op->notes_ & NOTE_PIDFD))

@@ -73,7 +73,8 @@ enum {
     NOTE_PIDFD = 4,              /* aux_fd_ is a pidfd of ours: close it at the end */
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_NO_TRY = 16,            /* was tried on the spot already */
-    NOTE_HELD = 256,  /* could not start at once: result_ tells which file its fd stood for */
+    NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
+    NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
 #define OURO__NOTES_TOLD (NOTE_INLINE | NOTE_POOLED | NOTE_LOST) /* are in cflags as well */
@@ -101,12 +102,14 @@ enum {
     KIND_FD2 = 4,    /* arg[0] is a second descriptor */
     KIND_DIR2 = 8,   /* arg[0] is a second directory or OURO_HERE */
     KIND_BYTES = 16, /* transfers bytes: EXACT, short results */
-    KIND_READS = 32, /* the direction of SERIAL */
+    KIND_READS = 32, /* its direction, for SERIAL and readiness */
     KIND_WRITES = 64,
-    KIND_SPAN = 128,     /* read, write, readv, writev: ouro__span_of works */
-    KIND_VECTOR = 256,   /* readv, writev */
-    KIND_TRY = 512,      /* may be tried on the spot (ouro__try) */
-    KIND_POSITION = 1024 /* uses the position of its file always */
+    KIND_SPAN = 128,      /* read, write, readv, writev: ouro__span_of works */
+    KIND_VECTOR = 256,    /* readv, writev */
+    KIND_TRY = 512,       /* may be tried on the spot (ouro__try) */
+    KIND_POSITION = 1024, /* uses the position of its file always */
+    KIND_MAKES = 2048,    /* a success is a new descriptor, or fills a slot */
+    KIND_WAITS = 4096     /* may wait for ever: for a peer, or for anything */
 };
 struct ouro__kind {
     const char *name;
@@ -125,7 +128,7 @@ enum {
     ARG_PATH = 1,
     ARG_FLAGS = 2,
     ARG_MODE = 3,
-    ARG_SLOT = 4,   /* open; slot + 1 */
+    ARG_SLOT = 4,   /* KIND_MAKES: slot + 1; 0: a descriptor */
     ARG_STAT = 3,   /* stat (path, flags) */
     ARG_PATH2 = 3,  /* rename, link (path, flags) */
     ARG_TARGET = 3, /* symlink (path) */
@@ -142,7 +145,15 @@ enum {
     ARG_STATUS = 2,
     ARG_OPTIONS = 3, /* waitpid */
     ARG_TO = 1,
-    ARG_WORD = 2 /* message */
+    ARG_WORD = 2, /* message */
+    ARG_DOMAIN = 1,
+    ARG_TYPE = 2,
+    ARG_PROTOCOL = 3, /* socket (slot) */
+    ARG_ADDR = 1,
+    ARG_ADDR_SIZE = 2, /* bind, connect; accept: where it is (slot) */
+    ARG_HOW = 3,       /* accept: flags; shutdown, listen: how, backlog */
+    ARG_MSGHDR = 1,
+    ARG_MSG_FLAGS = 4 /* recv, send (buf, len), recvmsg, sendmsg */
 };
 static inline void *ouro__ptr(const ouro_op *op, unsigned i)
 {
@@ -205,11 +216,12 @@ enum {
 #define OURO__PAGE_BITS 8
 #define OURO__PAGE_SIZE (1u << OURO__PAGE_BITS)
 enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
+enum { OURS_NOT = 0, OURS_NAMED, OURS_SOCKET }; /* by its name; by socket(2) or accept(2) */
 struct ouro__file {
     uint32_t in_flight;
     uint32_t epoch;      /* barriers accepted so far */
     uint8_t kind;        /* FILE_* */
-    uint8_t ours;        /* opened by this loop: facts stay */
+    uint8_t ours;        /* OURS_*: opened by this loop: facts stay */
     uint8_t readonly;    /* opened by this loop for reading only */
     uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
     uint8_t memory;      /* it was FILE_MEMORY when this was last known */
@@ -470,7 +482,7 @@ void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
-void ouro__file_opened(struct ouro__file *file, const ouro_op *op);
+void ouro__file_made(struct ouro__file *file, const ouro_op *op);
 bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
 void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
@@ -534,6 +546,11 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
  * 0 is a result: the caller asked for it (RWF_NOWAIT, OURO_FDMODE, SPLICE_F_NONBLOCK). Touches
  * result_, ready_, aux_fd_, notes_ alone. */
 int64_t ouro__perform(ouro_op *op, unsigned how);
+int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
+bool ouro__fd_lingers(int fd);
+/* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
+int64_t ouro__poll_one(int fd, short events, int timeout_ms);
+int64_t ouro__not_ready(ouro_op *op, short events); /* a try's wish: -EAGAIN */
 /* Can pipes be written without SIGPIPE (RWF_NOSIGNAL)? */
 bool ouro__has_nosignal(void);
 

@@ -306,13 +306,19 @@ static OURO__APART bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return hit(&loop->luck_open);
 }
 
-/* Closing what was only read does not wait for a device, but for a server it may. */
+/* Closing what was only read does not wait for a device, but for a server it may; closing a socket
+ * waits for its peer only where the program wishes so. */
+static bool closes_at_once(const struct ouro__file *file, int fd)
+{
+    return file->readonly || (file->ours == OURS_SOCKET && !ouro__fd_lingers(fd));
+}
+
 static OURO__APART bool try_close(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     struct ouro__file *file = ouro__file_counted(op);
 
-    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT || !file->readonly ||
-        !dare_here(loop))
+    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_DIRECT ||
+        !closes_at_once(file, (int)op->fd) || !dare_here(loop))
         return false;
     *ret = sys_close((int)op->fd);
     if (*ret == -EINTR)
@@ -350,12 +356,12 @@ bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro_
     }
 }
 
-/* The loop has opened the file: its facts live until the loop closes it. */
-void ouro__file_opened(struct ouro__file *file, const ouro_op *op)
+/* The loop has opened or made the file: its facts live until the loop closes it. */
+void ouro__file_made(struct ouro__file *file, const ouro_op *op)
 {
-    int flags = ouro__int(op, ARG_FLAGS);
+    int flags = op->code == OURO_OPEN ? ouro__int(op, ARG_FLAGS) : O_RDWR;
 
-    file->ours = true;
+    file->ours = op->code == OURO_OPEN ? OURS_NAMED : OURS_SOCKET;
     file->kind = FILE_UNKNOWN;
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;

@@ -19,11 +19,18 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #undef TO
 };
 
+#define MESSAGE_WAITALL 0x100u /* MSG_... */
+#define MESSAGE_ZEROCOPY 0x4000000u
+#define MESSAGE_ONCE 0x2023u /* OOB, PEEK, TRUNC, ERRQUEUE */
+#define ADDRESS_MAX 128u     /* struct sockaddr_storage */
+
 #define ANY (OURO_QUIET | OURO_SOFT)
 #define ON_FD (ANY | OURO_BG | OURO_DIRECT | OURO_BARRIER)
 #define ON_BYTES (ON_FD | OURO_EXACT | OURO_FDMODE | OURO_SERIAL)
-#define READS (KIND_FD | KIND_BYTES | KIND_READS | KIND_SPAN)
-#define WRITES (KIND_FD | KIND_BYTES | KIND_WRITES | KIND_SPAN)
+#define READS (KIND_FD | KIND_BYTES | KIND_READS | KIND_SPAN | KIND_WAITS)
+#define WRITES (KIND_FD | KIND_BYTES | KIND_WRITES | KIND_SPAN | KIND_WAITS)
+#define ON_SOCKET (ANY | OURO_DIRECT | OURO_BARRIER)
+#define ON_MESSAGE (ON_SOCKET | OURO_FDMODE | OURO_SERIAL)
 
 const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_NOP] = { "nop", ANY, 0 },
@@ -32,7 +39,7 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_READV] = { "readv", ON_BYTES, READS | KIND_VECTOR | KIND_TRY },
     [OURO_WRITEV] = { "writev", ON_BYTES, WRITES | KIND_VECTOR },
     [OURO_FSYNC] = { "fsync", ON_FD, KIND_FD },
-    [OURO_OPEN] = { "open", ANY | OURO_BG, KIND_DIR | KIND_TRY },
+    [OURO_OPEN] = { "open", ANY | OURO_BG, KIND_DIR | KIND_TRY | KIND_MAKES },
     [OURO_CLOSE] = { "close", ANY | OURO_BG | OURO_DIRECT, KIND_FD | KIND_TRY },
     [OURO_STAT] = { "stat", ANY | OURO_BG, KIND_DIR },
     [OURO_RENAME] = { "rename", ANY | OURO_BG, KIND_DIR | KIND_DIR2 },
@@ -45,14 +52,27 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_FADVISE] = { "fadvise", ON_FD, KIND_FD },
     [OURO_READDIR] = { "readdir", ON_FD, KIND_FD | KIND_POSITION },
     [OURO_COPY] = { "copy", ANY | OURO_BG | OURO_EXACT | OURO_BARRIER,
-                    KIND_FD | KIND_FD2 | KIND_BYTES },
+                    KIND_FD | KIND_FD2 | KIND_BYTES | KIND_WAITS },
     [OURO_SPLICE] = { "splice", ANY | OURO_BG | OURO_EXACT | OURO_BARRIER,
-                      KIND_FD | KIND_FD2 | KIND_BYTES | KIND_READS },
+                      KIND_FD | KIND_FD2 | KIND_BYTES | KIND_WAITS },
     [OURO_TIMER] = { "timer", ANY, 0 },
-    [OURO_POLL] = { "poll", ANY | OURO_DIRECT | OURO_BARRIER, KIND_FD },
+    [OURO_POLL] = { "poll", ON_SOCKET, KIND_FD | KIND_WAITS },
     [OURO_WORK] = { "work", ANY | OURO_BG, 0 },
-    [OURO_WAITPID] = { "waitpid", ANY | OURO_BG, 0 },
+    [OURO_WAITPID] = { "waitpid", ANY | OURO_BG, KIND_WAITS },
     [OURO_MESSAGE] = { "message", ANY, 0 },
+    [OURO_SOCKET] = { "socket", ANY, KIND_MAKES },
+    [OURO_BIND] = { "bind", ON_SOCKET, KIND_FD },
+    [OURO_LISTEN] = { "listen", ON_SOCKET, KIND_FD },
+    [OURO_CONNECT] = { "connect", ON_SOCKET, KIND_FD | KIND_WAITS },
+    [OURO_ACCEPT] = { "accept", ON_SOCKET | OURO_FDMODE,
+                      KIND_FD | KIND_MAKES | KIND_READS | KIND_WAITS },
+    [OURO_RECV] = { "recv", ON_MESSAGE | OURO_EXACT,
+                    KIND_FD | KIND_BYTES | KIND_READS | KIND_WAITS },
+    [OURO_SEND] = { "send", ON_MESSAGE | OURO_EXACT,
+                    KIND_FD | KIND_BYTES | KIND_WRITES | KIND_WAITS },
+    [OURO_RECVMSG] = { "recvmsg", ON_MESSAGE, KIND_FD | KIND_READS | KIND_WAITS },
+    [OURO_SENDMSG] = { "sendmsg", ON_MESSAGE, KIND_FD | KIND_WRITES | KIND_WAITS },
+    [OURO_SHUTDOWN] = { "shutdown", ON_SOCKET, KIND_FD },
 };
 
 const char *ouro_code_name(unsigned code)
@@ -71,6 +91,17 @@ static int check_transfer(const ouro_op *op, bool vector)
     if (!vector && op->arg[ARG_LEN] > INT64_MAX)
         return -EINVAL;
     return 0;
+}
+
+/* What EXACT cannot go on after, or stands for; and what is told of elsewhere than by a result. */
+static int check_message(const ouro_op *op)
+{
+    uint64_t flags = op->arg[ARG_MSG_FLAGS];
+
+    if (flags & (MESSAGE_WAITALL | MESSAGE_ZEROCOPY) ||
+        (op->flags & OURO_EXACT && flags & MESSAGE_ONCE))
+        return -EINVAL;
+    return op->code == OURO_RECV || op->code == OURO_SEND ? check_transfer(op, false) : 0;
 }
 
 static int check_pair(const ouro_op *op)
@@ -103,6 +134,8 @@ static int check_names(const ouro_op *op)
 
 static int check_arguments(const ouro_loop *loop, const ouro_op *op)
 {
+    if (ouro__kinds[op->code].traits & KIND_MAKES && op->arg[ARG_SLOT] > loop->direct_count)
+        return -EINVAL;
     switch (op->code) {
     case OURO_READ:
     case OURO_WRITE: return check_transfer(op, false);
@@ -111,15 +144,21 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_READDIR: return op->arg[ARG_BUF] ? 0 : -EFAULT;
     case OURO_COPY:
     case OURO_SPLICE: return check_pair(op);
-    case OURO_OPEN:
-        if (op->arg[ARG_SLOT] > loop->direct_count)
-            return -EINVAL;
-        break;
     case OURO_FTRUNCATE: return (int64_t)op->arg[ARG_SIZE] < 0 ? -EINVAL : 0;
     case OURO_POLL: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
     case OURO_TIMER: return op->arg[ARG_TIME] ? 0 : -EINVAL;
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
     case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
+    case OURO_BIND:
+    case OURO_CONNECT:
+        if (!op->arg[ARG_ADDR])
+            return -EFAULT;
+        return op->arg[ARG_ADDR_SIZE] > ADDRESS_MAX ? -EINVAL : 0;
+    case OURO_ACCEPT: return op->arg[ARG_ADDR] && !op->arg[ARG_ADDR_SIZE] ? -EFAULT : 0;
+    case OURO_RECV:
+    case OURO_SEND: return check_message(op);
+    case OURO_RECVMSG:
+    case OURO_SENDMSG: return op->arg[ARG_MSGHDR] ? check_message(op) : -EFAULT;
     default: break;
     }
     return ouro__kinds[op->code].traits & KIND_DIR ? check_names(op) : 0;

@@ -103,8 +103,7 @@ static int64_t file_limit(const ouro_op *op, int64_t res)
 
 /* ---- Readiness ------------------------------------------------------------------------------ */
 
-/* The bits that hold, 0 at the deadline, or -errno. */
-static int64_t poll_one(int fd, short events, int timeout_ms)
+int64_t ouro__poll_one(int fd, short events, int timeout_ms)
 {
     struct pollfd one = { .fd = fd, .events = events };
     long r = sys_poll(&one, 1, timeout_ms);
@@ -114,17 +113,10 @@ static int64_t poll_one(int fd, short events, int timeout_ms)
     return one.revents & POLLNVAL ? -EBADF : (uint16_t)one.revents;
 }
 
-static int64_t not_ready(ouro_op *op, short events)
+int64_t ouro__not_ready(ouro_op *op, short events)
 {
     op->ready_ = (uint16_t)events | (uint32_t)ALWAYS;
     return -EAGAIN;
-}
-
-static bool nonblocking(int fd)
-{
-    long flags = sys_fcntl(fd, F_GETFL, 0);
-
-    return flags >= 0 && flags & O_NONBLOCK;
 }
 
 /* ---- Reads and writes ------------------------------------------------------------------------ */
@@ -215,9 +207,9 @@ static int64_t stream_block(const ouro_op *op, const struct transfer *t)
         }
         if (r != -EAGAIN || !patient)
             return r;
-        if (op->flags & OURO_FDMODE && nonblocking(t->fd))
+        if (op->flags & OURO_FDMODE && ouro__fd_nonblocking(t->fd))
             return r;
-        r = poll_one(t->fd, t->events, -1);
+        r = ouro__poll_one(t->fd, t->events, -1);
         if (r < 0)
             return r;
     }
@@ -226,9 +218,9 @@ static int64_t stream_block(const ouro_op *op, const struct transfer *t)
 /* -EAGAIN of a try: a result where the caller wants it, else a wish. */
 static int64_t would_block(ouro_op *op, const struct transfer *t)
 {
-    if (t->span.rwf & RWF_NOWAIT || (op->flags & OURO_FDMODE && nonblocking(t->fd)))
+    if (t->span.rwf & RWF_NOWAIT || (op->flags & OURO_FDMODE && ouro__fd_nonblocking(t->fd)))
         return -EAGAIN;
-    return not_ready(op, t->events);
+    return ouro__not_ready(op, t->events);
 }
 
 /* Terminals, and pipes of old kernels, know no RWF_NOWAIT. With O_NONBLOCK a plain call is as good;
@@ -237,7 +229,7 @@ static int64_t stream_try_old(ouro_op *op, const struct transfer *t)
 {
     int64_t r;
 
-    if (nonblocking(t->fd)) {
+    if (ouro__fd_nonblocking(t->fd)) {
         if (t->writes && !(op->notes_ & NOTE_POOLED)) {
             if (masked(op, OURO_CAP_NOSIGNAL) || !ouro__has_nosignal())
                 return -EOPNOTSUPP;
@@ -247,7 +239,7 @@ static int64_t stream_try_old(ouro_op *op, const struct transfer *t)
         }
         return r == -EAGAIN ? would_block(op, t) : r;
     }
-    r = poll_one(t->fd, t->events, 0);
+    r = ouro__poll_one(t->fd, t->events, 0);
     if (r < 0)
         return r;
     return r ? -EOPNOTSUPP : would_block(op, t);
@@ -461,7 +453,7 @@ static int64_t copy_chunk(ouro_op *op, struct pair *pair, size_t len)
     if (len > sizeof(buf))
         len = sizeof(buf);
     if (stream) {
-        got = poll_one(pair->out, POLLOUT, -1);
+        got = ouro__poll_one(pair->out, POLLOUT, -1);
         if (got < 0)
             return got;
         if (len > 4096)
@@ -530,7 +522,7 @@ static int64_t perform_copy(ouro_op *op)
 /* Which side keeps a splice waiting? 0: none that poll(2) knows of. */
 static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
 {
-    int64_t r = poll_one(pair->in, POLLIN, 0);
+    int64_t r = ouro__poll_one(pair->in, POLLIN, 0);
 
     *ret_fd = pair->in;
     if (r < 0)
@@ -539,7 +531,7 @@ static int64_t splice_waits(ouro_op *op, const struct pair *pair, int *ret_fd)
     if (r == 0)
         return POLLIN;
     *ret_fd = pair->out;
-    r = poll_one(pair->out, POLLOUT, 0);
+    r = ouro__poll_one(pair->out, POLLOUT, 0);
     if (r != 0)
         return r < 0 ? r : 0;
     op->notes_ |= NOTE_AUX;
@@ -556,7 +548,7 @@ static int64_t splice_try(ouro_op *op, const struct pair *pair)
 
     if (r < 0)
         return r;
-    return r ? not_ready(op, (short)r) : -EOPNOTSUPP;
+    return r ? ouro__not_ready(op, (short)r) : -EOPNOTSUPP;
 }
 
 static int64_t perform_splice(ouro_op *op, unsigned how)
@@ -583,7 +575,7 @@ static int64_t perform_splice(ouro_op *op, unsigned how)
         if (r < 0)
             return r;
         /* O_NONBLOCK of a descriptor. Both sides ready, and yet not: look again a little later. */
-        r = r ? poll_one(fd, (short)r, -1) : poll_one(-1, 0, 1);
+        r = r ? ouro__poll_one(fd, (short)r, -1) : ouro__poll_one(-1, 0, 1);
         if (r < 0)
             return r;
     }
@@ -594,9 +586,9 @@ static int64_t perform_splice(ouro_op *op, unsigned how)
 static int64_t perform_poll(ouro_op *op, unsigned how)
 {
     short events = (short)(uint16_t)op->arg[ARG_EVENTS];
-    int64_t r = poll_one(ouro__fd(op), events, how == PERFORM_TRY ? 0 : -1);
+    int64_t r = ouro__poll_one(ouro__fd(op), events, how == PERFORM_TRY ? 0 : -1);
 
-    return r == 0 ? not_ready(op, events) : r;
+    return r == 0 ? ouro__not_ready(op, events) : r;
 }
 
 /* A pidfd shows an end, nothing else; and only one process has one. */
@@ -617,7 +609,7 @@ static int64_t perform_waitpid(ouro_op *op, unsigned how)
         op->aux_fd_ = (int32_t)r;
         op->notes_ |= NOTE_AUX | NOTE_PIDFD;
     }
-    return not_ready(op, POLLIN);
+    return ouro__not_ready(op, POLLIN);
 }
 
 static int64_t perform_work(const ouro_op *op)
@@ -670,6 +662,16 @@ int64_t ouro__perform(ouro_op *op, unsigned how)
     case OURO_SPLICE: return perform_splice(op, how);
     case OURO_POLL: return perform_poll(op, how);
     case OURO_WAITPID: return perform_waitpid(op, how);
+    case OURO_SOCKET:
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_CONNECT:
+    case OURO_ACCEPT:
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG:
+    case OURO_SHUTDOWN: return ouro__perform_socket(op, how);
     default: return how == PERFORM_TRY ? -EOPNOTSUPP : perform_call(op);
     }
 }

@@ -217,3 +217,100 @@ void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word)
     op->arg[ARG_TO] = pointer_word(to);
     op->arg[ARG_WORD] = (uint64_t)word;
 }
+
+static void new_socket(ouro_op *op, int domain, int type, int protocol, uint64_t slot)
+{
+    prepare(op, OURO_SOCKET, -1);
+    op->arg[ARG_DOMAIN] = (uint64_t)domain;
+    op->arg[ARG_TYPE] = (uint64_t)type;
+    op->arg[ARG_PROTOCOL] = (uint64_t)protocol;
+    op->arg[ARG_SLOT] = slot;
+}
+
+void ouro_prep_socket(ouro_op *op, int domain, int type, int protocol)
+{
+    new_socket(op, domain, type, protocol, 0);
+}
+
+void ouro_prep_socket_direct(ouro_op *op, int domain, int type, int protocol, unsigned slot)
+{
+    new_socket(op, domain, type, protocol, (uint64_t)slot + 1);
+}
+
+/* Of bind, connect and accept. */
+static void address(ouro_op *op, enum ouro_code code, ouro_fd fd, const void *addr, uint64_t size)
+{
+    prepare(op, code, fd);
+    op->arg[ARG_ADDR] = pointer_word(addr);
+    op->arg[ARG_ADDR_SIZE] = size;
+}
+
+void ouro_prep_bind(ouro_op *op, ouro_fd fd, const struct sockaddr *addr, unsigned addr_size)
+{
+    address(op, OURO_BIND, fd, addr, addr_size);
+}
+
+void ouro_prep_connect(ouro_op *op, ouro_fd fd, const struct sockaddr *addr, unsigned addr_size)
+{
+    address(op, OURO_CONNECT, fd, addr, addr_size);
+}
+
+void ouro_prep_listen(ouro_op *op, ouro_fd fd, int backlog)
+{
+    prepare(op, OURO_LISTEN, fd);
+    op->arg[ARG_HOW] = (uint64_t)backlog;
+}
+
+void ouro_prep_shutdown(ouro_op *op, ouro_fd fd, int how)
+{
+    prepare(op, OURO_SHUTDOWN, fd);
+    op->arg[ARG_HOW] = (uint64_t)how;
+}
+
+static void accepting(ouro_op *op, ouro_fd fd, struct sockaddr *ret_addr, unsigned *ret_size,
+                      int flags, uint64_t slot)
+{
+    address(op, OURO_ACCEPT, fd, ret_addr, pointer_word(ret_size));
+    op->arg[ARG_HOW] = (uint64_t)flags;
+    op->arg[ARG_SLOT] = slot;
+}
+
+void ouro_prep_accept(ouro_op *op, ouro_fd fd, struct sockaddr *ret_addr, unsigned *ret_size,
+                      int flags)
+{
+    accepting(op, fd, ret_addr, ret_size, flags, 0);
+}
+
+void ouro_prep_accept_direct(ouro_op *op, ouro_fd fd, struct sockaddr *ret_addr, unsigned *ret_size,
+                             int flags, unsigned slot)
+{
+    accepting(op, fd, ret_addr, ret_size, flags, (uint64_t)slot + 1);
+}
+
+void ouro_prep_recv(ouro_op *op, ouro_fd fd, void *buf, size_t len, int flags)
+{
+    transfer(op, OURO_RECV, fd, buf, len, 0, flags);
+}
+
+void ouro_prep_send(ouro_op *op, ouro_fd fd, const void *buf, size_t len, int flags)
+{
+    transfer(op, OURO_SEND, fd, buf, len, 0, flags);
+}
+
+static void message_of(ouro_op *op, enum ouro_code code, ouro_fd fd, const struct msghdr *message,
+                       int flags)
+{
+    prepare(op, code, fd);
+    op->arg[ARG_MSGHDR] = pointer_word(message);
+    op->arg[ARG_MSG_FLAGS] = (uint64_t)flags;
+}
+
+void ouro_prep_recvmsg(ouro_op *op, ouro_fd fd, struct msghdr *message, int flags)
+{
+    message_of(op, OURO_RECVMSG, fd, message, flags);
+}
+
+void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, int flags)
+{
+    message_of(op, OURO_SENDMSG, fd, message, flags);
+}

@@ -195,6 +195,41 @@ long ouro__do_sendmsg(int fd, const void *msghdr, int flags)
     RETURN(sendmsg(fd, msghdr, flags));
 }
 
+long ouro__do_socket(int domain, int type, int protocol)
+{
+    RETURN(socket(domain, type, protocol));
+}
+
+long ouro__do_bind(int fd, const void *addr, unsigned size)
+{
+    RETURN(bind(fd, addr, size));
+}
+
+long ouro__do_listen(int fd, int backlog)
+{
+    RETURN(listen(fd, backlog));
+}
+
+long ouro__do_connect(int fd, const void *addr, unsigned size)
+{
+    RETURN(connect(fd, addr, size));
+}
+
+long ouro__do_accept4(int fd, void *ret_addr, unsigned *ret_size, int flags)
+{
+    RETURN(accept4(fd, ret_addr, ret_size, flags));
+}
+
+long ouro__do_shutdown(int fd, int how)
+{
+    RETURN(shutdown(fd, how));
+}
+
+long ouro__do_getsockopt(int fd, int level, int option, void *ret, unsigned *ret_size)
+{
+    RETURN(getsockopt(fd, level, option, ret, ret_size));
+}
+
 /* Positions beyond long (32-bit) come back as its greatest; callers here ask only whether there
  * is one. */
 long ouro__do_lseek(int fd, int64_t offset, int whence)

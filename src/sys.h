@@ -52,6 +52,15 @@ struct stat;
     X(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))           \
     X(recvmsg, (int fd, void *msghdr, int flags), (fd, msghdr, flags))                         \
     X(sendmsg, (int fd, const void *msghdr, int flags), (fd, msghdr, flags))                   \
+    X(socket, (int domain, int type, int protocol), (domain, type, protocol))                  \
+    X(bind, (int fd, const void *addr, unsigned size), (fd, addr, size))                       \
+    X(listen, (int fd, int backlog), (fd, backlog))                                            \
+    X(connect, (int fd, const void *addr, unsigned size), (fd, addr, size))                    \
+    X(accept4, (int fd, void *ret_addr, unsigned *ret_size, int flags),                        \
+      (fd, ret_addr, ret_size, flags))                                                         \
+    X(shutdown, (int fd, int how), (fd, how))                                                  \
+    X(getsockopt, (int fd, int level, int option, void *ret, unsigned *ret_size),              \
+      (fd, level, option, ret, ret_size))                                                      \
     X(lseek, (int fd, int64_t offset, int whence), (fd, offset, whence))                       \
     X(fsync, (int fd), (fd))                                                                   \
     X(fdatasync, (int fd), (fd))                                                               \

@@ -488,6 +488,16 @@ static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
     case OURO_WRITEV:
     case OURO_POLL:
     case OURO_WAITPID:
+    case OURO_SOCKET:
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_CONNECT:
+    case OURO_ACCEPT:
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG:
+    case OURO_SHUTDOWN:
     case OURO_SPLICE: return ROUTE_ENGINE; /* route_op knows more */
     case OURO_TIMER:
     case OURO_MESSAGE: return ROUTE_CORE;

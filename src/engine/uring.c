@@ -34,7 +34,10 @@ static const uint8_t opcodes[OURO_CODE_COUNT] = {
     [OURO_MKDIR] = RING_OP_MKDIRAT,       [OURO_SYMLINK] = RING_OP_SYMLINKAT,
     [OURO_LINK] = RING_OP_LINKAT,         [OURO_FALLOCATE] = RING_OP_FALLOCATE,
     [OURO_FTRUNCATE] = RING_OP_FTRUNCATE, [OURO_FADVISE] = RING_OP_FADVISE,
-    [OURO_POLL] = RING_OP_POLL_ADD,
+    [OURO_POLL] = RING_OP_POLL_ADD,       [OURO_CONNECT] = RING_OP_CONNECT,
+    [OURO_ACCEPT] = RING_OP_ACCEPT,       [OURO_RECV] = RING_OP_RECV,
+    [OURO_SEND] = RING_OP_SEND,           [OURO_RECVMSG] = RING_OP_RECVMSG,
+    [OURO_SENDMSG] = RING_OP_SENDMSG,
 };
 
 /* ---- Open ---------------------------------------------------------------------------------- */
@@ -226,7 +229,11 @@ static enum ouro__route uring_route(ouro_loop *loop, unsigned code)
     case OURO_TIMER:
     case OURO_MESSAGE: return ROUTE_CORE;
     case OURO_NOP:
-    case OURO_SPLICE: return ROUTE_ENGINE;
+    case OURO_SPLICE:
+    case OURO_SOCKET: /* these four without an opcode: a plain call */
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_SHUTDOWN: return ROUTE_ENGINE;
     case OURO_WAITPID: return u->caps & OURO_CAP_PIDFD ? ROUTE_ENGINE : ROUTE_BLOCKER;
     case OURO_OPEN:
     case OURO_STAT:
@@ -267,7 +274,8 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
         /* The ring would close it on the spot, and wait for a peer if it lingers. What was opened
          * by its name is no socket. */
         file = ouro__file_of(loop, op);
-        if (file && !file->ours && ouro__file_kind(file, ouro__fd(op)) == FILE_SOCKET)
+        if (file && file->ours != OURS_NAMED &&
+            ouro__file_kind(file, ouro__fd(op)) == FILE_SOCKET && ouro__fd_lingers(ouro__fd(op)))
             return ROUTE_BLOCKER;
         break;
     case OURO_FADVISE: return op->arg[ARG_SIZE] > UINT32_MAX ? ROUTE_WORKER : ROUTE_ENGINE;

@@ -42,6 +42,68 @@ static void encode_poll(struct ring_sqe *sqe, int fd, uint32_t events)
     sqe->op_flags = ring_poll_mask(events);
 }
 
+/* ---- Sockets ------------------------------------------------------------------------------- */
+
+/* Never MSG_WAITALL: the kernel would go on after a part by itself, and then drop the error that
+ * ended it. The core asks again, and learns it. */
+static void encode_message(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe)
+{
+    bool writes = ouro__kinds[op->code].traits & KIND_WRITES;
+    uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
+
+    set_file(loop, op, sqe);
+    sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : 0);
+    if (op->code == OURO_RECV || op->code == OURO_SEND) {
+        sqe->opcode = writes ? RING_OP_SEND : RING_OP_RECV;
+        sqe->addr = op->arg[ARG_BUF] + done;
+        sqe->len = (uint32_t)(left < OURO__STEP_MAX ? left : OURO__STEP_MAX);
+    } else {
+        sqe->opcode = writes ? RING_OP_SENDMSG : RING_OP_RECVMSG;
+        sqe->addr = op->arg[ARG_MSGHDR];
+        sqe->len = 1;
+        if (!writes)
+            sqe->op_flags |= MSG_CMSG_CLOEXEC;
+    }
+}
+
+/* The name of a local socket is made in a directory, which may be on a disk. */
+static bool is_local(const struct sockaddr *addr, uint64_t size)
+{
+    return size >= sizeof(addr->sa_family) && addr->sa_family == AF_UNIX;
+}
+
+/* False: the ring has none of it, or must not begin it anew. */
+static bool encode_socket(const ouro_loop *loop, struct uring *u, const ouro_op *op,
+                          struct ring_sqe *sqe)
+{
+    static const uint8_t codes[] = { RING_OP_SOCKET, RING_OP_BIND, RING_OP_LISTEN, RING_OP_CONNECT,
+                                     RING_OP_ACCEPT };
+
+    sqe->opcode = op->code == OURO_SHUTDOWN ? RING_OP_SHUTDOWN : codes[op->code - OURO_SOCKET];
+    if (!ring_knows(u->ops, sqe->opcode) || op->notes_ & NOTE_CONNECTING)
+        return false;
+    if (op->code != OURO_SOCKET)
+        set_file(loop, op, sqe);
+    switch (op->code) {
+    case OURO_SOCKET:
+        sqe->fd = ouro__int(op, ARG_DOMAIN);
+        sqe->off = op->arg[ARG_TYPE] | SOCK_CLOEXEC;
+        sqe->len = (uint32_t)op->arg[ARG_PROTOCOL];
+        break;
+    case OURO_LISTEN:
+    case OURO_SHUTDOWN: sqe->len = (uint32_t)op->arg[ARG_HOW]; break;
+    default: /* bind, connect, accept */
+        sqe->addr = op->arg[ARG_ADDR];
+        sqe->off = op->arg[ARG_ADDR_SIZE];
+        break;
+    }
+    if (op->code == OURO_ACCEPT)
+        sqe->op_flags = (uint32_t)op->arg[ARG_HOW] | SOCK_CLOEXEC;
+    else if (op->code == OURO_BIND && is_local(ouro__ptr(op, ARG_ADDR), op->arg[ARG_ADDR_SIZE]))
+        sqe->flags |= RING_SQE_ASYNC;
+    return true;
+}
+
 /* ---- Reading and writing ------------------------------------------------------------------- */
 
 /* What is left of a read or write, as one step. ouro__span_of says the same, and more slowly. */
@@ -105,14 +167,12 @@ void ouro__uring_free_messages(ouro_loop *loop, struct uring *u)
 }
 
 /* Turns a write into the send that does the same without a signal. */
-static bool encode_send(ouro_loop *loop, struct uring *u, const ouro_op *op, struct ring_sqe *sqe)
+static bool encode_send(ouro_loop *loop, struct uring *u, struct ring_sqe *sqe)
 {
     uint32_t flags = MSG_NOSIGNAL;
 
     if (sqe->op_flags & RWF_NOWAIT)
         flags |= MSG_DONTWAIT;
-    else if (op->flags & OURO_EXACT)
-        flags |= MSG_WAITALL;
     if (sqe->opcode == RING_OP_WRITEV) {
         struct msghdr *message = message_of(loop, u, sqe);
         if (!message)
@@ -141,7 +201,7 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
         encode_vector(loop, op, sqe, RING_OP_WRITEV, RING_OP_WRITE);
     switch (file ? file->kind : FILE_UNKNOWN) {
     case FILE_SOCKET:
-        if (encode_send(loop, u, op, sqe))
+        if (encode_send(loop, u, sqe))
             return true;
         ouro__to_worker(loop, op, ROUTE_BLOCKER);
         return false;
@@ -321,6 +381,16 @@ static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, s
     case OURO_MKDIR:
     case OURO_SYMLINK:
     case OURO_LINK: encode_name(op, sqe); return true;
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG: encode_message(loop, op, sqe); return true;
+    case OURO_SOCKET:
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_CONNECT:
+    case OURO_ACCEPT:
+    case OURO_SHUTDOWN: return encode_socket(loop, u, op, sqe) || encode_specially(loop, op, sqe);
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
     case OURO_CLOSE:
