@@ -73,6 +73,7 @@ extern "C" {
 
 typedef struct ouro_loop ouro_loop;
 typedef struct ouro_op ouro_op;
+typedef struct ouro_pool ouro_pool; /* buffers that streams receive into */
 typedef void ouro_cb(ouro_op *op);
 typedef uint64_t ouro_time; /* absolute nanoseconds on the loop's monotonic clock, see ouro_now */
 typedef uint64_t ouro_id; /* names one submission of one operation; never reused in a loop's life */
@@ -110,7 +111,8 @@ enum {
 /* ouro_op.cflags and ouro_event.cflags: set by the library with each completion; other bits are
  * reserved. */
 enum {
-    OURO_C_MORE = 1u << 0,     /* not final: the operation is still the library's */
+    OURO_C_MORE = 1u << 0, /* not final: the operation is still the library's */
+    OURO_C_BUF = 1u << 1,  /* data is a buffer of the pool, now the caller's: ouro_pool_release */
     OURO_C_CANCELED = 1u << 2, /* a cancel, or its chain, ended it; res may still be >= 0 */
     OURO_C_TIMEDOUT = 1u << 3, /* its deadline ended it; res may still be >= 0 */
     OURO_C_INLINE = 1u << 5,   /* finished on the driver thread without waiting */
@@ -156,6 +158,10 @@ enum ouro_code {
     OURO_RECVMSG,
     OURO_SENDMSG,
     OURO_SHUTDOWN,
+    OURO_ACCEPT_MANY,
+    OURO_RECV_MANY,
+    OURO_POLL_MANY,
+    OURO_TIMER_MANY,
     OURO_CODE_COUNT
 };
 
@@ -190,7 +196,10 @@ struct ouro_op {
     uint32_t epoch_, region_;
     int64_t result_;
     /* Seldom needed: the last cache line. */
-    ouro_op *chain_;
+    union {
+        void *data; /* with OURO_C_BUF: what came; valid in the callback */
+        ouro_op *chain_;
+    };
     void *worker_;
     uint32_t heap_at_, epoch2_, waits_;
     int32_t aux_fd_;
@@ -209,6 +218,7 @@ typedef struct ouro_event {
     int64_t res;     /* result, or a message's word */
     uint32_t cflags; /* OURO_C_... */
     int32_t cause;   /* as ouro_op.cause */
+    void *data;      /* as ouro_op.data */
 } ouro_event;
 
 /* ---- 3. Preparing --------------------------------------------------------------------------
@@ -378,6 +388,20 @@ void ouro_prep_send(ouro_op *op, ouro_fd fd, const void *buf, size_t len, int fl
 void ouro_prep_recvmsg(ouro_op *op, ouro_fd fd, struct msghdr *message, int flags);
 void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, int flags);
 
+/* Streams: operations with many completions. Each success is one, with OURO_C_MORE; the final one
+ * is a cancel's, an error's, or the end of the input. The loop re-arms what the engine ends early,
+ * and goes on by itself after a lack of buffers, of descriptors, or of places for events. Members
+ * of chains and QUIET they cannot be.
+ * accept_many: res is a new descriptor, close-on-exec. recv_many: res bytes, in a buffer of the
+ * pool (OURO_C_BUF, data), which the caller gives back; 0 at the end of the stream, which is final.
+ * poll_many: as poll, level-triggered: the next completion can come when this one was collected.
+ * timer_many: at that time and then every so many nanoseconds; res: how often since the last
+ * completion that was collected. */
+void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags);
+void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags);
+void ouro_prep_poll_many(ouro_op *op, ouro_fd fd, unsigned events);
+void ouro_prep_timer_many(ouro_op *op, ouro_time at, ouro_time every);
+
 /* ---- 4. Submitting ------------------------------------------------------------------------- */
 
 /* Hands one operation to the loop; 0. Never blocks on I/O, never runs callbacks. OWNED: the engine
@@ -422,6 +446,11 @@ int ouro_cancel_id(ouro_loop *loop, ouro_id id);
 int ouro_cancel(ouro_loop *loop, ouro_op *op);
 int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd);
 int ouro_cancel_all(ouro_loop *loop);
+
+/* Backpressure on a stream: after ouro_pause it starts nothing until ouro_resume; what has been
+ * received already still completes. 0; -EINVAL: no stream, or none in flight. Driver thread. */
+int ouro_pause(ouro_loop *loop, ouro_op *op);
+int ouro_resume(ouro_loop *loop, ouro_op *op);
 
 /* ---- 5. Completing ------------------------------------------------------------------------- */
 
@@ -489,6 +518,15 @@ int ouro_register_buffers(ouro_loop *loop, const struct iovec *regions, unsigned
 /* A table of slots that stand for open files, for OURO_DIRECT; once per loop, 1 to 65536 slots. */
 int ouro_direct_table(ouro_loop *loop, unsigned slots);
 
+/* A pool of count (a power of two, at most 32768) buffers of size bytes (at most 1 GiB in all) for
+ * the streams of this loop, which take a buffer when bytes have come, not before. -EINVAL, -ENOMEM.
+ * The pool ends with ouro_pool_destroy (-EBUSY while streams use it; buffers that are out are gone
+ * then; NULL is fine) or with the loop. ouro_pool_release gives back the buffer that data lies in;
+ * -EINVAL: it is none that is out. Driver thread. */
+int ouro_pool_create(ouro_loop *loop, unsigned count, unsigned size, ouro_pool **ret);
+int ouro_pool_destroy(ouro_pool *pool);
+int ouro_pool_release(ouro_pool *pool, void *data);
+
 /* Gives the file in a slot a descriptor of its own, close-on-exec; the slot stays. Result: it. */
 int ouro_direct_install(ouro_loop *loop, unsigned slot);
 
@@ -505,17 +543,19 @@ enum {
 
 /* Features that engines may have: config.want makes them required, config.mask hides them. */
 enum {
-    OURO_CAP_DEFER = 1u << 0,    /* io_uring: completions run on the driver's wait only */
-    OURO_CAP_SINGLE = 1u << 1,   /* io_uring: one submitter */
-    OURO_CAP_RING_FD = 1u << 2,  /* io_uring: registered ring descriptor */
-    OURO_CAP_RESIZE = 1u << 3,   /* io_uring: rings grow */
-    OURO_CAP_NO_ARRAY = 1u << 4, /* io_uring: no indirection array */
-    OURO_CAP_FIXED = 1u << 5,    /* registered buffers and files known to the kernel */
-    OURO_CAP_NAMES = 1u << 6,    /* operations on names (open, stat, rename, ...) without worker */
-    OURO_CAP_NOWAIT = 1u << 7,   /* cached data is tried on the spot (RWF_NOWAIT) */
-    OURO_CAP_CACHED = 1u << 8,   /* cached names are tried on the spot (RESOLVE_CACHED) */
-    OURO_CAP_PIDFD = 1u << 9,    /* waiting for one process without a thread */
-    OURO_CAP_NOSIGNAL = 1u << 10 /* pipe writes without SIGPIPE (RWF_NOSIGNAL) */
+    OURO_CAP_DEFER = 1u << 0,     /* io_uring: completions run on the driver's wait only */
+    OURO_CAP_SINGLE = 1u << 1,    /* io_uring: one submitter */
+    OURO_CAP_RING_FD = 1u << 2,   /* io_uring: registered ring descriptor */
+    OURO_CAP_RESIZE = 1u << 3,    /* io_uring: rings grow */
+    OURO_CAP_NO_ARRAY = 1u << 4,  /* io_uring: no indirection array */
+    OURO_CAP_FIXED = 1u << 5,     /* registered buffers and files known to the kernel */
+    OURO_CAP_NAMES = 1u << 6,     /* operations on names (open, stat, rename, ...) without worker */
+    OURO_CAP_NOWAIT = 1u << 7,    /* cached data is tried on the spot (RWF_NOWAIT) */
+    OURO_CAP_CACHED = 1u << 8,    /* cached names are tried on the spot (RESOLVE_CACHED) */
+    OURO_CAP_PIDFD = 1u << 9,     /* waiting for one process without a thread */
+    OURO_CAP_NOSIGNAL = 1u << 10, /* pipe writes without SIGPIPE (RWF_NOSIGNAL) */
+    OURO_CAP_MULTISHOT =
+        1u << 11 /* io_uring: streams go on by themselves, buffers are the ring's */
 };
 
 typedef struct ouro_config {
@@ -582,13 +622,14 @@ typedef struct ouro_counters {
     uint64_t retried, stale;       /* operations issued again; completions without an owner */
     uint64_t fallback;             /* registered things used as plain ones; engines lost */
     uint64_t in_flight, uncollected;
-    uint64_t memory; /* bytes allocated now */
+    uint64_t memory;   /* bytes allocated now */
+    uint64_t streamed; /* completions that were not final */
 } ouro_counters;
 int ouro_get_counters(ouro_loop *loop, ouro_counters *ret, size_t size);
 
 /* Calls fn for each operation in flight, with where it waits ("queue", "engine", "worker", "order",
- * "chain", "timer", "readiness", "inbox") and since when. fn returns nonzero to stop; it must not
- * call the library. Result: the last return of fn. Driver thread. */
+ * "chain", "timer", "readiness", "stream", "inbox") and since when. fn returns nonzero to stop; it
+ * must not call the library. Result: the last return of fn. Driver thread. */
 int ouro_each_inflight(ouro_loop *loop,
                        int (*fn)(const ouro_op *op, const char *where, ouro_time since, void *user),
                        void *user);

@@ -9,6 +9,8 @@ static int accept_all(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         int r = ouro__check(loop, ops[i]);
+        if (r == 0 && ouro__kinds[ops[i]->code].traits & KIND_STREAM)
+            r = -EINVAL;
         if (r == 0)
             r = ouro__accept(loop, ops[i]);
         if (r < 0) {

@@ -53,12 +53,16 @@ static void unreserve_slot(ouro_loop *loop, ouro_op *op)
         loop->direct[op->arg[ARG_SLOT] - 1].fd = OURO__SLOT_EMPTY;
 }
 
-static ouro_time wanted_time(const ouro_op *op)
+static bool is_timer(const ouro_op *op)
 {
-    ouro_time at = op->arg[ARG_TIME];
+    return op->code == OURO_TIMER || op->code == OURO_TIMER_MANY;
+}
 
-    if (op->code != OURO_TIMER)
-        return op->deadline;
+/* Its place in the heap: what comes first. */
+ouro_time ouro__wanted_time(const ouro_op *op)
+{
+    ouro_time at = is_timer(op) ? ouro__timer_at(op) : op->deadline;
+
     return op->deadline && op->deadline < at ? op->deadline : at;
 }
 
@@ -90,14 +94,16 @@ static void count_in(ouro_loop *loop, const ouro_op *op)
 /* What a posted operation lacks, and a submitted one is refused for. */
 static int admit(ouro_loop *loop, ouro_op *op)
 {
+    uint16_t traits = ouro__kinds[op->code].traits;
     int r;
 
     if (op->flags & OURO_REGBUF && (r = find_region(loop, op)) < 0)
         return r;
     if ((r = reserve_slot(loop, op)) < 0)
         return r;
-    if ((op->deadline || op->code == OURO_TIMER) &&
-        (r = ouro__heap_add(loop, op, wanted_time(op))) < 0)
+    if (traits & KIND_STREAM)
+        ouro__stream_in(op);
+    if ((op->deadline || is_timer(op)) && (r = ouro__heap_add(loop, op, ouro__wanted_time(op))) < 0)
         goto unreserve;
     if ((r = ouro__file_enter(loop, op)) < 0)
         goto unheap;
@@ -107,6 +113,8 @@ unheap:
     if (op->marks_ & MARK_HEAP)
         ouro__heap_remove(loop, op);
 unreserve:
+    if (traits & KIND_STREAM)
+        ouro__stream_out(op);
     unreserve_slot(loop, op);
     return r;
 }
@@ -321,6 +329,8 @@ void ouro__unaccept(ouro_loop *loop, ouro_op *op)
         ouro__heap_remove(loop, op);
     if (op->marks_ & MARK_FILE)
         ouro__file_leave(loop, op);
+    if (op->marks_ & MARK_STREAM)
+        ouro__stream_out(op);
     loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
     unreserve_slot(loop, op);
     ouro__slot_give(loop, op);
@@ -381,12 +391,11 @@ void ouro__begin(ouro_loop *loop, ouro_op *op)
 void ouro__start(ouro_loop *loop, ouro_op *op)
 {
     if (op->route_ != ROUTE_CORE) {
-        ouro__set_state(op, STATE_QUEUED);
-        ouro__push(&loop->queue, op);
-    } else if (op->code == OURO_TIMER) {
+        ouro__requeue(loop, op);
+    } else if (is_timer(op)) {
         ouro__set_state(op, STATE_TIMING);
         if (op->marks_ & MARK_CHAIN)
-            ouro__heap_move(loop, op, wanted_time(op));
+            ouro__heap_move(loop, op, ouro__wanted_time(op));
     } else {
         ouro__set_state(op, STATE_AWAY);
         ouro__message_send(loop, op);
@@ -395,6 +404,10 @@ void ouro__start(ouro_loop *loop, ouro_op *op)
 
 void ouro__requeue(ouro_loop *loop, ouro_op *op)
 {
+    if (OURO__SELDOM(op->notes_ & NOTE_PAUSED)) {
+        ouro__stream_sleep(op);
+        return;
+    }
     ouro__set_state(op, STATE_QUEUED);
     ouro__push(&loop->queue, op);
 }
@@ -469,6 +482,10 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
     ouro_op *op;
 
     while ((op = ouro__pop(&loop->queue))) {
+        if (op->marks_ & MARK_STREAM && !ouro__more_room(loop)) {
+            ouro__stream_rest(loop, op);
+            continue;
+        }
         ouro__set_state(op, STATE_RUNNING);
         if (op->code == OURO_NOP || op->ready_ || !diverted(loop, op))
             break;
@@ -551,7 +568,7 @@ static void would_block(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
 
-    if (op->retries_ >= RETRIES)
+    if (op->retries_ >= RETRIES && !(traits & KIND_STREAM))
         op->ready_ = 0; /* ready again and again, and yet not: a call that blocks is always right */
     else if (op->ready_ == 0 && traits & (KIND_READS | KIND_WRITES))
         op->ready_ = traits & KIND_READS ? EVENT_IN : EVENT_OUT;
@@ -586,7 +603,8 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
     }
     /* Nobody asked for a cancel: its thread has ended, or a pids limit left no thread to run it. */
     if ((interrupted(res) || canceled) && (interrupted(res) || op->retries_ < RETRIES)) {
-        bool elsewhere = canceled && op->retries_ >= RETRIES_ON_ENGINE;
+        bool elsewhere =
+            canceled && op->retries_ >= RETRIES_ON_ENGINE && !(op->marks_ & MARK_STREAM);
         if (interrupted(res))
             op->retries_ = 0;
         if (op->code == OURO_CONNECT)
@@ -639,6 +657,8 @@ static bool wants_more(const ouro_op *op, int64_t res)
 static OURO__APART void report_specially(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     ouro__make_ordinary(loop, op);
+    if (op->marks_ & MARK_STREAM && ouro__stream_report(loop, op, res))
+        return;
     if (op->ready_ && res != -EAGAIN) {
         readied(loop, op, res);
         return;
@@ -672,7 +692,8 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     bool moves = ouro__kinds[op->code].traits & KIND_BYTES;
 
-    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_) ||
+    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_ ||
+                     op->marks_ & MARK_STREAM) ||
         (moves && !moved_at_once(op, res)))
         report_specially(loop, op, res);
     else if (moves)
@@ -683,7 +704,7 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 
 /* ---- The end ------------------------------------------------------------------------------- */
 
-static int64_t made(ouro_loop *loop, ouro_op *op, int64_t fd)
+int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     struct ouro__direct *direct;
 
@@ -724,7 +745,7 @@ static bool stopped(const ouro_op *op, int64_t res)
 static int64_t made_or_not(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     if (res >= 0)
-        return made(loop, op, res);
+        return ouro__made(loop, op, res);
     unreserve_slot(loop, op);
     return res;
 }
@@ -788,7 +809,7 @@ static OURO__APART void finish_specially(ouro_loop *loop, ouro_op *op)
         if (op->flags & OURO_REGBUF)
             loop->regbuf_in_flight--;
         if (loop->trace)
-            ouro__trace_end(loop, op);
+            ouro__trace_end(loop, op, op->res, op->cflags);
         release(loop, op);
         if (!broken) {
             if (next) {
@@ -807,6 +828,10 @@ static OURO__APART void finish_specially(ouro_loop *loop, ouro_op *op)
 /* The end of an operation, wherever it is. */
 void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
+    if (OURO__SELDOM(op->marks_ & MARK_STREAM)) {
+        ouro__stream_finish(loop, op, res, cflags);
+        return;
+    }
     cflags |= op->notes_ & OURO__NOTES_TOLD;
     op->res = res;
     op->cflags = cflags;
@@ -854,6 +879,10 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
     case STATE_AWAY:
         if (op->code == OURO_MESSAGE ? ouro__message_take_back(op) : ouro__workers_cancel(loop, op))
             stop(loop, op);
+        break;
+    case STATE_PARKED:
+        ouro__unpark(op);
+        stop(loop, op);
         break;
     case STATE_TIMING: stop(loop, op); break;
     default: break;

@@ -34,7 +34,7 @@
 #define OURO__APART __attribute__((noinline))
 
 _Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
-_Static_assert(sizeof(struct ouro_event) == 24, "the event's size is ABI");
+_Static_assert(sizeof(struct ouro_event) == 32, "the event's size is ABI");
 _Static_assert(sizeof(struct ouro_stat) == 256, "the kernel writes it");
 
 /* ---- The operation's states (op->state_) --------------------------------------------------- */
@@ -49,6 +49,7 @@ enum ouro__state {
     STATE_PLAIN,    /* the same, by the short way: nothing but its end is to be seen to */
     STATE_AWAY,     /* a worker or another loop has it, and will return it through the inbox */
     STATE_TIMING,   /* a timer in the heap */
+    STATE_PARKED,   /* a stream that cannot go on for a while */
     STATE_REPORTED, /* final, its callback waits in loop->calls */
     STATE_COUNT
 };
@@ -62,6 +63,7 @@ enum {
     MARK_FILE = 16,   /* counted in the record of its fd (and of its second fd) */
     MARK_LANES = 32,  /* takes part in its file's order (lanes_, waits_) */
     MARK_TURN = 64,   /* chain member whose turn has not come; prev_: the member before it */
+    MARK_STREAM = 128 /* has many completions */
 };
 /* op->notes_: facts for the parts that run it. */
 enum {
@@ -74,6 +76,8 @@ enum {
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_NO_TRY = 16,            /* was tried on the spot already */
     NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
+    NOTE_PAUSED = 2048,     /* a stream that starts nothing until it is resumed */
+    NOTE_STOPPED = 4096,    /* a stream whose start was cancelled for a pause */
     NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
@@ -109,7 +113,8 @@ enum {
     KIND_TRY = 512,       /* may be tried on the spot (ouro__try) */
     KIND_POSITION = 1024, /* uses the position of its file always */
     KIND_MAKES = 2048,    /* a success is a new descriptor, or fills a slot */
-    KIND_WAITS = 4096     /* may wait for ever: for a peer, or for anything */
+    KIND_WAITS = 4096,    /* may wait for ever: for a peer, or for anything */
+    KIND_STREAM = 8192    /* completes many times */
 };
 struct ouro__kind {
     const char *name;
@@ -153,7 +158,9 @@ enum {
     ARG_ADDR_SIZE = 2, /* bind, connect; accept: where it is (slot) */
     ARG_HOW = 3,       /* accept: flags; shutdown, listen: how, backlog */
     ARG_MSGHDR = 1,
-    ARG_MSG_FLAGS = 4 /* recv, send (buf, len), recvmsg, sendmsg */
+    ARG_MSG_FLAGS = 4, /* recv, send (buf, len), recvmsg, sendmsg */
+    ARG_POOL = 1,      /* recv_many (msg_flags) */
+    ARG_EVERY = 2      /* timer_many (time) */
 };
 static inline void *ouro__ptr(const ouro_op *op, unsigned i)
 {
@@ -237,6 +244,21 @@ struct ouro__timer {
     ouro_op *op;
 };
 
+struct ouro_pool {
+    ouro_loop *loop;
+    struct ouro_pool *next; /* of the loop's */
+    char *memory;
+    uint16_t *ids; /* the first `ready`: free, unless the pool is native */
+    uint8_t *out;  /* for each buffer: it is the caller's */
+    uint32_t count, size, ready, taken;
+    uint32_t streams;     /* operations that use it */
+    bool native;          /* free buffers are in a ring of the engine's */
+    bool lost;            /* the engine that had them is, and may still write to them */
+    uint16_t group, tail; /* native */
+    void *ring;
+    struct ouro__list parked; /* streams that wait for a buffer */
+};
+
 struct ouro__request { /* to cancel what was submitted before */
     ouro_fd fd;        /* on this descriptor; -1: everything */
     bool seen;         /* what the loop had accepted was cancelled */
@@ -317,6 +339,12 @@ struct ouro_loop {
     uint32_t region_count, regbuf_in_flight;
     bool regions_native;
 
+    /* streams (stream.c, bufpool.c) */
+    struct ouro_pool *pools;
+    struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
+    ouro_time parked_until;     /* ... and are looked at again then */
+    struct ouro__frame *frames; /* callbacks that run (loop.c) */
+
     /* trying on the spot (file.c) */
     struct ouro__luck {
         uint32_t misses, skip;
@@ -327,7 +355,7 @@ struct ouro_loop {
         ouro_time pause; /* how long that is since the last slow one */
     } patience;
     uint32_t try_count, idle_turns;
-    uint64_t turn_completed; /* stats.completed when the turn began */
+    uint64_t turn_progress; /* ouro__progress when the turn began */
     size_t try_bytes;
 
     /* who drives */
@@ -460,6 +488,35 @@ int ouro__ring_room(ouro_loop *loop, uint32_t more);
 
 /* ---- deadline.c, file.c, chain.c, inbox.c, select.c, notify.c, trace.c --------------------- */
 
+ouro_time ouro__wanted_time(const ouro_op *op);
+int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd); /* the new descriptor's result */
+
+/* ---- stream.c, bufpool.c --------------------------------------------------------------------- */
+
+bool ouro__more_room(ouro_loop *loop); /* for one completion that is not final */
+void ouro__unpark(ouro_op *op);
+void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list);
+void ouro__stream_rest(ouro_loop *loop, ouro_op *op);
+void ouro__stream_sleep(ouro_op *op);
+void ouro__streams_wake(ouro_loop *loop);
+void ouro__stream_in(ouro_op *op);
+void ouro__stream_out(const ouro_op *op);
+void ouro__stream_bring(ouro_op *op, void *data);
+void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
+void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res);
+bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__stream_collected(ouro_loop *loop, ouro_op *op);
+ouro_time ouro__timer_at(const ouro_op *op);
+void ouro__timer_ticks(ouro_loop *loop, ouro_op *op);
+void ouro__pools_free(ouro_loop *loop);
+void ouro__pools_lose(ouro_loop *loop, bool busy, int forked);
+void ouro__pools_adopt(ouro_loop *loop);
+void ouro__pools_found(ouro_loop *loop);
+bool ouro__pool_has(const ouro_pool *pool);
+void *ouro__pool_take(ouro_pool *pool);
+void *ouro__pool_took(ouro_pool *pool, uint32_t id);
+bool ouro__pool_give(ouro_pool *pool, const void *data);
+
 int ouro__heap_add(ouro_loop *loop, ouro_op *op, ouro_time at);
 void ouro__heap_remove(ouro_loop *loop, ouro_op *op);
 void ouro__heap_move(ouro_loop *loop, ouro_op *op, ouro_time at);
@@ -507,7 +564,7 @@ bool ouro__inbox_busy(ouro_loop *loop);
 
 void ouro__trace_open(ouro_loop *loop); /* trace.c */
 void ouro__trace_begin(ouro_loop *loop, const ouro_op *op);
-void ouro__trace_end(ouro_loop *loop, const ouro_op *op);
+void ouro__trace_end(ouro_loop *loop, const ouro_op *op, int64_t res, uint32_t cflags);
 void ouro__trace_close(ouro_loop *loop, int forked);
 
 int ouro__engines_set(ouro_loop *loop, const char *list);
@@ -583,6 +640,11 @@ static inline void ouro__accepted(ouro_loop *loop, const ouro_op *op)
 static inline uint32_t ouro__in_flight(const ouro_loop *loop)
 {
     return (uint32_t)(loop->stats.submitted - loop->stats.completed);
+}
+/* Completions of all kinds so far. */
+static inline uint64_t ouro__progress(const ouro_loop *loop)
+{
+    return loop->stats.completed + loop->stats.streamed;
 }
 static inline uint32_t ouro__events_ready(const ouro_loop *loop)
 {

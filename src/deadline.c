@@ -84,9 +84,13 @@ void ouro__heap_fire(ouro_loop *loop)
 {
     while (loop->heap_count && loop->heap[0].at <= loop->now) {
         ouro_op *op = loop->heap[0].op;
+        ouro_time at = ouro__timer_at(op);
+        bool due = op->state_ == STATE_TIMING && at <= loop->now;
+
         ouro__heap_remove(loop, op);
-        if (op->state_ == STATE_TIMING && op->arg[ARG_TIME] <= loop->now &&
-            !(op->deadline && op->deadline < op->arg[ARG_TIME]))
+        if (due && !(op->deadline && op->deadline < at) && op->code == OURO_TIMER_MANY)
+            ouro__timer_ticks(loop, op);
+        else if (due && !(op->deadline && op->deadline < at))
             ouro__finish(loop, op, 0, 0);
         else
             ouro__cancel(loop, op, MARK_TIMEOUT);

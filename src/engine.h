@@ -81,6 +81,14 @@ struct ouro__engine {
      * descriptor. May be NULL. */
     int (*slot)(ouro_loop *loop, uint32_t slot, int fd);
 
+    /* A pool's free buffers become the kernel's to take from (completions then bring them by
+     * ouro__pool_took): 0, or -errno, and the pool keeps them. pool_give: one is free again.
+     * pool_close: all are the pool's again; also called when the engine is lost, or in a forked
+     * child. May be NULL, all three. */
+    int (*pool_open)(ouro_loop *loop, ouro_pool *pool);
+    void (*pool_give)(ouro_loop *loop, ouro_pool *pool, uint32_t id);
+    void (*pool_close)(ouro_loop *loop, ouro_pool *pool, int forked);
+
     /* The system took the engine away; called by ouro__engine_lost. Reports what is known to be
      * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's
      * objects without waiting. Operations that are still RUNNING then may be the kernel's yet: the

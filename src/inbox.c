@@ -234,7 +234,7 @@ static void receive(ouro_loop *loop)
     ouro_op *op;
 
     for (;;) {
-        bool room = ouro__room(loop) > 0 || ouro__ring_room(loop, 1) == 0;
+        bool room = ouro__more_room(loop);
         pthread_mutex_lock(&inbox->lock);
         if (!room)
             inbox->starved = inbox->starved || inbox->messages.head;

@@ -10,16 +10,20 @@
 #define DEPTH_MOST 8u
 #define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
 
+#define EVENT_ORPHAN (1u << 31) /* ouro_event.cflags, in the ring: its operation is in no flight */
+
 /* Callbacks that this thread is inside of, innermost first, and how deep. */
 static _Thread_local unsigned depth;
-static _Thread_local const struct frame {
+static _Thread_local const struct ouro__frame {
     const ouro_loop *loop;
-    const struct frame *outer;
+    const struct ouro__frame *outer;
+    const ouro_op *op;         /* a stream whose callback runs */
+    struct ouro__frame *other; /* of the loop's, in locked modes */
 } * inside;
 
 bool ouro__in_callback(const ouro_loop *loop)
 {
-    for (const struct frame *frame = inside; frame; frame = frame->outer)
+    for (const struct ouro__frame *frame = inside; frame; frame = frame->outer)
         if (frame->loop == loop)
             return true;
     return false;
@@ -109,7 +113,7 @@ void ouro__submitted(ouro_loop *loop)
         submit_now(loop);
     if ((loop->sleeping || loop->host_fd >= 0) &&
         (loop->queue.head || ouro__calls_ready(loop) ||
-         loop->stats.completed != loop->turn_completed || /* the sleeper may wait for that */
+         ouro__progress(loop) != loop->turn_progress || /* the sleeper may wait for that */
          (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
         ouro__ring_bell(loop);
 }
@@ -264,12 +268,42 @@ static void look_at_clock(ouro_loop *loop)
     }
 }
 
+/* When there is something to do though nothing happens; OURO_FOREVER: never. */
+static ouro_time next_time(const ouro_loop *loop)
+{
+    ouro_time at = loop->heap_count ? loop->heap[0].at : OURO_FOREVER;
+
+    return OURO__SELDOM(loop->parked.head) ? earlier(at, loop->parked_until) : at;
+}
+
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until)
 {
-    if (until == OURO_NOWAIT || loop->stats.completed != loop->turn_completed ||
+    if (until == OURO_NOWAIT || ouro__progress(loop) != loop->turn_progress ||
         atomic_load_explicit(&loop->inbox.rung, memory_order_relaxed))
         return OURO_NOWAIT;
-    return loop->heap_count ? earlier(until, loop->heap[0].at) : until;
+    return earlier(until, next_time(loop));
+}
+
+/* Does another thread run a callback of this stream? They come one after the other. */
+static bool called_elsewhere(const ouro_loop *loop, const ouro_op *op)
+{
+    for (const struct ouro__frame *frame = loop->frames; frame; frame = frame->other) {
+        const struct ouro__frame *mine = inside;
+
+        while (mine && mine != frame)
+            mine = mine->outer;
+        if (frame->op == op && !mine)
+            return true;
+    }
+    return false;
+}
+
+/* Could this thread run a callback now? */
+static bool callable(const ouro_loop *loop)
+{
+    return ouro__calls_ready(loop) &&
+           !(loop->locked_mode &&
+             called_elsewhere(loop, loop->calls.at[loop->calls.head & loop->calls.mask].op));
 }
 
 /* One turn: what came from elsewhere and what is due, then the engine, which may sleep. */
@@ -277,10 +311,11 @@ static void turn(ouro_loop *loop, ouro_time until)
 {
     loop->try_count = 0;
     loop->try_bytes = 0;
-    loop->turn_completed = loop->stats.completed;
+    loop->turn_progress = ouro__progress(loop);
     ouro__inbox_drain(loop);
     look_at_clock(loop);
-    if (ouro__calls_ready(loop))
+    ouro__streams_wake(loop);
+    if (callable(loop))
         until = OURO_NOWAIT;
     loop->asked = false;
     loop->engine->wait(loop, until);
@@ -295,13 +330,30 @@ static void give_room(ouro_loop *loop)
         loop->inbox.starved = false;
         ouro__ring_bell(loop);
     }
+    if (OURO__SELDOM(loop->parked.head))
+        loop->parked_until = OURO_NOWAIT;
+}
+
+static void enter_frame(ouro_loop *loop, struct ouro__frame *frame)
+{
+    frame->other = loop->frames;
+    loop->frames = frame;
+}
+
+static void leave_frame(ouro_loop *loop, struct ouro__frame *frame)
+{
+    struct ouro__frame **at = &loop->frames;
+
+    while (*at != frame)
+        at = &(*at)->other;
+    *at = frame->other;
 }
 
 /* Runs the callbacks that are ready now, `max` at most. */
 static unsigned dispatch(ouro_loop *loop, unsigned max)
 {
     unsigned count = loop->calls.tail - loop->calls.head, done;
-    const struct frame frame = { loop, inside };
+    struct ouro__frame frame = { .loop = loop, .outer = inside };
 
     if (!count)
         return 0;
@@ -309,7 +361,8 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         count = max;
     depth++;
     inside = &frame;
-    for (done = 0; done < count && ouro__calls_ready(loop); done++) {
+    enter_frame(loop, &frame);
+    for (done = 0; done < count && callable(loop); done++) {
         ouro_event event = loop->calls.at[loop->calls.head++ & loop->calls.mask];
         ouro_op *op = event.op;
         ouro_cb *cb = op->cb;
@@ -317,17 +370,26 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         op->res = event.res;
         op->cflags = event.cflags;
         op->cause = event.cause;
-        if (loop->locked_mode) {
+        if (event.cflags & OURO_C_MORE) {
+            op->data = event.data;
+            frame.op = op;
+            ouro__stream_collected(loop, op);
+        } else {
             ouro__set_state(op, STATE_DONE);
+        }
+        if (loop->locked_mode) {
             pthread_mutex_unlock(&loop->lock);
             cb(op);
             pthread_mutex_lock(&loop->lock);
         } else {
-            ouro__set_state(op, STATE_DONE);
             cb(op);
         }
+        frame.op = NULL;
     }
     inside = frame.outer;
+    leave_frame(loop, &frame);
+    if (loop->locked_mode && ouro__calls_ready(loop))
+        ouro__ring_bell(loop); /* others may have left them to us */
     depth--;
     if (done)
         give_room(loop);
@@ -578,6 +640,12 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
         return r;
     count = max ? take_events(loop, ret, max) : 0; /* memcpy takes no NULL */
     give_room(loop);
+    for (unsigned i = 0; loop->stats.streamed && i < count; i++) {
+        if (ret[i].cflags & EVENT_ORPHAN)
+            ret[i].cflags &= ~EVENT_ORPHAN;
+        else if (ret[i].cflags & OURO_C_MORE)
+            ouro__stream_collected(loop, ret[i].op);
+    }
     if (loop->notifier)
         ouro__notify_rearm(loop);
     ouro__leave(loop);
@@ -591,6 +659,19 @@ int ouro_done(const ouro_op *op)
     return op && __atomic_load_n(&op->state_, __ATOMIC_ACQUIRE) == STATE_DONE;
 }
 
+static bool ends(const ouro_event *event, const ouro_op *op)
+{
+    return event->op == op && !(event->cflags & OURO_C_MORE);
+}
+
+/* The stream is the caller's again, though not all of its completions were collected. */
+static void orphan(struct ouro__ring *ring, const ouro_op *op)
+{
+    for (uint32_t at = ring->head; at != ring->tail; at++)
+        if (ring->at[at & ring->mask].op == op)
+            ring->at[at & ring->mask].cflags |= EVENT_ORPHAN;
+}
+
 /* Takes the event of a final operation out of the ring, whose place it remembers. */
 static int collect(ouro_loop *loop, ouro_op *op)
 {
@@ -601,11 +682,13 @@ static int collect(ouro_loop *loop, ouro_op *op)
         return -EINVAL;
     if (op->flags & OURO_QUIET && op->res >= 0)
         return 0;
-    if (at - ring->head >= ring->tail - ring->head || ring->at[at & ring->mask].op != op)
-        for (at = ring->head; at != ring->tail && ring->at[at & ring->mask].op != op; at++)
+    if (at - ring->head >= ring->tail - ring->head || !ends(&ring->at[at & ring->mask], op))
+        for (at = ring->head; at != ring->tail && !ends(&ring->at[at & ring->mask], op); at++)
             ;
     if (at == ring->tail)
         return -EINVAL;
+    if (ouro__kinds[op->code].traits & KIND_STREAM)
+        orphan(ring, op);
     ring->at[at & ring->mask] = (ouro_event){ 0 };
     loop->holes++;
     drop_holes(loop);
@@ -715,11 +798,10 @@ ouro_time ouro_next_deadline(ouro_loop *loop)
 
     if (ouro__enter(loop) < 0)
         return OURO_FOREVER;
-    if (loop->queue.head || loop->asked || ouro__calls_ready(loop) ||
-        atomic_load(&loop->inbox.rung))
+    if (loop->queue.head || loop->asked || callable(loop) || atomic_load(&loop->inbox.rung))
         at = OURO_NOWAIT;
-    else if (loop->heap_count)
-        at = loop->heap[0].at;
+    else
+        at = next_time(loop);
     ouro__leave(loop);
     return at;
 }

@@ -8,12 +8,14 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define TO(name) (1u << STATE_##name)
     [STATE_IDLE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(RUNNING) | TO(PLAIN),
     [STATE_DONE] = TO(INBOX) | TO(HELD) | TO(QUEUED) | TO(RUNNING) | TO(PLAIN),
+    [STATE_PARKED] = TO(QUEUED) | TO(REPORTED) | TO(DONE) | TO(IDLE),
     [STATE_INBOX] = TO(HELD) | TO(IDLE),
-    [STATE_HELD] = TO(QUEUED) | TO(AWAY) | TO(TIMING) | TO(REPORTED) | TO(DONE) | TO(IDLE),
-    [STATE_QUEUED] = TO(RUNNING) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
-    [STATE_RUNNING] = TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_HELD] =
+        TO(PARKED) | TO(QUEUED) | TO(AWAY) | TO(TIMING) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_QUEUED] = TO(PARKED) | TO(RUNNING) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_RUNNING] = TO(PARKED) | TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
     [STATE_PLAIN] = TO(RUNNING) | TO(DONE) | TO(IDLE),
-    [STATE_AWAY] = TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
+    [STATE_AWAY] = TO(PARKED) | TO(QUEUED) | TO(AWAY) | TO(REPORTED) | TO(DONE) | TO(IDLE),
     [STATE_TIMING] = TO(REPORTED) | TO(DONE) | TO(IDLE),
     [STATE_REPORTED] = TO(DONE) | TO(IDLE),
 #undef TO
@@ -22,7 +24,8 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define MESSAGE_WAITALL 0x100u /* MSG_... */
 #define MESSAGE_ZEROCOPY 0x4000000u
 #define MESSAGE_ONCE 0x2023u /* OOB, PEEK, TRUNC, ERRQUEUE */
-#define ADDRESS_MAX 128u     /* struct sockaddr_storage */
+#define MESSAGE_DONTWAIT 0x40u
+#define ADDRESS_MAX 128u /* struct sockaddr_storage */
 
 #define ANY (OURO_QUIET | OURO_SOFT)
 #define ON_FD (ANY | OURO_BG | OURO_DIRECT | OURO_BARRIER)
@@ -30,6 +33,7 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define READS (KIND_FD | KIND_BYTES | KIND_READS | KIND_SPAN | KIND_WAITS)
 #define WRITES (KIND_FD | KIND_BYTES | KIND_WRITES | KIND_SPAN | KIND_WAITS)
 #define ON_SOCKET (ANY | OURO_DIRECT | OURO_BARRIER)
+#define ON_STREAM (OURO_DIRECT | OURO_BARRIER)
 #define ON_MESSAGE (ON_SOCKET | OURO_FDMODE | OURO_SERIAL)
 
 const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
@@ -73,6 +77,11 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_RECVMSG] = { "recvmsg", ON_MESSAGE, KIND_FD | KIND_READS | KIND_WAITS },
     [OURO_SENDMSG] = { "sendmsg", ON_MESSAGE, KIND_FD | KIND_WRITES | KIND_WAITS },
     [OURO_SHUTDOWN] = { "shutdown", ON_SOCKET, KIND_FD },
+    [OURO_ACCEPT_MANY] = { "accept_many", ON_STREAM,
+                           KIND_FD | KIND_MAKES | KIND_READS | KIND_WAITS | KIND_STREAM },
+    [OURO_RECV_MANY] = { "recv_many", ON_STREAM, KIND_FD | KIND_READS | KIND_WAITS | KIND_STREAM },
+    [OURO_POLL_MANY] = { "poll_many", ON_STREAM, KIND_FD | KIND_WAITS | KIND_STREAM },
+    [OURO_TIMER_MANY] = { "timer_many", 0, KIND_STREAM },
 };
 
 const char *ouro_code_name(unsigned code)
@@ -102,6 +111,16 @@ static int check_message(const ouro_op *op)
         (op->flags & OURO_EXACT && flags & MESSAGE_ONCE))
         return -EINVAL;
     return op->code == OURO_RECV || op->code == OURO_SEND ? check_transfer(op, false) : 0;
+}
+
+static int check_recv_many(const ouro_loop *loop, const ouro_op *op)
+{
+    const ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+    uint64_t odd = MESSAGE_WAITALL | MESSAGE_ZEROCOPY | MESSAGE_ONCE | MESSAGE_DONTWAIT;
+
+    if (!pool)
+        return -EFAULT;
+    return pool->loop != loop || op->arg[ARG_MSG_FLAGS] & odd ? -EINVAL : 0;
 }
 
 static int check_pair(const ouro_op *op)
@@ -145,8 +164,11 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_COPY:
     case OURO_SPLICE: return check_pair(op);
     case OURO_FTRUNCATE: return (int64_t)op->arg[ARG_SIZE] < 0 ? -EINVAL : 0;
-    case OURO_POLL: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
+    case OURO_POLL:
+    case OURO_POLL_MANY: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
     case OURO_TIMER: return op->arg[ARG_TIME] ? 0 : -EINVAL;
+    case OURO_TIMER_MANY: return op->arg[ARG_TIME] && op->arg[ARG_EVERY] ? 0 : -EINVAL;
+    case OURO_RECV_MANY: return check_recv_many(loop, op);
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
     case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
     case OURO_BIND:

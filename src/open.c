@@ -201,6 +201,8 @@ static int drop_descriptor(ouro_loop *loop, ouro_op *op, void *user)
 static int close_in_child(ouro_loop *loop)
 {
     ouro__each_slot(loop, drop_descriptor, NULL);
+    ouro__pools_lose(loop, false, 1);
+    ouro__pools_free(loop);
     if (loop->engine)
         loop->engine->close(loop, 1, OURO_FOREVER);
     ouro__lost_finish(loop, 1);
@@ -236,6 +238,7 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     ouro__workers_finish(loop, 0);
     ouro__notify_finish(loop, 0);
     ouro__direct_finish(loop, 0);
+    ouro__pools_free(loop);
     r = loop->engine->close(loop, 0, until);
     if (r < 0)
         return r;
@@ -268,6 +271,7 @@ int ouro_fork_child(ouro_loop *loop)
         return -EINVAL;
     if (atomic_load(loop->alive))
         return -EINVAL;
+    ouro__pools_lose(loop, false, 1);
     if (loop->engine)
         loop->engine->close(loop, 1, OURO_FOREVER);
     ouro__lost_finish(loop, 1);
@@ -282,7 +286,9 @@ int ouro_fork_child(ouro_loop *loop)
     loop->events.head = loop->events.tail = 0;
     loop->holes = loop->heap_count = 0;
     loop->stats.completed = loop->stats.submitted;
-    loop->queue = (struct ouro__list){ 0 };
+    loop->turn_progress = ouro__progress(loop);
+    loop->queue = loop->parked = (struct ouro__list){ 0 };
+    loop->frames = NULL;
     loop->inbox.posted = loop->inbox.messages = loop->inbox.returned = (struct ouro__list){ 0 };
     loop->inbox.request_count = 0;
     loop->inbox.posts = loop->inbox.taken = 0;
@@ -300,6 +306,8 @@ int ouro_fork_child(ouro_loop *loop)
     loop->why[0] = 0;
     atomic_store(loop->alive, 1);
     r = ouro__select(loop, 0);
+    if (r == 0)
+        ouro__pools_adopt(loop);
     if (r == 0)
         r = start_service(loop);
     if (r < 0)

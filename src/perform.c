@@ -660,7 +660,8 @@ int64_t ouro__perform(ouro_op *op, unsigned how)
     case OURO_WRITEV: return perform_transfer(op, how);
     case OURO_OPEN: return perform_open(op, how);
     case OURO_SPLICE: return perform_splice(op, how);
-    case OURO_POLL: return perform_poll(op, how);
+    case OURO_POLL:
+    case OURO_POLL_MANY: return perform_poll(op, how);
     case OURO_WAITPID: return perform_waitpid(op, how);
     case OURO_SOCKET:
     case OURO_BIND:
@@ -671,7 +672,9 @@ int64_t ouro__perform(ouro_op *op, unsigned how)
     case OURO_SEND:
     case OURO_RECVMSG:
     case OURO_SENDMSG:
-    case OURO_SHUTDOWN: return ouro__perform_socket(op, how);
+    case OURO_SHUTDOWN:
+    case OURO_ACCEPT_MANY:
+    case OURO_RECV_MANY: return ouro__perform_socket(op, how);
     default: return how == PERFORM_TRY ? -EOPNOTSUPP : perform_call(op);
     }
 }

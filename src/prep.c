@@ -314,3 +314,29 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
 {
     message_of(op, OURO_SENDMSG, fd, message, flags);
 }
+
+void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags)
+{
+    accepting(op, fd, NULL, NULL, flags, 0);
+    op->code = OURO_ACCEPT_MANY;
+}
+
+void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags)
+{
+    prepare(op, OURO_RECV_MANY, fd);
+    op->arg[ARG_POOL] = pointer_word(pool);
+    op->arg[ARG_MSG_FLAGS] = (uint64_t)flags;
+}
+
+void ouro_prep_poll_many(ouro_op *op, ouro_fd fd, unsigned events)
+{
+    ouro_prep_poll(op, fd, events);
+    op->code = OURO_POLL_MANY;
+}
+
+void ouro_prep_timer_many(ouro_op *op, ouro_time at, ouro_time every)
+{
+    ouro_prep_timer(op, at);
+    op->code = OURO_TIMER_MANY;
+    op->arg[ARG_EVERY] = every;
+}

@@ -73,7 +73,7 @@ static void set_routes(ouro_loop *loop)
 {
     for (unsigned code = 0; code < OURO_CODE_COUNT; code++)
         loop->routes[code] = (uint8_t)loop->engine->route(loop, code);
-    loop->routes[OURO_TIMER] = ROUTE_CORE;
+    loop->routes[OURO_TIMER] = loop->routes[OURO_TIMER_MANY] = ROUTE_CORE;
     loop->routes[OURO_MESSAGE] = ROUTE_CORE;
 }
 
@@ -143,6 +143,7 @@ static void proved(ouro_op *watch)
     if (ouro__enter(loop) < 0)
         return;
     ouro__each_slot(loop, end_lost, NULL);
+    ouro__pools_found(loop);
     ouro__drop(loop, (int)watch->fd);
     ouro__leave(loop);
 }
@@ -171,6 +172,7 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
     ouro__direct_untell(loop);
     proof = lost->abandon(loop);
     ouro__each_slot(loop, mark_lost, &running);
+    ouro__pools_lose(loop, running && proof >= 0, 0);
     add_why(loop, lost->name, reason);
     loop->stats.fallback++;
     loop->lost_engine = lost;
@@ -195,6 +197,7 @@ void ouro__engine_lost(ouro_loop *loop, const char *reason)
         ouro__await_hangup(proof);
     ouro__drop(loop, proof);
     ouro__each_slot(loop, end_lost, NULL);
+    ouro__pools_found(loop);
 }
 
 void ouro__lost_finish(ouro_loop *loop, int forked)

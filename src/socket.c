@@ -219,9 +219,28 @@ bool ouro__fd_lingers(int fd)
            linger.l_linger;
 }
 
+/* A buffer is taken when bytes may be there, and given back when none were. Pools are the driver's:
+ * never on a worker. */
+static int64_t perform_recv_many(ouro_op *op)
+{
+    ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+    void *data = ouro__pool_take(pool);
+    int64_t r;
+
+    if (!data)
+        return -ENOBUFS;
+    r = sys_recv(ouro__fd(op), data, pool->size, ouro__int(op, ARG_MSG_FLAGS) | MSG_DONTWAIT);
+    ouro__stream_bring(op, r > 0 ? data : NULL);
+    if (r <= 0)
+        (void)ouro__pool_give(pool, data);
+    return r == -EAGAIN ? ouro__not_ready(op, POLLIN) : r;
+}
+
 int64_t ouro__perform_socket(ouro_op *op, unsigned how)
 {
     switch (op->code) {
+    case OURO_ACCEPT_MANY: return perform_accept(op, how);
+    case OURO_RECV_MANY: return perform_recv_many(op);
     case OURO_SOCKET:
         return sys_socket(ouro__int(op, ARG_DOMAIN), ouro__int(op, ARG_TYPE) | SOCK_CLOEXEC,
                           ouro__int(op, ARG_PROTOCOL));

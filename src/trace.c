@@ -28,6 +28,7 @@ static const char *where(const ouro_op *op)
     case STATE_RUNNING: return op->ready_ ? "readiness" : "engine";
     case STATE_AWAY: return op->code == OURO_MESSAGE ? "inbox" : "worker";
     case STATE_TIMING: return "timer";
+    case STATE_PARKED: return "stream";
     default: return "callback";
     }
 }
@@ -143,11 +144,11 @@ void ouro__trace_begin(ouro_loop *loop, const ouro_op *op)
     trace(loop, op, "begin", rest);
 }
 
-void ouro__trace_end(ouro_loop *loop, const ouro_op *op)
+void ouro__trace_end(ouro_loop *loop, const ouro_op *op, int64_t res, uint32_t cflags)
 {
     char rest[80];
 
-    snprintf(rest, sizeof(rest), " res=%lld flags=0x%x after=%lluus", (long long)op->res,
-             (unsigned)op->cflags, (unsigned long long)((sys_now() - op->since_) / OURO_US));
+    snprintf(rest, sizeof(rest), " res=%lld flags=0x%x after=%lluus", (long long)res,
+             (unsigned)cflags, (unsigned long long)((sys_now() - op->since_) / OURO_US));
     trace(loop, op, "end", rest);
 }

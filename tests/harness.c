@@ -182,6 +182,24 @@ static void ledger_complete(ouro_op *op, int64_t res, uint32_t cflags)
     pthread_mutex_unlock(&t->lock);
 }
 
+/* A completion that is not the last. */
+static void ledger_more(ouro_op *op, int64_t res, uint32_t cflags, void *data)
+{
+    struct record *record = record_of(op);
+    struct test *t = record->t;
+
+    if (!record->more)
+        FAIL("%s: a completion is not final", ouro_code_name(op->code));
+    if (res < 0 || cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT) || !(cflags & OURO_C_BUF) != !data)
+        FAIL("%s: a completion that is not final says %lld, %x", ouro_code_name(op->code),
+             (long long)res, cflags);
+    record->more(t, op, res, data);
+    pthread_mutex_lock(&t->lock);
+    atomic_fetch_add(&t->order, 1);
+    pthread_cond_broadcast(&t->completed);
+    pthread_mutex_unlock(&t->lock);
+}
+
 static void ledger_callback(ouro_op *op)
 {
     struct record *record = record_of(op);
@@ -191,6 +209,10 @@ static void ledger_callback(ouro_op *op)
     if (!id)
         FAIL("no id in the callback");
     record->thread = pthread_self();
+    if (op->cflags & OURO_C_MORE) {
+        ledger_more(op, op->res, op->cflags, op->cflags & OURO_C_BUF ? op->data : NULL);
+        return;
+    }
     ledger_complete(op, op->res, op->cflags);
     if (record->then) /* may free it */
         record->then(t, op);
@@ -198,7 +220,9 @@ static void ledger_callback(ouro_op *op)
 
 void ledger_event(struct test *t, const ouro_event *event)
 {
-    if (event->op) {
+    if (event->op && event->cflags & OURO_C_MORE) {
+        ledger_more(event->op, event->res, event->cflags, event->data);
+    } else if (event->op) {
         if (event->cause != event->op->cause)
             FAIL("event and operation differ in their cause");
         if (event->cflags & OURO_C_MESSAGE)
@@ -560,7 +584,7 @@ void config_for(struct test *t, ouro_config *config)
         [MASK_RING] = OURO_CAP_DEFER | OURO_CAP_SINGLE | OURO_CAP_RING_FD | OURO_CAP_NO_ARRAY |
                       OURO_CAP_RESIZE,
         [MASK_FIXED] = OURO_CAP_FIXED,
-        [MASK_SMALL] = OURO_CAP_PIDFD | OURO_CAP_NOSIGNAL,
+        [MASK_SMALL] = OURO_CAP_PIDFD | OURO_CAP_NOSIGNAL | OURO_CAP_MULTISHOT,
     };
 
     memset(config, 0, sizeof *config);

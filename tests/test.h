@@ -79,6 +79,8 @@ struct record {
     bool own_event;                            /* completes by an event, whatever the style */
     pthread_t thread;                          /* that ran its callback */
     void (*then)(struct test *t, ouro_op *op); /* after its callback was counted */
+    /* of a stream: each completion that is not final, whatever its way */
+    void (*more)(struct test *t, ouro_op *op, int64_t res, void *data);
 };
 
 struct test {
@@ -195,7 +197,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_trace, subject_signals,
     subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_corners,
-    subject_edges, subject_changes, subject_sockets;
+    subject_edges, subject_changes, subject_sockets, subject_streams;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

@@ -498,8 +498,12 @@ static enum ouro__route threads_route(ouro_loop *loop, unsigned code)
     case OURO_RECVMSG:
     case OURO_SENDMSG:
     case OURO_SHUTDOWN:
+    case OURO_ACCEPT_MANY:
+    case OURO_RECV_MANY:
+    case OURO_POLL_MANY:
     case OURO_SPLICE: return ROUTE_ENGINE; /* route_op knows more */
     case OURO_TIMER:
+    case OURO_TIMER_MANY:
     case OURO_MESSAGE: return ROUTE_CORE;
     default: return ROUTE_WORKER;
     }

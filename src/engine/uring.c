@@ -87,6 +87,8 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     caps |= knows_resize(&u->ring) ? OURO_CAP_RESIZE : 0u;
     caps |= knows_pidfd() ? OURO_CAP_PIDFD : 0u;
     caps |= ouro__has_nosignal() ? OURO_CAP_NOSIGNAL : 0u;
+    /* It came with 6.0, like the receives that go on; nothing else tells of these. */
+    caps |= ring_knows(u->ops, RING_OP_SEND_ZC) ? OURO_CAP_MULTISHOT : 0u;
     /* A registered descriptor saves 5 % of an enter and nothing per operation. But if
      * io_uring_register is taken away later, nothing drops it before its thread ends, and what is
      * in flight then stays so until then. So only who asks for it has it. */
@@ -227,13 +229,17 @@ static enum ouro__route uring_route(ouro_loop *loop, unsigned code)
 
     switch (code) {
     case OURO_TIMER:
+    case OURO_TIMER_MANY:
     case OURO_MESSAGE: return ROUTE_CORE;
     case OURO_NOP:
     case OURO_SPLICE:
     case OURO_SOCKET: /* these four without an opcode: a plain call */
     case OURO_BIND:
     case OURO_LISTEN:
-    case OURO_SHUTDOWN: return ROUTE_ENGINE;
+    case OURO_SHUTDOWN:
+    case OURO_ACCEPT_MANY:
+    case OURO_RECV_MANY:
+    case OURO_POLL_MANY: return ROUTE_ENGINE;
     case OURO_WAITPID: return u->caps & OURO_CAP_PIDFD ? ROUTE_ENGINE : ROUTE_BLOCKER;
     case OURO_OPEN:
     case OURO_STAT:
@@ -370,5 +376,8 @@ const struct ouro__engine ouro__engine_uring = {
     .pollfd = ouro__uring_pollfd,
     .buffers = uring_buffers,
     .slot = uring_slot,
+    .pool_open = ouro__uring_pool_open,
+    .pool_give = ouro__uring_pool_give,
+    .pool_close = ouro__uring_pool_close,
     .abandon = ouro__uring_abandon,
 };

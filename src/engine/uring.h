@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
- * drives it, uring_sqe.c writes operations into its submission queue.
+ * drives it, uring_sqe.c writes operations into its submission queue, uring_pool.c has buffers that
+ * the kernel takes.
  *
  * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but
  * for event_fd, which any thread may write to. */
@@ -82,6 +83,11 @@ void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wake(void *state);
 int ouro__uring_pollfd(ouro_loop *loop);
 int ouro__uring_abandon(ouro_loop *loop);
+
+/* And those that uring_pool.c fills. */
+int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);
+void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id);
+void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked);
 
 /* Forgets the numbers that the program has closed. */
 void ouro__uring_disown(const ouro_loop *loop, struct uring *u);

@@ -359,6 +359,38 @@ static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ri
     return false;
 }
 
+/* ---- Streams ------------------------------------------------------------------------------- */
+
+/* False: by readiness, like everywhere else. */
+static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    const ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+
+    if (op->code == OURO_POLL_MANY) {
+        encode_poll(sqe, ouro__fd(op), (uint32_t)op->arg[ARG_EVENTS]);
+        return true;
+    }
+    set_file(loop, op, sqe);
+    if (op->code == OURO_ACCEPT_MANY) {
+        sqe->opcode = RING_OP_ACCEPT;
+        sqe->op_flags = (uint32_t)op->arg[ARG_HOW] | SOCK_CLOEXEC;
+        sqe->ioprio = u->caps & OURO_CAP_MULTISHOT ? RING_ACCEPT_MULTISHOT : 0;
+        return true;
+    }
+    if (!pool->native)
+        return encode_specially(loop, op, sqe);
+    if (!ouro__pool_has(pool)) { /* else it would end at once, though nothing has come */
+        ouro__report(loop, op, -ENOBUFS);
+        return false;
+    }
+    sqe->opcode = RING_OP_RECV;
+    sqe->flags |= RING_SQE_BUFFER_SELECT;
+    sqe->ioprio = RING_RECV_MULTISHOT;
+    sqe->buf_group = pool->group;
+    sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS];
+    return true;
+}
+
 /* False: the operation went another way, the entry is free. */
 static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
@@ -391,6 +423,9 @@ static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, s
     case OURO_CONNECT:
     case OURO_ACCEPT:
     case OURO_SHUTDOWN: return encode_socket(loop, u, op, sqe) || encode_specially(loop, op, sqe);
+    case OURO_ACCEPT_MANY:
+    case OURO_RECV_MANY:
+    case OURO_POLL_MANY: return encode_stream(loop, u, op, sqe);
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
     case OURO_CLOSE:

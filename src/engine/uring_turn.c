@@ -247,6 +247,30 @@ static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
     }
 }
 
+/* One completion of a stream, perhaps with more to come from the same entry. */
+static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *cqe)
+{
+    ouro_pool *pool = op->code == OURO_RECV_MANY ? ouro__ptr(op, ARG_POOL) : NULL;
+    int32_t res = cqe->res;
+    void *data = NULL;
+
+    if (op->ready_ || op->code == OURO_POLL_MANY) {
+        settle_poll(loop, op, res);
+        return;
+    }
+    if (pool && cqe->flags & RING_CQE_BUFFER)
+        data = ouro__pool_took(pool, cqe->flags >> RING_CQE_BUFFER_SHIFT);
+    if (data && res <= 0) {
+        (void)ouro__pool_give(pool, data);
+        data = NULL;
+    }
+    ouro__stream_bring(op, data);
+    if (cqe->flags & RING_CQE_MORE)
+        ouro__stream_more(loop, op, res);
+    else
+        ouro__report(loop, op, res);
+}
+
 static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 {
     if (OURO__SELDOM(op->ready_ || op->code == OURO_POLL)) {
@@ -289,14 +313,17 @@ static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct
         reap_tag(loop, u, cqe);
         return;
     }
-    u->running--;
+    u->running -= !(cqe->flags & RING_CQE_MORE);
     if (OURO__SELDOM(!op)) {
         loop->stats.stale++;
         return;
     }
-    if (u->uncanceled.head)
+    if (u->uncanceled.head && !(cqe->flags & RING_CQE_MORE))
         forget_cancel(u, op);
-    settle(loop, op, cqe->res);
+    if (OURO__SELDOM(op->marks_ & MARK_STREAM))
+        settle_stream(loop, op, cqe);
+    else
+        settle(loop, op, cqe->res);
 }
 
 /* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
@@ -317,13 +344,15 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
             ouro__slot_prefetch(loop, ring_cqe(ring, first + done + AHEAD)->user_data);
         if (op && op->state_ == STATE_PLAIN && !cqe->res)
             plain = reap_plain(loop, ring, first + done, count - done);
+        else if (op && op->marks_ & MARK_STREAM && !ouro__more_room(loop))
+            break; /* until the caller has taken some */
         u->running -= plain;
         done += plain ? plain : 1;
         if (!plain)
             reap_one(loop, u, op, cqe);
     }
-    ring_cq_advance(ring, first + count);
-    return count;
+    ring_cq_advance(ring, first + done);
+    return done;
 }
 
 /* ---- Losing the ring ----------------------------------------------------------------------- */
@@ -533,7 +562,7 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
 
     if (u->asks && !submit_all(loop, u))
         return true;
-    ready = loop->stats.completed != loop->turn_completed || ring_cq_ready(&u->ring);
+    ready = ouro__progress(loop) != loop->turn_progress || ring_cq_ready(&u->ring);
     if (!ready || until == OURO_NOWAIT || u->host_fd >= 0) {
         u->put_off = 0;
         return false;

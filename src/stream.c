@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* stream.c: operations with many completions: each but the last says OURO_C_MORE.
+ *
+ * A stream is an operation that starts again after each success. Engines that can go on by
+ * themselves (the ring's multishot requests) report several successes for one start
+ * (ouro__stream_more); when they stop, for whatever reason, it starts again like on all others.
+ * So the caller sees one final completion, of a cancel, an error, or the end of the input.
+ *
+ * What cannot go on for a while is PARKED: while it is paused; until its pool has a buffer; until
+ * there is a place for an event, or a descriptor for what is accepted (loop->parked, looked at
+ * again after some time); and polls, until the completion before was collected, so that a
+ * descriptor that stays ready floods nobody. */
+#include "core.h"
+
+#define PATIENCE (20 * OURO_MS) /* between tries where nothing tells when one is worth it */
+
+bool ouro__more_room(ouro_loop *loop)
+{
+    return ouro__room(loop) > 0 || ouro__ring_room(loop, 1) == 0;
+}
+
+/* ---- Beginning and end ----------------------------------------------------------------------- */
+
+void ouro__stream_in(ouro_op *op)
+{
+    op->marks_ |= MARK_STREAM;
+    op->engine_[0] = op->engine_[1] = 0;
+    if (op->code == OURO_RECV_MANY)
+        ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams++;
+}
+
+void ouro__stream_out(const ouro_op *op)
+{
+    if (op->code == OURO_RECV_MANY)
+        ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams--;
+}
+
+/* ---- Parking --------------------------------------------------------------------------------- */
+
+/* list: where somebody looks for it; NULL: it is resumed by name. */
+static void park(ouro_op *op, struct ouro__list *list)
+{
+    ouro__set_state(op, STATE_PARKED);
+    op->worker_ = list;
+    if (list)
+        ouro__push(list, op);
+}
+
+void ouro__unpark(ouro_op *op)
+{
+    if (op->worker_)
+        ouro__unlink(op->worker_, op);
+    op->worker_ = NULL;
+}
+
+void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list)
+{
+    struct ouro__list all = *list;
+    ouro_op *op;
+
+    *list = (struct ouro__list){ 0 };
+    while ((op = ouro__pop(&all))) {
+        op->worker_ = NULL;
+        ouro__requeue(loop, op);
+    }
+}
+
+/* For a place among the events, or a descriptor. */
+void ouro__stream_rest(ouro_loop *loop, ouro_op *op)
+{
+    if (!loop->parked.head)
+        loop->parked_until = sys_now() + PATIENCE;
+    park(op, &loop->parked);
+}
+
+void ouro__streams_wake(ouro_loop *loop)
+{
+    if (loop->parked.head && sys_now() >= loop->parked_until)
+        ouro__unpark_all(loop, &loop->parked);
+}
+
+/* ---- Completions ----------------------------------------------------------------------------- */
+
+/* The buffer in which the next completion's bytes lie; NULL: it has none. */
+void ouro__stream_bring(ouro_op *op, void *data)
+{
+    op->engine_[1] = (uintptr_t)data;
+}
+
+/* One that is not the last. There is room for it. What the caller may read in a callback that runs
+ * now on another thread stays as it is; who delivers the event stores it there. */
+void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
+    uint32_t told = op->notes_ & OURO__NOTES_TOLD;
+    void *data = (void *)(uintptr_t)op->engine_[1];
+
+    if (ouro__kinds[op->code].traits & KIND_MAKES)
+        res = ouro__made(loop, op, res);
+    ring->at[ring->tail++ & ring->mask] = (ouro_event){
+        .op = op,
+        .res = res,
+        .cflags = OURO_C_MORE | told | (data ? OURO_C_BUF : 0),
+        .data = data,
+    };
+    op->engine_[1] = 0;
+    op->retries_ = 0;
+    op->notes_ &= (uint16_t) ~(NOTE_POOLED | NOTE_INLINE);
+    loop->stats.streamed++;
+    if (loop->waiters)
+        ouro__served(loop, op);
+}
+
+/* The last one. */
+void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
+{
+    struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
+
+    cflags |= op->notes_ & OURO__NOTES_TOLD;
+    loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
+    loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);
+    if (op->marks_ & MARK_HEAP)
+        ouro__heap_remove(loop, op);
+    if (op->marks_ & MARK_FILE)
+        ouro__file_leave(loop, op);
+    ouro__stream_out(op);
+    if (loop->trace)
+        ouro__trace_end(loop, op, res, cflags);
+    ouro__slot_give(loop, op);
+    loop->stats.completed++;
+    ouro__clean(op);
+    ring->at[ring->tail & ring->mask] = (ouro_event){ .op = op, .res = res, .cflags = cflags };
+    if (op->cb) {
+        ouro__set_state(op, STATE_REPORTED);
+    } else {
+        op->res = res;
+        op->cflags = cflags;
+        op->cause = 0;
+        ouro__set_hint(op, ring->tail);
+        ouro__set_state(op, STATE_DONE);
+    }
+    ring->tail++;
+    if (loop->waiters)
+        ouro__served(loop, op);
+}
+
+/* What it was started for has come; the next. */
+static void next(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    ouro__stream_more(loop, op, res);
+    if (op->marks_ & (MARK_CANCEL | MARK_TIMEOUT))
+        ouro__ended(loop, op, -ECANCELED);
+    else if (op->code == OURO_POLL_MANY)
+        park(op, NULL);
+    else
+        ouro__requeue(loop, op);
+}
+
+static bool ends_input(const ouro_op *op, int64_t res)
+{
+    return res == 0 && op->code == OURO_RECV_MANY;
+}
+
+static bool short_of_something(int64_t res)
+{
+    return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
+}
+
+/* The word on one start of a stream, or on the readiness it waits for. False: the core goes on. */
+bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    bool makes = ouro__kinds[op->code].traits & KIND_MAKES;
+    bool stopped = op->notes_ & NOTE_STOPPED && !(op->marks_ & (MARK_CANCEL | MARK_TIMEOUT));
+
+    op->notes_ &= (uint16_t)~NOTE_STOPPED;
+    if (stopped && res == -ECANCELED) {
+        op->ready_ = 0;
+        ouro__requeue(loop, op);
+        return true;
+    }
+    if (op->ready_)
+        return false;
+    if (res >= 0 && !ends_input(op, res)) {
+        next(loop, op, res);
+        return true;
+    }
+    if (op->marks_ & (MARK_CANCEL | MARK_TIMEOUT))
+        return false;
+    if (res == -ENOBUFS && op->code == OURO_RECV_MANY) {
+        struct ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+        if (ouro__pool_has(pool))
+            ouro__requeue(loop, op);
+        else
+            park(op, &pool->parked);
+    } else if (makes && short_of_something(res)) {
+        ouro__stream_rest(loop, op);
+    } else if (makes && res == -ECONNABORTED) {
+        ouro__requeue(loop, op); /* that one is gone; the next */
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* ---- Timers ---------------------------------------------------------------------------------- */
+
+/* When a timer is due: a repeating one keeps the time of its next completion in engine_[0]. */
+ouro_time ouro__timer_at(const ouro_op *op)
+{
+    return op->code == OURO_TIMER_MANY && op->engine_[0] ? op->engine_[0] : op->arg[ARG_TIME];
+}
+
+/* Its time has come: how often, since the last time. It goes on when that was collected. */
+void ouro__timer_ticks(ouro_loop *loop, ouro_op *op)
+{
+    uint64_t every = op->arg[ARG_EVERY], at = ouro__timer_at(op);
+    uint64_t ticks = (loop->now - at) / every + 1;
+
+    op->engine_[0] = at + ticks * every;
+    (void)ouro__heap_add(loop, op, op->deadline ? op->deadline : UINT64_MAX); /* it was there */
+    ouro__stream_more(loop, op, (int64_t)ticks);
+}
+
+/* A completion that was not the last is in the caller's hand: polls and timers go on. */
+void ouro__stream_collected(ouro_loop *loop, ouro_op *op)
+{
+    if (op->state_ == STATE_PARKED && op->code == OURO_POLL_MANY && !op->worker_ &&
+        !(op->notes_ & NOTE_PAUSED))
+        ouro__requeue(loop, op);
+    else if (op->state_ == STATE_TIMING && !(op->notes_ & NOTE_PAUSED))
+        ouro__heap_move(loop, op, ouro__wanted_time(op));
+}
+
+/* ---- Pause and resume ------------------------------------------------------------------------ */
+
+static int check_stream(const ouro_op *op)
+{
+    if (!op || op->code >= OURO_CODE_COUNT || !(ouro__kinds[op->code].traits & KIND_STREAM))
+        return -EINVAL;
+    return op->state_ <= STATE_INBOX ? -EINVAL : 0;
+}
+
+static void pause_stream(ouro_loop *loop, ouro_op *op)
+{
+    op->notes_ |= NOTE_PAUSED;
+    switch (op->state_) {
+    case STATE_QUEUED:
+        ouro__unlink(&loop->queue, op);
+        park(op, NULL);
+        break;
+    case STATE_PARKED: ouro__unpark(op); break;
+    case STATE_RUNNING:
+        op->notes_ |= NOTE_STOPPED;
+        loop->engine->cancel(loop, op);
+        loop->asked = true;
+        break;
+    case STATE_TIMING: ouro__heap_move(loop, op, op->deadline ? op->deadline : UINT64_MAX); break;
+    default: break; /* what is under way ends, and then it rests */
+    }
+}
+
+int ouro_pause(ouro_loop *loop, ouro_op *op)
+{
+    int r = ouro__enter(loop);
+
+    if (r < 0)
+        return r;
+    r = check_stream(op);
+    if (r == 0 && !(op->notes_ & NOTE_PAUSED) && op->state_ != STATE_REPORTED &&
+        op->state_ != STATE_DONE)
+        pause_stream(loop, op);
+    ouro__leave(loop);
+    return r;
+}
+
+int ouro_resume(ouro_loop *loop, ouro_op *op)
+{
+    int r = ouro__enter(loop);
+
+    if (r < 0)
+        return r;
+    r = check_stream(op);
+    if (r == 0 && op->notes_ & NOTE_PAUSED) {
+        op->notes_ &= (uint16_t)~NOTE_PAUSED;
+        if (op->state_ == STATE_PARKED)
+            ouro__requeue(loop, op);
+        else if (op->state_ == STATE_TIMING)
+            ouro__heap_move(loop, op, ouro__wanted_time(op));
+        ouro__submitted(loop);
+    }
+    ouro__leave(loop);
+    return r;
+}
+
+/* Instead of the queue, for one that is paused. */
+void ouro__stream_sleep(ouro_op *op)
+{
+    park(op, NULL);
+}
