@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/* ready.c: operations by readiness: what is tried, who waits on which descriptor, and the turn.
+ *
+ * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is tried
+ * without waiting, armed when it would block, ended by ouro__ready_got, and tried again by the core.
+ * The rest goes to workers; splice(2) too, but only once both sides are ready, because what it moves
+ * may have to come from a disk.
+ *
+ * An armed operation has worker_ set and is in the list of its descriptor's watch. Who leaves it
+ * goes through `ended`, never straight to the core: reporting may cancel others, and what walks
+ * through a list must not meet that. */
+#include "ready.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define ROOM_FIRST 16u
+#define PULLS_PER_TURN 1024u
+#define ALWAYS ((uint32_t)(POLLERR | POLLHUP | POLLNVAL)) /* come unasked */
+
+static struct ready *state_of(ouro_loop *loop)
+{
+    return loop->engine_state;
+}
+
+/* ---- Arming --------------------------------------------------------------------------------- */
+
+static int grow_watches(struct ready *ready, uint32_t need)
+{
+    uint32_t room = ready->room ? ready->room : ROOM_FIRST;
+    struct watch *watches;
+
+    if (need <= ready->room)
+        return 0;
+    while (room < need)
+        room *= 2;
+    watches = ouro__alloc(ready->loop, ready->watches, ready->room * sizeof(*watches),
+                          room * sizeof(*watches));
+    if (!watches)
+        return -ENOMEM;
+    memset(watches + ready->room, 0, (room - ready->room) * sizeof(*watches));
+    ready->watches = watches;
+    ready->room = room;
+    return 0;
+}
+
+/* 0, or what ready_way.watch says. */
+static int64_t arm(struct ready *ready, ouro_op *op)
+{
+    uint32_t fd = (uint32_t)ouro__ready_fd(op);
+    struct watch *watch;
+    int64_t r;
+
+    if (grow_watches(ready, fd + 1) < 0)
+        return -ENOMEM;
+    watch = &ready->watches[fd];
+    if (!watch->ops.head)
+        watch->wants = 0;
+    watch->wants |= op->ready_;
+    r = ready->way->watch(ready, fd, watch, op);
+    if (r)
+        return r;
+    ouro__push(&watch->ops, op);
+    op->worker_ = ready; /* says that it is armed */
+    ready->armed++;
+    return 0;
+}
+
+static void disarm(struct ready *ready, struct watch *watch, ouro_op *op, int64_t res)
+{
+    ouro__unlink(&watch->ops, op);
+    op->worker_ = NULL;
+    op->result_ = res;
+    ouro__push(&ready->ended, op);
+    ready->armed--;
+}
+
+bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
+{
+    uint16_t left = 0;
+    ouro_op *op, *next;
+
+    for (op = watch->ops.head; op; op = next) {
+        uint32_t got = bits & (op->ready_ | ALWAYS);
+
+        next = op->next_;
+        if (got)
+            disarm(ready, watch, op, got & POLLNVAL ? -EBADF : (int64_t)got);
+        else
+            left |= op->ready_;
+    }
+    watch->wants = left;
+    return watch->ops.head;
+}
+
+static void report_ended(struct ready *ready)
+{
+    ouro_op *op;
+
+    while ((op = ouro__pop(&ready->ended)))
+        ouro__report(ready->loop, op, op->result_);
+}
+
+/* ---- A turn --------------------------------------------------------------------------------- */
+
+static void try(struct ready *ready, ouro_op *op)
+{
+    int64_t res = ouro__perform(op, PERFORM_TRY);
+    struct watch *watch;
+
+    if (res == -EOPNOTSUPP) {
+        ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);
+        return;
+    }
+    if (res == -EAGAIN && op->ready_ && ready->way->tried &&
+        (watch = ouro__ready_watch(ready, (uint32_t)ouro__ready_fd(op))))
+        ready->way->tried(ready, watch, op);
+    ouro__report(ready->loop, op, res);
+}
+
+/* What the core's pull gives: to be armed, or to be tried. */
+static void take(struct ready *ready, ouro_op *op)
+{
+    int64_t res;
+
+    op->worker_ = NULL;
+    if (!op->ready_) {
+        try(ready, op);
+        return;
+    }
+    res = arm(ready, op);
+    if (res == -EOPNOTSUPP) {
+        op->ready_ = 0; /* the worker waits, and then has the result itself */
+        ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);
+    } else if (res) {
+        ouro__report(ready->loop, op, res);
+    }
+}
+
+static void submit(struct ready *ready)
+{
+    ouro_op *op;
+
+    report_ended(ready);
+    for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++)
+        take(ready, op);
+}
+
+void ouro__ready_submit(ouro_loop *loop)
+{
+    struct ready *ready = state_of(loop);
+
+    ready->sure = false;
+    submit(ready);
+}
+
+void ouro__ready_wait(ouro_loop *loop, ouro_time until)
+{
+    struct ready *ready = state_of(loop);
+
+    ouro__ready_submit(loop);
+    until = ouro__until(loop, until);
+    if (loop->queue.head || ready->ended.head)
+        until = OURO_NOWAIT;
+    if (until != OURO_NOWAIT || ready->armed || ready->strays || ouro__doorbell_rung(&ready->bell))
+        ready->way->look(ready, until);
+    report_ended(ready);
+    if (loop->queue.head) /* what was waited for can go on */
+        submit(ready);
+}
+
+void ouro__ready_cancel(ouro_loop *loop, ouro_op *op)
+{
+    struct ready *ready = state_of(loop);
+    uint32_t fd = (uint32_t)ouro__ready_fd(op);
+    struct watch *watch;
+
+    if (op->worker_ != ready)
+        return; /* it is about to be reported anyway */
+    watch = &ready->watches[fd];
+    disarm(ready, watch, op, -ECANCELED);
+    if (!watch->ops.head)
+        ready->way->unwatch(ready, fd, watch);
+    if (loop->sleeping || ready->hosted)
+        ouro__doorbell_ring(&ready->bell);
+}
+
+void ouro__ready_wake(void *state)
+{
+    struct ready *ready = state;
+
+    ouro__doorbell_ring(&ready->bell);
+}
+
+/* ---- Routes --------------------------------------------------------------------------------- */
+
+enum ouro__route ouro__ready_route(ouro_loop *loop, unsigned code)
+{
+    (void)loop;
+    switch (code) {
+    case OURO_NOP:
+    case OURO_READ:
+    case OURO_WRITE:
+    case OURO_READV:
+    case OURO_WRITEV:
+    case OURO_POLL:
+    case OURO_WAITPID:
+    case OURO_SOCKET:
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_CONNECT:
+    case OURO_ACCEPT:
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG:
+    case OURO_SHUTDOWN:
+    case OURO_ACCEPT_MANY:
+    case OURO_RECV_MANY:
+    case OURO_POLL_MANY:
+    case OURO_SPLICE: return ROUTE_ENGINE; /* route_op knows more */
+    case OURO_TIMER:
+    case OURO_TIMER_MANY:
+    case OURO_MESSAGE: return ROUTE_CORE;
+    default: return ROUTE_WORKER;
+    }
+}
+
+static enum ouro__route route_transfer(ouro_loop *loop, ouro_op *op)
+{
+    if (op->notes_ & NOTE_STREAM)
+        return ROUTE_ENGINE;
+    switch (ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op))) {
+    case FILE_PLAIN:
+    case FILE_DIRECT:
+    case FILE_MEMORY: return ROUTE_WORKER;
+    case FILE_STREAM:
+    case FILE_SOCKET: return ROUTE_ENGINE;
+    default: return ROUTE_BLOCKER; /* a device may do anything */
+    }
+}
+
+enum ouro__route ouro__ready_route_op(ouro_loop *loop, ouro_op *op)
+{
+    switch (op->code) {
+    case OURO_READ:
+    case OURO_WRITE:
+    case OURO_READV:
+    case OURO_WRITEV: return route_transfer(loop, op);
+    default: return ROUTE_ENGINE;
+    }
+}
+
+/* ---- Open and close ------------------------------------------------------------------------- */
+
+/* Does preadv2 know RWF_NOWAIT (8), on files or at least on pipes? */
+static bool has_nowait(void)
+{
+    char byte;
+    const struct iovec one = { &byte, 1 };
+    int fds[2];
+    long fd = sys_openat(AT_FDCWD, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
+    long r = fd < 0 ? fd : sys_preadv2((int)fd, &one, 1, 0, 8);
+
+    if (fd >= 0)
+        sys_close((int)fd);
+    if (r < 0 && r != -EAGAIN && sys_pipe2(fds, O_CLOEXEC) == 0) {
+        r = sys_preadv2(fds[0], &one, 1, OURO_CUR, 8);
+        sys_close(fds[0]);
+        sys_close(fds[1]);
+    }
+    return r >= 0 || r == -EAGAIN;
+}
+
+uint64_t ouro__ready_caps(void)
+{
+    uint64_t caps = 0;
+    long fd = sys_openat2(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0, 0x20 /* RESOLVE_CACHED */);
+
+    if (fd >= 0)
+        sys_close((int)fd);
+    if (fd >= 0 || fd == -EAGAIN)
+        caps |= OURO_CAP_CACHED;
+    fd = sys_pidfd_open(getpid());
+    if (fd >= 0) {
+        sys_close((int)fd);
+        caps |= OURO_CAP_PIDFD;
+    }
+    if (has_nowait())
+        caps |= OURO_CAP_NOWAIT;
+    if (ouro__has_nosignal())
+        caps |= OURO_CAP_NOSIGNAL;
+    return caps;
+}
+
+static void state_free(struct ready *ready)
+{
+    ouro_loop *loop = ready->loop;
+
+    ouro__alloc(loop, ready->watches, ready->room * sizeof(*ready->watches), 0);
+    ouro__alloc(loop, ready, ready->size, 0);
+    loop->engine_state = NULL;
+}
+
+int ouro__ready_open(ouro_loop *loop, size_t size, const struct ready_way *way,
+                     struct ouro__why *why)
+{
+    struct ready *ready = ouro__alloc(loop, NULL, 0, size);
+    int r;
+
+    if (!ready) {
+        snprintf(why->text, sizeof(why->text), "%s: no memory for its state", loop->engine->name);
+        return -ENOMEM;
+    }
+    memset(ready, 0, size);
+    ready->loop = loop;
+    ready->bell.loop = loop;
+    ready->way = way;
+    ready->size = size;
+    loop->engine_state = ready;
+    r = ouro__doorbell_open(loop, &ready->bell);
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text),
+                 "%s: no descriptor for the doorbell (error %d): raise the limit of open files",
+                 loop->engine->name, -r);
+        state_free(ready);
+    }
+    return r;
+}
+
+void ouro__ready_close(ouro_loop *loop)
+{
+    struct ready *ready = state_of(loop);
+
+    ouro__doorbell_close(&ready->bell);
+    state_free(ready);
+}
