@@ -452,6 +452,17 @@ static bool file_is_gone(ouro_op *op)
     return op->result_ != ouro__fd_identity((int)op->fd);
 }
 
+/* What the engine has registered of a descriptor must not outlive it: the file may go on to live by
+ * another one. */
+static void unwatch(ouro_loop *loop, const ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_counted(op);
+
+    if (file->watched)
+        loop->engine->forget(loop, ouro__fd(op));
+    file->watched = false;
+}
+
 /* Slow part of pull: true when the operation went another way. */
 static bool diverted(ouro_loop *loop, ouro_op *op)
 {
@@ -462,6 +473,8 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
         ouro__ended(loop, op, -EBADF);
         return true;
     }
+    if (op->code == OURO_CLOSE)
+        unwatch(loop, op);
     if (ouro__kinds[op->code].traits & KIND_TRY && ouro__try(loop, op, &res)) {
         op->notes_ |= NOTE_INLINE;
         loop->stats.inlined++;

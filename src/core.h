@@ -233,6 +233,7 @@ struct ouro__file {
     uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
     uint8_t memory;      /* it was FILE_MEMORY when this was last known */
     uint8_t busy;        /* lanes taken */
+    uint8_t watched;     /* opened by this loop, and the engine has a registration of it */
     uint32_t barriers;   /* held operations that wait for all earlier ones */
     uint32_t held_in[2]; /* held operations that want each lane */
     struct ouro__list held;

@@ -89,6 +89,10 @@ struct ouro__engine {
     void (*pool_give)(ouro_loop *loop, ouro_pool *pool, uint32_t id);
     void (*pool_close)(ouro_loop *loop, ouro_pool *pool, int forked);
 
+    /* The loop is about to close a descriptor that it has opened, of which the engine has said that
+     * it keeps a registration (ouro__file.watched). NULL: says so of none. */
+    void (*forget)(ouro_loop *loop, int fd);
+
     /* The system took the engine away; called by ouro__engine_lost. Reports what is known to be
      * finished, gives back by ouro__unpull what the kernel never saw, and drops the kernel's
      * objects without waiting. Operations that are still RUNNING then may be the kernel's yet: the
@@ -98,6 +102,6 @@ struct ouro__engine {
     int (*abandon)(ouro_loop *loop);
 };
 
-extern const struct ouro__engine ouro__engine_uring, ouro__engine_threads;
+extern const struct ouro__engine ouro__engine_uring, ouro__engine_epoll, ouro__engine_threads;
 
 #endif

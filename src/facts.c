@@ -362,6 +362,7 @@ void ouro__file_made(struct ouro__file *file, const ouro_op *op)
     int flags = op->code == OURO_OPEN ? ouro__int(op, ARG_FLAGS) : O_RDWR;
 
     file->ours = op->code == OURO_OPEN ? OURS_NAMED : OURS_SOCKET;
+    file->watched = false;
     file->kind = FILE_UNKNOWN;
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;

@@ -119,7 +119,7 @@ int ouro__host_open(ouro_loop *loop)
     r = loop->engine->pollfd(loop);
     loop->host_engine_fd = r;
     if (r >= 0)
-        r = (int)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, r, EPOLLIN);
+        r = (int)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, r, EPOLLIN, 0);
     if (r < 0) {
         ouro__host_close(loop);
         return r;
@@ -133,10 +133,10 @@ void ouro__host_change(ouro_loop *loop)
         loop->host_fd = -1;
     if (loop->host_fd < 0)
         return;
-    (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_DEL, loop->host_engine_fd, 0);
+    (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_DEL, loop->host_engine_fd, 0, 0);
     loop->host_engine_fd = loop->engine->pollfd(loop);
     if (loop->host_engine_fd >= 0)
-        (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, loop->host_engine_fd, EPOLLIN);
+        (void)sys_epoll_ctl(loop->host_fd, EPOLL_CTL_ADD, loop->host_engine_fd, EPOLLIN, 0);
 }
 
 void ouro__host_close(ouro_loop *loop)

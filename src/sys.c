@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -31,6 +33,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +48,9 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
+#endif
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
 #endif
 
 /* The older ones have one number on x86-64, and one on everything that came after 2010. */
@@ -466,12 +472,62 @@ long ouro__do_epoll_create(int flags)
     RETURN(epoll_create1(flags));
 }
 
-/* Only whether something is ready is asked of these: no word of ours travels with the events. */
-long ouro__do_epoll_ctl(int epoll, int code, int fd, unsigned events)
+long ouro__do_epoll_ctl(int epoll, int code, int fd, unsigned events, uint64_t word)
 {
-    struct epoll_event event = { .events = events };
+    struct epoll_event event = { .events = events, .data.u64 = word };
 
     RETURN(epoll_ctl(epoll, code, fd, &event));
+}
+
+/* As much of the time until then as an int of milliseconds holds, rounded up. */
+static int ms_until(ouro_time until)
+{
+    ouro_time now, ms;
+
+    if (until == OURO_FOREVER || until == OURO_NOWAIT)
+        return until == OURO_FOREVER ? -1 : 0;
+    now = ouro__do_now();
+    ms = until > now ? (until - now + OURO_MS - 1) / OURO_MS : 0;
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/* `until` as for ppoll: to the nanosecond from Linux 5.11 on, unless a filter of system calls does
+ * not know the call. */
+long ouro__do_epoll_wait(int epoll, struct epoll_event *ret, unsigned room, ouro_time until)
+{
+    static _Atomic bool coarse;
+    struct timespec left;
+    struct {
+        int64_t seconds, ns;
+    } wide;
+    int saved = errno;
+    long r;
+
+    if (until != OURO_FOREVER && until != OURO_NOWAIT &&
+        !atomic_load_explicit(&coarse, memory_order_relaxed)) {
+        left_until(until, &left);
+        wide.seconds = left.tv_sec;
+        wide.ns = left.tv_nsec;
+        r = syscall(SYS_epoll_pwait2, (long)epoll, ret, (long)room, &wide, NULL, 0L);
+        if (r >= 0 || (errno != ENOSYS && errno != EPERM))
+            return settle(r, saved);
+        atomic_store_explicit(&coarse, true, memory_order_relaxed);
+    }
+    return settle(epoll_wait(epoll, ret, (int)room, ms_until(until)), saved);
+}
+
+long ouro__do_timerfd_create(int flags)
+{
+    RETURN(timerfd_create(CLOCK_MONOTONIC, flags));
+}
+
+/* Once, so long from now; 0: never. */
+long ouro__do_timerfd_set(int fd, ouro_time after)
+{
+    struct itimerspec once = { .it_value = { .tv_sec = (time_t)(after / OURO_S),
+                                             .tv_nsec = (long)(after % OURO_S) } };
+
+    RETURN(timerfd_settime(fd, 0, &once, NULL));
 }
 
 long ouro__do_wait4(int pid, int *status, int options)

@@ -13,6 +13,7 @@
 #include "ouro.h"
 
 struct ring_params;
+struct epoll_event;
 struct pollfd;
 struct sigaction;
 struct stat;
@@ -21,7 +22,7 @@ struct stat;
 #undef sigmask
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
- * which also says where a call is not quite the system's (thread, ppoll, take_signal). */
+ * which also says where a call is not quite the system's (thread, ppoll, epoll_wait, take_signal). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))
@@ -89,7 +90,12 @@ struct stat;
     X(poll, (struct pollfd * fds, unsigned count, int timeout_ms), (fds, count, timeout_ms))   \
     X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))      \
     X(epoll_create, (int flags), (flags))                                                      \
-    X(epoll_ctl, (int epoll, int code, int fd, unsigned events), (epoll, code, fd, events))    \
+    X(epoll_ctl, (int epoll, int code, int fd, unsigned events, uint64_t word),                \
+      (epoll, code, fd, events, word))                                                         \
+    X(epoll_wait, (int epoll, struct epoll_event *ret, unsigned room, ouro_time until),        \
+      (epoll, ret, room, until))                                                               \
+    X(timerfd_create, (int flags), (flags))                                                    \
+    X(timerfd_set, (int fd, ouro_time after), (fd, after))                                     \
     X(wait4, (int pid, int *status, int options), (pid, status, options))                      \
     X(pidfd_open, (int pid), (pid))                                                            \
     X(fcntl, (int fd, int command, long arg), (fd, command, arg))                              \

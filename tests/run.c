@@ -362,8 +362,9 @@ static void check_skips(void)
                     if (!axis_allows(what, axis, value))
                         ok &= skips_use(&list, subjects[s]->name, what->name, axis_names[axis],
                                         value_word(axis, value));
-            if (what->needs & NEED_URING)
-                ok &= skips_use(&list, subjects[s]->name, what->name, "engine", "threads");
+            for (unsigned i = 1; what->needs & NEED_URING && ouro_engine_list(i); i++)
+                ok &= skips_use(&list, subjects[s]->name, what->name, "engine",
+                                ouro_engine_list(i));
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);

@@ -88,9 +88,11 @@ static int error_of(int call)
     case CALL_pidfd_open: return -EMFILE;
     case CALL_poll:
     case CALL_ppoll:
+    case CALL_epoll_wait:
     case CALL_wait4: return -EINTR;
     case CALL_madvise: return -EINVAL;
-    case CALL_epoll_create: return -EMFILE;
+    case CALL_epoll_create:
+    case CALL_timerfd_create: return -EMFILE;
     case CALL_epoll_ctl: return -ENOMEM;
     case CALL_sigaction: return -EINVAL;
     case CALL_munmap: /* undoing does not fail */
@@ -98,6 +100,7 @@ static int error_of(int call)
     case CALL_sigmask:
     case CALL_take_signal:
     case CALL_signal_thread:
+    case CALL_timerfd_set:
     case CALL_read: /* bells are read and written: eventfds and pipes of our own */
     case CALL_write:
     case CALL_fcntl: return 0;

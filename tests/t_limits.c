@@ -130,7 +130,7 @@ static void without_locked_memory_a_loop_is_still_had(struct test *t)
     config.engine =
         NULL; /* automatic: the next engine, and a reason, if io_uring needs the memory */
     CHECK_EQ(ouro_open(&config, &loop), 0);
-    if (strcmp(ouro_engine_name(loop), "threads") == 0)
+    if (strcmp(ouro_engine_name(loop), "uring") != 0)
         CHECK(strlen(ouro_engine_why(loop)) > 10);
     ouro_prep_nop(&op);
     CHECK_EQ(ouro_do(loop, &op), 0);

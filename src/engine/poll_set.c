@@ -84,9 +84,9 @@ static void mirror(struct poll_set *set, int fd, short events)
 
     if (set->host < 0)
         return;
-    r = sys_epoll_ctl(set->host, bits ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, bits);
+    r = sys_epoll_ctl(set->host, bits ? EPOLL_CTL_MOD : EPOLL_CTL_DEL, fd, bits, 0);
     if (r == -ENOENT && bits)
-        r = sys_epoll_ctl(set->host, EPOLL_CTL_ADD, fd, bits);
+        r = sys_epoll_ctl(set->host, EPOLL_CTL_ADD, fd, bits, 0);
     if (r < 0 && r != -EPERM && bits)
         set->blind = true;
 }
@@ -141,7 +141,7 @@ static bool bell_holds(struct poll_set *set)
     if (!ouro__owns(ready->loop, set->host))
         set->host = -1;
     else
-        (void)sys_epoll_ctl(set->host, EPOLL_CTL_ADD, fd, POLLIN);
+        (void)sys_epoll_ctl(set->host, EPOLL_CTL_ADD, fd, POLLIN, 0);
     ready->hosted = set->host >= 0;
     return true;
 }
@@ -239,7 +239,7 @@ int ouro__poll_set_pollfd(ouro_loop *loop)
         return (int)r;
     set->host = (int)r;
     ouro__own(loop, set->host);
-    r = sys_epoll_ctl(set->host, EPOLL_CTL_ADD, ouro__doorbell_fd(&set->ready.bell), POLLIN);
+    r = sys_epoll_ctl(set->host, EPOLL_CTL_ADD, ouro__doorbell_fd(&set->ready.bell), POLLIN, 0);
     if (r < 0) {
         sys_close(set->host);
         set->host = -1;

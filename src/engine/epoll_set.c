@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/* epoll_set.c: descriptors watched by epoll(7), whose cost does not grow with their number.
+ *
+ * The kernel's set knows files, not numbers: a registration lives as long as the file is open
+ * anywhere, also when the program has closed this number and opened another file under it. So:
+ *
+ * - Each word that travels with events is number and generation, and every call of epoll_ctl begins
+ *   a new generation: what the kernel says of an older one is dropped.
+ * - A descriptor that somebody else opened is registered anew for each wait, and for one event
+ *   (EPOLLONESHOT). MOD tells (ENOENT) when the number stands for another file by now; whoever still
+ *   waits for the former one ends with -EBADF.
+ * - A descriptor that the loop opened keeps its registration until the loop closes it
+ *   (ouro__file.watched): edge-triggered, for all that was ever waited for there (`mask`), and a wait
+ *   costs no call. Edges are remembered (`seen`) until an attempt would block behind them, so that
+ *   none is lost between an attempt and its waiting.
+ *
+ * A program may close a number that the loop has opened, too, without telling the loop. Then the
+ * kept registration is gone, or is another file's, and a wait could last for ever. So what has
+ * waited for a second on trust is registered anew (`trust`, a timerfd for all together); what is
+ * busy never waits so long.
+ *
+ * Where the kernel takes no registration (ENOSPC: fs.epoll.max_user_watches; ENOMEM) a worker waits.
+ * Files that epoll refuses (EPERM) are always ready.
+ *
+ * The kernel lets others change the set while the driver of a SHARED loop sleeps in it. */
+#include "epoll_set.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/timerfd.h>
+
+/* Words of our own; descriptors are below. */
+#define WORD_BELL ((uint64_t)UINT32_MAX)
+#define WORD_TIMER ((uint64_t)UINT32_MAX - 1)
+
+#define DOUBT_NS (1 * OURO_S)
+#define READY_ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM) /* of files without readiness */
+#define ANYTHING ((uint32_t)UINT16_MAX & ~(uint32_t)POLLNVAL)
+
+/* watch->trust: since when somebody waits without having asked the kernel */
+enum { TRUST_NONE = 0, TRUST_NEW, TRUST_OLD };
+
+static struct epoll_set *set_of(struct ready *ready)
+{
+    return (struct epoll_set *)ready;
+}
+
+static long control(struct epoll_set *set, int code, int fd, unsigned events, uint64_t word)
+{
+    return sys_epoll_ctl(set->fd, code, fd, events, word);
+}
+
+/* ---- Our own descriptors -------------------------------------------------------------------- */
+
+static void forget_all(struct epoll_set *set)
+{
+    struct ready *ready = &set->ready;
+
+    for (uint32_t fd = 0; fd < ready->room; fd++) {
+        struct watch *watch = &ready->watches[fd];
+
+        watch->mask = watch->seen = 0;
+        watch->trust = TRUST_NONE;
+        if (watch->ops.head)
+            (void)ouro__ready_got(ready, watch, ANYTHING); /* tried again, they come back */
+    }
+}
+
+static long make_set(struct epoll_set *set)
+{
+    struct ready *ready = &set->ready;
+    long r = sys_epoll_create(EPOLL_CLOEXEC);
+
+    if (r < 0)
+        return r;
+    set->fd = (int)r;
+    ouro__own(ready->loop, set->fd);
+    r = control(set, EPOLL_CTL_ADD, ouro__doorbell_fd(&ready->bell), EPOLLIN, WORD_BELL);
+    if (r < 0) {
+        sys_close(set->fd);
+        set->fd = -1;
+    }
+    return r;
+}
+
+/* The program has closed what is ours: all begins anew. */
+static bool make_anew(struct epoll_set *set)
+{
+    struct ready *ready = &set->ready;
+
+    ouro__drop(ready->loop, set->fd);
+    ouro__drop(ready->loop, set->timer);
+    set->fd = set->timer = -1;
+    set->doubts = false;
+    if (ouro__doorbell_check(ready->loop, &ready->bell) == DOORBELL_GONE || make_set(set) < 0)
+        return false;
+    forget_all(set);
+    if (ready->hosted)
+        ouro__host_change(ready->loop);
+    return true;
+}
+
+/* Are set and doorbell ours still? Asked once in a turn. False: there are no descriptors for new
+ * ones. */
+static bool sure(struct epoll_set *set)
+{
+    struct ready *ready = &set->ready;
+
+    if (!ready->sure)
+        ready->sure = (ouro__owns(ready->loop, set->fd) &&
+                       ouro__owns(ready->loop, ouro__doorbell_fd(&ready->bell))) ||
+                      make_anew(set);
+    return ready->sure;
+}
+
+/* ---- Trust ---------------------------------------------------------------------------------- */
+
+static bool start_timer(struct epoll_set *set)
+{
+    ouro_loop *loop = set->ready.loop;
+    long r;
+
+    if (!ouro__owns(loop, set->timer)) {
+        r = sys_timerfd_create(TFD_CLOEXEC | TFD_NONBLOCK);
+        if (r < 0)
+            return false;
+        set->timer = (int)r;
+        ouro__own(loop, set->timer);
+        r = control(set, EPOLL_CTL_ADD, set->timer, EPOLLIN | EPOLLET, WORD_TIMER);
+        if (r < 0) {
+            sys_close(set->timer);
+            set->timer = -1;
+            return false;
+        }
+    }
+    set->doubts = sys_timerfd_set(set->timer, DOUBT_NS) == 0;
+    return set->doubts;
+}
+
+/* Somebody waits on a kept registration. False: nothing would ever doubt it. */
+static bool trust(struct epoll_set *set, struct watch *watch)
+{
+    if (!set->doubts && !(sure(set) && start_timer(set)))
+        return false;
+    if (!watch->trust)
+        watch->trust = TRUST_NEW;
+    return true;
+}
+
+/* ---- Registering ---------------------------------------------------------------------------- */
+
+/* What the kernel says from now on of the events that are registered next. */
+static uint64_t next_word(uint32_t fd, struct watch *watch)
+{
+    watch->trust = TRUST_NONE;
+    watch->at += watch->at == UINT32_MAX ? 2 : 1; /* the generation; 0: was never registered */
+    return (uint64_t)watch->at << 32 | fd;
+}
+
+/* Registers fd for these events, whatever was before. *ret_moved: the number stands for another file
+ * than it did the last time. */
+static long enrol(struct epoll_set *set, uint32_t fd, struct watch *watch, uint32_t events,
+                  bool *ret_moved)
+{
+    bool known = watch->at;
+    uint64_t word = next_word(fd, watch);
+    long r = -ENOENT;
+
+    *ret_moved = false;
+    if (!sure(set))
+        return -EMFILE;
+    if (known)
+        r = control(set, EPOLL_CTL_MOD, (int)fd, events, word);
+    *ret_moved = known && r == -ENOENT;
+    if (r == -ENOENT)
+        r = control(set, EPOLL_CTL_ADD, (int)fd, events, word);
+    return r;
+}
+
+/* What an answer of epoll_ctl means for op, which wants to wait. */
+static int64_t judge(const ouro_op *op, long r)
+{
+    switch (r) {
+    case 0:
+    case -EBADF: return r;
+    case -EPERM: return op->ready_ & READY_ALWAYS;
+    default: return -EOPNOTSUPP;
+    }
+}
+
+/* For one event. Those who wait for a file that has this number no more end. */
+static int64_t watch_once(struct epoll_set *set, uint32_t fd, struct watch *watch,
+                          const ouro_op *op)
+{
+    bool moved;
+    long r;
+
+    watch->mask = 0;
+    r = enrol(set, fd, watch, watch->wants | (uint32_t)EPOLLONESHOT, &moved);
+    if (moved || r == -EBADF) {
+        (void)ouro__ready_got(&set->ready, watch, POLLNVAL);
+        watch->wants = op->ready_;
+    }
+    return judge(op, r);
+}
+
+/* Of a file that the loop has opened. */
+static int64_t watch_kept(struct epoll_set *set, uint32_t fd, struct watch *watch,
+                          struct ouro__file *file, const ouro_op *op)
+{
+    uint16_t wants = op->ready_ | (uint16_t)(EPOLLERR | EPOLLHUP); /* so a mask is never 0 */
+    bool moved;
+    long r;
+
+    if (!file->watched)
+        watch->mask = watch->seen = 0;
+    if ((watch->mask & wants) == wants && (watch->seen & wants || trust(set, watch)))
+        return watch->seen & wants;
+    watch->mask |= wants | watch->wants;
+    r = enrol(set, fd, watch, watch->mask | (uint32_t)EPOLLET, &moved);
+    file->watched = r == 0;
+    if (r < 0) {
+        watch->mask = 0;
+        (void)ouro__ready_got(&set->ready, watch, ANYTHING); /* an attempt tells more */
+        watch->wants = op->ready_;
+    }
+    return judge(op, r);
+}
+
+/* The record of the file that op waits for, if the loop has opened it. */
+static struct ouro__file *own_file(ouro_loop *loop, const ouro_op *op)
+{
+    struct ouro__file *file;
+
+    if (op->notes_ & NOTE_PIDFD)
+        return NULL;
+    file = op->notes_ & NOTE_AUX ? ouro__file_at(loop, op->aux_fd_) : ouro__file_of(loop, op);
+    return file && file->ours ? file : NULL;
+}
+
+static int64_t epoll_set_watch(struct ready *ready, uint32_t fd, struct watch *watch,
+                               const ouro_op *op)
+{
+    struct epoll_set *set = set_of(ready);
+    struct ouro__file *file = own_file(ready->loop, op);
+
+    return file ? watch_kept(set, fd, watch, file, op) : watch_once(set, fd, watch, op);
+}
+
+static void epoll_set_unwatch(struct ready *ready, uint32_t fd, struct watch *watch)
+{
+    (void)ready, (void)fd;
+    watch->trust = TRUST_NONE;
+}
+
+/* What was seen before has not helped. */
+static void epoll_set_tried(struct ready *ready, struct watch *watch, const ouro_op *op)
+{
+    (void)ready;
+    watch->seen &= (uint16_t)~op->ready_;
+}
+
+void ouro__epoll_set_forget(ouro_loop *loop, int fd)
+{
+    struct epoll_set *set = loop->engine_state;
+    struct watch *watch = ouro__ready_watch(&set->ready, (uint32_t)fd);
+
+    if (!watch || !watch->mask || !sure(set))
+        return;
+    (void)control(set, EPOLL_CTL_DEL, fd, 0, 0);
+    watch->mask = watch->seen = 0;
+    watch->at++;
+}
+
+/* ---- Looking -------------------------------------------------------------------------------- */
+
+/* Some of those who wait there are served: the others need another event. If the number has changed
+ * hands meanwhile, what they wait for is gone. */
+static void watch_rest(struct epoll_set *set, uint32_t fd, struct watch *watch)
+{
+    uint64_t word = next_word(fd, watch);
+    uint32_t bits = ANYTHING; /* an attempt tells more */
+    long r = -EMFILE;
+
+    if (sure(set))
+        r = control(set, EPOLL_CTL_MOD, (int)fd, watch->wants | (uint32_t)EPOLLONESHOT, word);
+    if (r == -EBADF || r == -ENOENT || r == -EPERM)
+        bits = POLLNVAL;
+    if (r < 0)
+        (void)ouro__ready_got(&set->ready, watch, bits);
+}
+
+static void got(struct epoll_set *set, const struct epoll_event *event)
+{
+    struct ready *ready = &set->ready;
+    uint32_t fd = (uint32_t)event->data.u64;
+    struct watch *watch = ouro__ready_watch(ready, fd);
+    bool left;
+
+    if (!watch || watch->at != event->data.u64 >> 32) {
+        ready->loop->stats.stale++;
+        return;
+    }
+    left = ouro__ready_got(ready, watch, event->events);
+    if (!left)
+        watch->trust = TRUST_NONE;
+    if (watch->mask) /* also for who was tried before, and is about to wait */
+        watch->seen |= (uint16_t)event->events;
+    else if (left)
+        watch_rest(set, fd, watch);
+}
+
+static bool trusted(const struct ready *ready, uint8_t since)
+{
+    for (uint32_t fd = 0; fd < ready->room; fd++)
+        if (ready->watches[fd].trust == since)
+            return true;
+    return false;
+}
+
+/* A second has passed: who has waited since before it on trust waits for certain from now on. */
+static void doubt(struct epoll_set *set)
+{
+    struct ready *ready = &set->ready;
+    bool later = trusted(ready, TRUST_NEW) && start_timer(set);
+
+    set->doubts = later;
+    for (uint32_t fd = 0; fd < ready->room; fd++) {
+        struct watch *watch = &ready->watches[fd];
+        bool moved;
+
+        if (watch->trust == TRUST_NEW && later)
+            watch->trust = TRUST_OLD;
+        else if (watch->trust && enrol(set, fd, watch, watch->mask | (uint32_t)EPOLLET, &moved) < 0)
+            (void)ouro__ready_got(ready, watch, ANYTHING); /* an attempt tells why */
+    }
+}
+
+static void collect(struct epoll_set *set, const struct epoll_event *event)
+{
+    switch (event->data.u64) {
+    case WORD_BELL:
+        if (!ouro__doorbell_hear(&set->ready.bell))
+            set->ready.sure = false;
+        break;
+    case WORD_TIMER: doubt(set); break;
+    default: got(set, event); break;
+    }
+}
+
+/* Nobody could wake a sleeper without a set. */
+static void nap(ouro_loop *loop, ouro_time until)
+{
+    if (until == OURO_NOWAIT)
+        return;
+    ouro__sleep(loop, until);
+    (void)sys_ppoll(NULL, 0, ouro__sooner(until, sys_now() + OURO__DEAF_NS));
+    ouro__awake(loop);
+}
+
+static void epoll_set_look(struct ready *ready, ouro_time until)
+{
+    struct epoll_set *set = set_of(ready);
+    long r;
+
+    if (!sure(set)) {
+        nap(ready->loop, until);
+        return;
+    }
+    if (ready->ended.head) /* the set was made anew */
+        until = OURO_NOWAIT;
+    if (until == OURO_NOWAIT) {
+        r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
+    } else {
+        ouro__sleep(ready->loop, until);
+        r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
+        ouro__awake(ready->loop);
+    }
+    for (long i = 0; i < r; i++)
+        collect(set, &set->events[i]);
+}
+
+/* ---- Hosting, open, close ------------------------------------------------------------------- */
+
+/* The set itself: it holds nothing that is always ready. */
+int ouro__epoll_set_pollfd(ouro_loop *loop)
+{
+    struct epoll_set *set = loop->engine_state;
+
+    set->ready.sure = set->ready.hosted = false; /* who asks learns of a new one by himself */
+    if (!sure(set))
+        return -EMFILE;
+    set->ready.hosted = set->ready.strays = true;
+    return set->fd;
+}
+
+static const struct ready_way by_epoll = {
+    .watch = epoll_set_watch,
+    .unwatch = epoll_set_unwatch,
+    .tried = epoll_set_tried,
+    .look = epoll_set_look,
+};
+
+int ouro__epoll_set_open(ouro_loop *loop, size_t size, struct ouro__why *why)
+{
+    int r = ouro__ready_open(loop, size, &by_epoll, why);
+    struct epoll_set *set = loop->engine_state;
+
+    if (r < 0)
+        return r;
+    set->timer = -1;
+    r = (int)make_set(set);
+    if (r == 0)
+        return 0;
+    snprintf(why->text, sizeof(why->text),
+             "%s: the system gives no epoll descriptor (error %d): %s", loop->engine->name, -r,
+             r == -EMFILE || r == -ENFILE ? "raise the limit of open files"
+                                          : "a seccomp filter may forbid it, or memory is short");
+    set->fd = -1;
+    ouro__epoll_set_close(loop);
+    return r;
+}
+
+void ouro__epoll_set_close(ouro_loop *loop)
+{
+    struct epoll_set *set = loop->engine_state;
+
+    ouro__drop(loop, set->timer);
+    ouro__drop(loop, set->fd);
+    ouro__ready_close(loop);
+}

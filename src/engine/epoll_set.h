@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* epoll_set.h: descriptors watched by epoll(7): for engines whose state begins with an epoll_set. */
+#ifndef OURO_EPOLL_SET_H
+#define OURO_EPOLL_SET_H
+
+#include <sys/epoll.h>
+
+#include "ready.h"
+
+#define EPOLL_SET_EVENTS 256u /* taken in one turn */
+
+struct epoll_set {
+    struct ready ready;
+    int fd;      /* -1: lost, and there is no descriptor for a new one */
+    int timer;   /* timerfd for the time of the next doubt; -1: none yet */
+    bool doubts; /* it runs */
+    struct epoll_event events[EPOLL_SET_EVENTS];
+};
+
+/* As ouro__ready_open; the state is of `size` bytes. */
+int ouro__epoll_set_open(ouro_loop *loop, size_t size, struct ouro__why *why);
+void ouro__epoll_set_close(ouro_loop *loop);
+/* Slots of struct ouro__engine. */
+int ouro__epoll_set_pollfd(ouro_loop *loop);
+void ouro__epoll_set_forget(ouro_loop *loop, int fd);
+
+#endif
