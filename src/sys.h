@@ -22,7 +22,8 @@ struct stat;
 #undef sigmask
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
- * which also says where a call is not quite the system's (thread, ppoll, epoll_wait, take_signal). */
+ * which also says where a call is not quite the system's (thread, ppoll, epoll_wait,
+ * take_signal). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))

@@ -23,7 +23,7 @@ static const struct subject *const subjects[] = {
     &subject_threads,  &subject_hosting, &subject_closing, &subject_fork,    &subject_trace,
     &subject_signals,  &subject_limits,  &subject_refusal, &subject_fault,   &subject_cost,
     &subject_register, &subject_corners, &subject_edges,   &subject_changes, &subject_sockets,
-    &subject_streams,
+    &subject_streams,  &subject_ready,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 
@@ -363,8 +363,8 @@ static void check_skips(void)
                         ok &= skips_use(&list, subjects[s]->name, what->name, axis_names[axis],
                                         value_word(axis, value));
             for (unsigned i = 1; what->needs & NEED_URING && ouro_engine_list(i); i++)
-                ok &= skips_use(&list, subjects[s]->name, what->name, "engine",
-                                ouro_engine_list(i));
+                ok &=
+                    skips_use(&list, subjects[s]->name, what->name, "engine", ouro_engine_list(i));
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);

@@ -184,12 +184,13 @@ void await_first_thread(void); /* before threads are counted */
 long count_threads(void);
 long locked_kib(void);
 
-/* ---- Refusing io_uring (block.c) ----------------------------------------------------------- */
+/* ---- Refusing system calls (block.c) ------------------------------------------------------- */
 
 enum { BLOCK_SETUP = 1, BLOCK_ENTER = 2, BLOCK_REGISTER = 4, BLOCK_ALL = 7 };
 #define BLOCK_KILL (-1)
 /* From now on these calls of this process fail with error (an errno), or kill it (BLOCK_KILL). */
 void block_io_uring(unsigned which, int error);
+void block_calls(const long *numbers, unsigned count, int error); /* by their numbers */
 
 /* ---- Tables -------------------------------------------------------------------------------- */
 
@@ -197,7 +198,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_trace, subject_signals,
     subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_corners,
-    subject_edges, subject_changes, subject_sockets, subject_streams;
+    subject_edges, subject_changes, subject_sockets, subject_streams, subject_ready;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

@@ -4,15 +4,15 @@
  * The kernel's set knows files, not numbers: a registration lives as long as the file is open
  * anywhere, also when the program has closed this number and opened another file under it. So:
  *
- * - Each word that travels with events is number and generation, and every call of epoll_ctl begins
- *   a new generation: what the kernel says of an older one is dropped.
+ * - Each word that travels with events is number and generation, and every call of epoll_ctl
+ *   begins a new generation: what the kernel says of an older one is dropped.
  * - A descriptor that somebody else opened is registered anew for each wait, and for one event
- *   (EPOLLONESHOT). MOD tells (ENOENT) when the number stands for another file by now; whoever still
+ *   (EPOLLONESHOT). MOD tells (ENOENT) when the number stands for another file by now; who still
  *   waits for the former one ends with -EBADF.
  * - A descriptor that the loop opened keeps its registration until the loop closes it
- *   (ouro__file.watched): edge-triggered, for all that was ever waited for there (`mask`), and a wait
- *   costs no call. Edges are remembered (`seen`) until an attempt would block behind them, so that
- *   none is lost between an attempt and its waiting.
+ *   (ouro__file.watched): edge-triggered, for all that was ever waited for there (`mask`), and a
+ *   wait costs no call. Edges are remembered (`seen`) until an attempt would block behind them, so
+ *   that none is lost between an attempt and its waiting.
  *
  * A program may close a number that the loop has opened, too, without telling the loop. Then the
  * kept registration is gone, or is another file's, and a wait could last for ever. So what has
@@ -158,8 +158,8 @@ static uint64_t next_word(uint32_t fd, struct watch *watch)
     return (uint64_t)watch->at << 32 | fd;
 }
 
-/* Registers fd for these events, whatever was before. *ret_moved: the number stands for another file
- * than it did the last time. */
+/* Registers fd for these events, whatever was before. *ret_moved: the number stands for another
+ * file than it did the last time. */
 static long enrol(struct epoll_set *set, uint32_t fd, struct watch *watch, uint32_t events,
                   bool *ret_moved)
 {
@@ -275,8 +275,8 @@ void ouro__epoll_set_forget(ouro_loop *loop, int fd)
 
 /* ---- Looking -------------------------------------------------------------------------------- */
 
-/* Some of those who wait there are served: the others need another event. If the number has changed
- * hands meanwhile, what they wait for is gone. */
+/* Some of those who wait there are served: the others need another event. If the number has
+ * changed hands meanwhile, what they wait for is gone. */
 static void watch_rest(struct epoll_set *set, uint32_t fd, struct watch *watch)
 {
     uint64_t word = next_word(fd, watch);

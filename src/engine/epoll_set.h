@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* epoll_set.h: descriptors watched by epoll(7): for engines whose state begins with an epoll_set. */
+/* epoll_set.h: descriptors watched by epoll(7): for engines whose state begins with such a set. */
 #ifndef OURO_EPOLL_SET_H
 #define OURO_EPOLL_SET_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* poll_set.h: descriptors watched by poll(2): for engines whose state begins with a poll_set. */
+/* poll_set.h: descriptors watched by poll(2): for engines whose state begins with such a set. */
 #ifndef OURO_POLL_SET_H
 #define OURO_POLL_SET_H
 

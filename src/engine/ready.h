@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* ready.h: what engines share that know when a descriptor is ready, and let workers do the rest.
  *
- * Such an engine tries an operation without waiting (ouro__perform), waits on its descriptor when it
- * would block, and reports it when that is ready; the core then has it tried again. So readiness is
- * never more than a hint, and one too many costs a try. ready.c does this once for all of them; how
- * descriptors are watched is a `ready_way`: a set for poll(2) (poll_set.c) or one of the kernel's
- * (epoll_set.c). The state of an engine begins with its set, and a set with a struct ready. */
+ * Such an engine tries an operation without waiting (ouro__perform), waits on its descriptor when
+ * it would block, and reports it when that is ready; the core then has it tried again. So readiness
+ * is never more than a hint, and one too many costs a try. ready.c does this once for all of them;
+ * how descriptors are watched is a `ready_way`: a set for poll(2) (poll_set.c) or one of the
+ * kernel's (epoll_set.c). The state of an engine begins with its set, and a set with a struct
+ * ready. */
 #ifndef OURO_READY_H
 #define OURO_READY_H
 

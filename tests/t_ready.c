@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT */
+/* t_ready.c: waiting for readiness: what an engine keeps of a descriptor must not outlive it, lose
+ * an edge, or cost a call for each wait. The tests run on all engines; where an engine keeps nothing
+ * they say that the results are the same. */
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "sys.h"
+#include "test.h"
+
+static struct ouro__sys real;
+static _Atomic long controls; /* calls of epoll_ctl */
+
+static long counted_ctl(int epoll, int code, int fd, unsigned events, uint64_t word)
+{
+    controls++;
+    return real.epoll_ctl(epoll, code, fd, events, word);
+}
+
+/* Doubts come as soon as that instead of after a second; OURO_FOREVER: never. */
+static _Atomic ouro_time doubt_after;
+
+static long doubting_set(int fd, ouro_time after)
+{
+    return real.timerfd_set(fd, after ? doubt_after : 0);
+}
+
+static void watch_calls(struct test *t, ouro_time doubts)
+{
+    real = ouro__sys;
+    doubt_after = doubts;
+    ouro__sys.epoll_ctl = counted_ctl;
+    ouro__sys.timerfd_set = doubting_set;
+    open_loop(t);
+}
+
+static void finish_watching(struct test *t)
+{
+    close_loop(t);
+    ouro__sys = real;
+}
+
+/* A FIFO that the loop has opened for reading and writing: what is written there can be read. */
+static int open_fifo(struct test *t, const char *name)
+{
+    ouro_op *op = op_new(t);
+
+    CHECK(mkfifo(path_in(t, name), 0600) == 0 || errno == EEXIST);
+    ouro_prep_open(op, OURO_HERE, path_in(t, name), O_RDWR, 0);
+    CHECK(do_op(t, op) >= 0);
+    return (int)RES(op);
+}
+
+static void close_fifo(struct test *t, int fd)
+{
+    ouro_op *op = op_new(t);
+
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+/* A read that waits until a byte is written. */
+static void exchange(struct test *t, ouro_op *op, int fd, int writer)
+{
+    static char byte;
+
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    start(t, op);
+    for (int i = 0; i < 3; i++)
+        step(t);
+    CHECK(!is_final(op));
+    CHECK_EQ(write(writer, "x", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+}
+
+/* ---- What the loop opened ------------------------------------------------------------------ */
+
+static void what_the_loop_opened_waits_without_calls(struct test *t)
+{
+    static char bytes[1 << 16];
+    ouro_op *op = op_new(t);
+    int fd;
+
+    watch_calls(t, OURO_FOREVER);
+    fd = open_fifo(t, "f");
+    for (int i = 0; i < 100; i++) {
+        if (i == 2)
+            controls = 0;
+        exchange(t, op, fd, fd);
+        CHECK_EQ(write(fd, bytes, sizeof bytes), sizeof bytes); /* and now for room */
+        ouro_prep_write(op, fd, "x", 1, 0);
+        start(t, op);
+        for (int k = 0; k < 3; k++)
+            step(t);
+        CHECK(!is_final(op));
+        CHECK_EQ(read(fd, bytes, sizeof bytes), sizeof bytes);
+        CHECK_EQ(finish(t, op), 1);
+        CHECK_EQ(read(fd, bytes, 1), 1);
+    }
+    if (strcmp(ouro_engine_name(t->loop), "epoll") == 0)
+        CHECK_EQ(controls, 0);
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+static long shown_waits;
+static int shown_fd = -1;
+
+/* A byte comes when the engine looks, and has attempts behind it that are not armed yet. */
+static long late_wait(int epoll, struct epoll_event *ret, unsigned room, ouro_time until)
+{
+    if (shown_fd >= 0 && !shown_waits++)
+        CHECK_EQ(write(shown_fd, "x", 1), 1);
+    return real.epoll_wait(epoll, ret, room, until);
+}
+
+static void an_edge_between_an_attempt_and_its_waiting_is_not_lost(struct test *t)
+{
+    enum { COUNT = 3000 };
+    static ouro_op *ops[COUNT];
+    char byte;
+    int fd;
+
+    watch_calls(t, OURO_FOREVER);
+    fd = open_fifo(t, "f");
+    exchange(t, ops[0] = op_new(t), fd, fd);
+    ouro__sys.epoll_wait = late_wait;
+    ouro_prep_read(ops[0], fd, &byte, 1, 0);
+    for (int i = 1; i < COUNT; i++)
+        ouro_prep_nop(ops[i] = op_new(t));
+    shown_fd = fd;
+    CHECK_EQ(start_n(t, ops, COUNT), COUNT);
+    for (int i = 1; i < COUNT; i++)
+        CHECK_EQ(finish(t, ops[i]), 0);
+    if (!shown_waits)
+        CHECK_EQ(write(fd, "x", 1), 1); /* another engine */
+    CHECK_EQ(finish(t, ops[0]), 1);
+    shown_fd = -1;
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+/* The program closes what the loop has opened, and opens another file under its number. */
+static void a_number_taken_from_the_loop_is_noticed(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char byte;
+    int fd, fds[2];
+
+    watch_calls(t, 20 * OURO_MS);
+    fd = open_fifo(t, "f");
+    exchange(t, op, fd, fd);
+    make_pipe(t, fds);
+    CHECK_EQ(dup3(fds[0], fd, O_CLOEXEC), fd);
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    start(t, op);
+    let_pass(t);
+    CHECK(!is_final(op));
+    CHECK_EQ(write(fds[1], "y", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    CHECK_EQ(byte, 'y');
+    close(fd);
+    finish_watching(t);
+}
+
+/* Who waits long is asked about once, not again and again. */
+static void long_waits_cost_little(struct test *t)
+{
+    ouro_op *op = op_new(t), *timer = op_new(t);
+    ouro_counters before, after;
+    char byte;
+    int fd;
+
+    watch_calls(t, 5 * OURO_MS);
+    fd = open_fifo(t, "f");
+    exchange(t, op, fd, fd);
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    start(t, op);
+    let_pass(t);
+    ouro_prep_timer(timer, in_ms(t, 50));
+    CHECK_EQ(do_op(t, timer), 0);
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof before), 0);
+    controls = 0;
+    ouro_prep_timer(timer, in_ms(t, 200));
+    CHECK_EQ(do_op(t, timer), 0);
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof after), 0);
+    if (strcmp(ouro_engine_name(t->loop), "epoll") == 0)
+        CHECK_EQ(controls, 0);
+    CHECK(after.waits - before.waits < 10);
+    CHECK_EQ(write(fd, "x", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+/* ---- Numbers that change hands ------------------------------------------------------------- */
+
+static uint64_t disturbances(struct test *t)
+{
+    ouro_counters counters;
+
+    CHECK_EQ(ouro_get_counters(t->loop, &counters, sizeof counters), 0);
+    return counters.retried + counters.stale;
+}
+
+/* A copy keeps the old file alive, whose events must end nothing and wake nobody. */
+static void a_closed_file_that_lives_on_is_heard_no_more(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    uint64_t before;
+    char byte;
+    int fd, copy;
+
+    watch_calls(t, OURO_FOREVER);
+    fd = open_fifo(t, "a");
+    exchange(t, op, fd, fd);
+    copy = made(t, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    close_fifo(t, fd);
+    CHECK_EQ(open_fifo(t, "b"), fd); /* the lowest number that is free */
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    start(t, op);
+    let_pass(t);
+    before = disturbances(t);
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(write(copy, "a", 1), 1);
+        let_pass(t);
+    }
+    CHECK(!is_final(op));
+    CHECK_EQ(disturbances(t), before);
+    CHECK_EQ(write(fd, "b", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    CHECK_EQ(byte, 'b');
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+/* The same with descriptors that the program opens and closes by itself. The old file's event may be
+ * seen once more, but is no attempt of anybody's. */
+static void an_old_event_is_not_for_who_waits_under_its_number(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    ouro_counters before, after;
+    char byte;
+    int old[2], new[2], copy;
+
+    make_socketpair(t, old);
+    make_socketpair(t, new);
+    ouro_prep_read(op, old[0], &byte, 1, 0);
+    start(t, op);
+    let_pass(t);
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
+    finish_canceled(t, op);
+    copy = made(t, fcntl(old[0], F_DUPFD_CLOEXEC, 0));
+    CHECK_EQ(dup3(new[0], old[0], O_CLOEXEC), old[0]);
+    ouro_prep_read(op, old[0], &byte, 1, 0);
+    start(t, op);
+    let_pass(t);
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof before), 0);
+    CHECK_EQ(write(old[1], "a", 1), 1);
+    let_pass(t);
+    CHECK(!is_final(op));
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof after), 0);
+    CHECK_EQ(after.retried, before.retried);
+    CHECK(readable(copy, 0)); /* and nobody took its byte */
+    CHECK_EQ(write(new[1], "b", 1), 1);
+    CHECK_EQ(finish(t, op), 1);
+    CHECK_EQ(byte, 'b');
+}
+
+/* Who waited for the file that had the number before cannot be told what happens to it. */
+static void who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next(struct test *t)
+{
+    ouro_op *first = op_new(t), *second = op_new(t);
+    char bytes[2] = "--";
+    int old[2], new[2];
+
+    make_socketpair(t, old);
+    make_socketpair(t, new);
+    made(t, fcntl(old[0], F_DUPFD_CLOEXEC, 0));
+    ouro_prep_read(first, old[0], &bytes[0], 1, 0);
+    start(t, first);
+    let_pass(t);
+    CHECK_EQ(dup3(new[0], old[0], O_CLOEXEC), old[0]);
+    ouro_prep_read(second, old[0], &bytes[1], 1, 0);
+    start(t, second);
+    let_pass(t);
+    if (strcmp(ouro_engine_name(t->loop), "threads") == 0) { /* it knows numbers alone */
+        CHECK_EQ(write(new[1], "xy", 2), 2);
+    } else {
+        CHECK_EQ(write(new[1], "b", 1), 1);
+        CHECK_EQ(finish(t, second), 1);
+        CHECK_EQ(bytes[1], 'b');
+        if (strcmp(ouro_engine_name(t->loop), "epoll") == 0)
+            CHECK_EQ(finish(t, first), -EBADF);
+        else
+            CHECK_EQ(write(old[1], "a", 1), 1); /* the kernel holds the file */
+    }
+    finish_all(t);
+    CHECK(bytes[0] != 'b');
+}
+
+/* ---- Limits -------------------------------------------------------------------------------- */
+
+static _Atomic int ctl_error;
+
+static long refused_ctl(int epoll, int code, int fd, unsigned events, uint64_t word)
+{
+    return ctl_error ? ctl_error : real.epoll_ctl(epoll, code, fd, events, word);
+}
+
+static void wait_in_all_ways(struct test *t, int fd)
+{
+    ouro_op *op = op_new(t), *poll_op = op_new(t), *canceled = op_new(t), *late = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_pipe(t, fds);
+    exchange(t, op, fds[0], fds[1]);
+    exchange(t, op, fd, fd);
+    ouro_prep_read(canceled, fd, &byte, 1, 0);
+    start(t, canceled);
+    ouro_prep_read(late, fds[0], &byte, 1, 0);
+    late->deadline = in_ms(t, 20);
+    CHECK_EQ(do_op(t, late), -ETIMEDOUT);
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(canceled)), 0);
+    finish_canceled(t, canceled);
+    ouro_prep_poll(poll_op, fds[0], 1);
+    start(t, poll_op);
+    let_pass(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK_EQ(finish(t, poll_op), 1);
+}
+
+static void where_no_more_can_be_watched_workers_wait(struct test *t)
+{
+    static const int errors[] = { -ENOSPC, -ENOMEM };
+    ouro_op *held = op_new(t);
+    char byte;
+    int fd, fds[2];
+
+    real = ouro__sys;
+    ouro__sys.epoll_ctl = refused_ctl;
+    open_loop(t);
+    fd = open_fifo(t, "f");
+    make_pipe(t, fds);
+    for (unsigned i = 0; i < 2; i++) {
+        ouro_prep_read(held, fds[0], &byte, 1, 0); /* waits since before */
+        start(t, held);
+        let_pass(t);
+        ctl_error = errors[i];
+        wait_in_all_ways(t, fd);
+        ctl_error = 0;
+        wait_in_all_ways(t, fd);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        CHECK_EQ(finish(t, held), 1);
+    }
+    close_fifo(t, fd);
+    close_loop(t);
+    ouro__sys = real;
+}
+
+/* Linux before 5.11, or an old filter. */
+static void deadlines_need_no_young_system_call(struct test *t)
+{
+    static const long pwait2 = 441;
+    ouro_op *op = op_new(t);
+    char byte;
+    int fds[2];
+
+    make_pipe(t, fds);
+    for (int i = 0; i < 20; i++) {
+        ouro_time before = ouro_now(t->loop), at = before + 3 * OURO_MS / 2;
+        ouro_counters sleeps, more;
+
+        if (i == 10)
+            block_calls(&pwait2, 1, i % 2 ? EPERM : ENOSYS);
+        CHECK_EQ(ouro_get_counters(t->loop, &sleeps, sizeof sleeps), 0);
+        ouro_prep_read(op, fds[0], &byte, 1, 0);
+        op->deadline = at;
+        CHECK_EQ(do_op(t, op), -ETIMEDOUT);
+        CHECK(ouro_now(t->loop) >= at);
+        CHECK_EQ(ouro_get_counters(t->loop, &more, sizeof more), 0);
+        CHECK(more.waits - sleeps.waits < 10); /* it slept */
+    }
+}
+
+/* The program has closed the loop's descriptors, and may have no others. */
+static void waiting_goes_on_without_any_descriptor(struct test *t)
+{
+    struct rlimit limit, none;
+    ouro_op *op = op_new(t), *held = op_new(t);
+    char bytes[2];
+    bool before[64];
+    int fds[2], others[2];
+
+    if (strcmp(t->engine ? t->engine : "", "uring") == 0)
+        return; /* a lost ring is replaced once there is a descriptor */
+    make_pipe(t, fds);
+    make_pipe(t, others);
+    for (int fd = 0; fd < 64; fd++)
+        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    open_loop(t);
+    ouro_prep_read(held, others[0], &bytes[0], 1, 0);
+    start(t, held);
+    step(t);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){ (rlim_t)others[1] + 1, limit.rlim_max };
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (int fd = 0; fd < 64; fd++)
+        if (!before[fd])
+            close(fd);
+    ouro_prep_timer(op, in_ms(t, 20));
+    CHECK_EQ(do_op(t, op), 0);
+    exchange(t, op, fds[0], fds[1]);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    CHECK_EQ(write(others[1], "x", 1), 1);
+    CHECK_EQ(finish(t, held), 1);
+    exchange(t, op, fds[0], fds[1]);
+    close_loop(t);
+}
+
+/* ---- Many ---------------------------------------------------------------------------------- */
+
+static void a_thousand_pipes_are_read_as_they_fill(struct test *t)
+{
+    enum { COUNT = 1000 };
+    static ouro_op *ops[COUNT];
+    static char bytes[COUNT];
+    static int fds[COUNT][2];
+
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_EQ(pipe2(fds[i], O_CLOEXEC), 0);
+        ops[i] = op_new(t);
+    }
+    for (int round = 0; round < 3; round++) {
+        memset(bytes, 0, sizeof bytes);
+        for (int i = 0; i < COUNT; i++)
+            ouro_prep_read(ops[i], fds[i][0], &bytes[i], 1, 0);
+        CHECK_EQ(start_n(t, ops, COUNT), COUNT);
+        step(t);
+        for (int i = 0; i < COUNT; i++) {
+            int at = (i * 7 + round) % COUNT;
+            char byte = (char)(at % 100 + 1);
+
+            CHECK_EQ(write(fds[at][1], &byte, 1), 1);
+            if (i % 100 == 99) /* also while others still wait */
+                step(t);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            CHECK_EQ(finish(t, ops[i]), 1);
+            CHECK_EQ(bytes[i], i % 100 + 1);
+        }
+    }
+    for (int i = 0; i < COUNT; i++)
+        CHECK(close(fds[i][0]) == 0 && close(fds[i][1]) == 0);
+}
+
+/* ---- Hosting ------------------------------------------------------------------------------- */
+
+/* What nobody waits for any more is no reason to call the loop again and again. */
+static void events_for_nobody_keep_no_host_awake(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fd, host, looks;
+
+    watch_calls(t, OURO_FOREVER);
+    host = ouro_pollfd(t->loop);
+    CHECK(host >= 0);
+    fd = open_fifo(t, "f");
+    exchange(t, op, fd, fd);
+    CHECK_EQ(write(fd, "x", 1), 1);
+    for (looks = 0; looks < 20 && (ouro_timeout_ms(t->loop) == 0 || readable(host, 0)); looks++)
+        CHECK(ouro_dispatch(t->loop, 0) >= 0);
+    CHECK(looks < 20);
+    ouro_prep_poll(op, fd, 1);
+    CHECK_EQ(do_op(t, op), 1);
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+#define ALONE .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true
+#define ALL_STYLES .fixed = FIX_FD | FIX_MASK
+static const struct test_case cases[] = {
+    { NAMED(what_the_loop_opened_waits_without_calls), ALL_STYLES, .no_loop = true },
+    { NAMED(an_edge_between_an_attempt_and_its_waiting_is_not_lost), ALL_STYLES, .no_loop = true },
+    { NAMED(a_number_taken_from_the_loop_is_noticed), ALL_STYLES, .no_loop = true,
+      .pitfalls = "F3" },
+    { NAMED(long_waits_cost_little), ALONE },
+    { NAMED(a_closed_file_that_lives_on_is_heard_no_more), ALL_STYLES, .no_loop = true,
+      .pitfalls = "F1" },
+    { NAMED(an_old_event_is_not_for_who_waits_under_its_number), ALL_STYLES, .pitfalls = "F1 F3" },
+    { NAMED(who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next), ALL_STYLES,
+      .pitfalls = "F3" },
+    { NAMED(where_no_more_can_be_watched_workers_wait), ALL_STYLES, .no_loop = true },
+    { NAMED(deadlines_need_no_young_system_call), .fixed = FIX_FD | FIX_MASK, .heavy = true },
+    { NAMED(waiting_goes_on_without_any_descriptor), ALONE, .needs = NEED_DRIVER },
+    { NAMED(a_thousand_pipes_are_read_as_they_fill), .fixed = FIX_FD, .heavy = true,
+      .seconds = 20 },
+    { NAMED(events_for_nobody_keep_no_host_awake), ALONE, .needs = NEED_DRIVER },
+    { .name = NULL },
+};
+const struct subject subject_ready = { "ready", cases };
