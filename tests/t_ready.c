@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* t_ready.c: waiting for readiness: what an engine keeps of a descriptor must not outlive it, lose
- * an edge, or cost a call for each wait. The tests run on all engines; where an engine keeps nothing
- * they say that the results are the same. */
+ * an edge, or cost a call for each wait. The tests run on all engines; where an engine keeps
+ * nothing they say that the results are the same. */
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -236,8 +236,8 @@ static void a_closed_file_that_lives_on_is_heard_no_more(struct test *t)
     finish_watching(t);
 }
 
-/* The same with descriptors that the program opens and closes by itself. The old file's event may be
- * seen once more, but is no attempt of anybody's. */
+/* The same with descriptors that the program opens and closes by itself. The old file's event may
+ * be seen once more, but is no attempt of anybody's. */
 static void an_old_event_is_not_for_who_waits_under_its_number(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -299,6 +299,35 @@ static void who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next(struct te
     }
     finish_all(t);
     CHECK(bytes[0] != 'b');
+}
+
+/* Both directions of one descriptor that the program has opened: who is not served by the first
+ * event needs another one. */
+static void who_is_not_served_yet_still_waits(struct test *t)
+{
+    static char bytes[1 << 16];
+    ouro_op *in = op_new(t), *out = op_new(t);
+    long full = 0;
+    int fds[2];
+
+    make_socketpair(t, fds);
+    for (int i = 0; i < 5; i++) {
+        while (send(fds[0], bytes, 1000, MSG_DONTWAIT) > 0)
+            full += 1000;
+        ouro_prep_write(out, fds[0], "x", 1, 0);
+        ouro_prep_read(in, fds[0], bytes, 1, 0);
+        start(t, out);
+        start(t, in);
+        let_pass(t);
+        CHECK_EQ(write(fds[1], "y", 1), 1);
+        CHECK_EQ(finish(t, in), 1);
+        let_pass(t);
+        CHECK(!is_final(out));
+        for (; full > 0; full -= 1000)
+            CHECK_EQ(recv(fds[1], bytes, 1000, MSG_WAITALL), 1000);
+        CHECK_EQ(finish(t, out), 1);
+        CHECK_EQ(read(fds[1], bytes, 1), 1);
+    }
 }
 
 /* ---- Limits -------------------------------------------------------------------------------- */
@@ -493,6 +522,7 @@ static const struct test_case cases[] = {
     { NAMED(an_old_event_is_not_for_who_waits_under_its_number), ALL_STYLES, .pitfalls = "F1 F3" },
     { NAMED(who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next), ALL_STYLES,
       .pitfalls = "F3" },
+    { NAMED(who_is_not_served_yet_still_waits), ALL_STYLES },
     { NAMED(where_no_more_can_be_watched_workers_wait), ALL_STYLES, .no_loop = true },
     { NAMED(deadlines_need_no_young_system_call), .fixed = FIX_FD | FIX_MASK, .heavy = true },
     { NAMED(waiting_goes_on_without_any_descriptor), ALONE, .needs = NEED_DRIVER },

@@ -49,16 +49,21 @@ void ouro__doorbell_ring(struct doorbell *bell)
         ring(bell);
 }
 
+bool ouro__doorbell_renew(ouro_loop *loop, struct doorbell *bell)
+{
+    ouro__doorbell_close(bell);
+    if (ouro__doorbell_open(loop, bell) < 0)
+        return false;
+    atomic_store(&bell->rung, true);
+    ring(bell);
+    return true;
+}
+
 enum doorbell_is ouro__doorbell_check(ouro_loop *loop, struct doorbell *bell)
 {
     if (ouro__owns(loop, ouro__doorbell_fd(bell)))
         return DOORBELL_HOLDS;
-    ouro__doorbell_close(bell);
-    if (ouro__doorbell_open(loop, bell) < 0)
-        return DOORBELL_GONE;
-    atomic_store(&bell->rung, true);
-    ring(bell);
-    return DOORBELL_NEW;
+    return ouro__doorbell_renew(loop, bell) ? DOORBELL_NEW : DOORBELL_GONE;
 }
 
 /* Who rings between the last two lines has been heard: the driver looks at everything behind. */

@@ -20,11 +20,13 @@ struct doorbell {
 enum doorbell_is {
     DOORBELL_GONE,  /* the program has closed it, and there is no descriptor for a new one */
     DOORBELL_HOLDS, /* as it was */
-    DOORBELL_NEW    /* it was closed: there is a new one, rung for whoever rang the old one */
+    DOORBELL_NEW    /* it was closed: there is a new one */
 };
 
 int ouro__doorbell_open(ouro_loop *loop, struct doorbell *bell);
 void ouro__doorbell_close(struct doorbell *bell);
+/* A new one, rung for whoever rang the old one. False: there is no descriptor for it. */
+bool ouro__doorbell_renew(ouro_loop *loop, struct doorbell *bell);
 enum doorbell_is ouro__doorbell_check(ouro_loop *loop, struct doorbell *bell);
 /* Any thread, signal handlers too. */
 void ouro__doorbell_ring(struct doorbell *bell);

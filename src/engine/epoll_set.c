@@ -19,8 +19,8 @@
  * waited for a second on trust is registered anew (`trust`, a timerfd for all together); what is
  * busy never waits so long.
  *
- * Where the kernel takes no registration (ENOSPC: fs.epoll.max_user_watches; ENOMEM) a worker waits.
- * Files that epoll refuses (EPERM) are always ready.
+ * Where the kernel takes no registration (ENOSPC: fs.epoll.max_user_watches; ENOMEM) a worker
+ * waits. Files that epoll refuses (EPERM) are always ready.
  *
  * The kernel lets others change the set while the driver of a SHARED loop sleeps in it. */
 #include "epoll_set.h"
@@ -93,7 +93,7 @@ static bool make_anew(struct epoll_set *set)
     ouro__drop(ready->loop, set->timer);
     set->fd = set->timer = -1;
     set->doubts = false;
-    if (ouro__doorbell_check(ready->loop, &ready->bell) == DOORBELL_GONE || make_set(set) < 0)
+    if (!ouro__doorbell_renew(ready->loop, &ready->bell) || make_set(set) < 0)
         return false;
     forget_all(set);
     if (ready->hosted)
@@ -101,16 +101,15 @@ static bool make_anew(struct epoll_set *set)
     return true;
 }
 
-/* Are set and doorbell ours still? Asked once in a turn. False: there are no descriptors for new
- * ones. */
+/* Are set and doorbell ours still? Asked once in a turn, and of the set alone: it was opened behind
+ * the doorbell and has the higher number, so that who closes all from some number on closes it,
+ * too. False: there are no descriptors for new ones. */
 static bool sure(struct epoll_set *set)
 {
     struct ready *ready = &set->ready;
 
     if (!ready->sure)
-        ready->sure = (ouro__owns(ready->loop, set->fd) &&
-                       ouro__owns(ready->loop, ouro__doorbell_fd(&ready->bell))) ||
-                      make_anew(set);
+        ready->sure = ouro__owns(ready->loop, set->fd) || make_anew(set);
     return ready->sure;
 }
 
@@ -342,7 +341,7 @@ static void collect(struct epoll_set *set, const struct epoll_event *event)
     switch (event->data.u64) {
     case WORD_BELL:
         if (!ouro__doorbell_hear(&set->ready.bell))
-            set->ready.sure = false;
+            set->ready.sure = make_anew(set);
         break;
     case WORD_TIMER: doubt(set); break;
     default: got(set, event); break;
@@ -370,13 +369,11 @@ static void epoll_set_look(struct ready *ready, ouro_time until)
     }
     if (ready->ended.head) /* the set was made anew */
         until = OURO_NOWAIT;
-    if (until == OURO_NOWAIT) {
-        r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
-    } else {
+    if (until != OURO_NOWAIT)
         ouro__sleep(ready->loop, until);
-        r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
+    r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
+    if (until != OURO_NOWAIT)
         ouro__awake(ready->loop);
-    }
     for (long i = 0; i < r; i++)
         collect(set, &set->events[i]);
 }

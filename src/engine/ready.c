@@ -3,8 +3,8 @@
  *
  * What may wait for ever on a descriptor that poll(2) knows (streams, polls, one process) is tried
  * without waiting, armed when it would block, ended by ouro__ready_got, and tried again by the
- * core. The rest goes to workers; splice(2) too, but only once both sides are ready, because what it
- * moves may have to come from a disk.
+ * core. The rest goes to workers; splice(2) too, but only once both sides are ready, because what
+ * it moves may have to come from a disk.
  *
  * An armed operation has worker_ set and is in the list of its descriptor's watch. Who leaves it
  * goes through `ended`, never straight to the core: reporting may cancel others, and what walks
