@@ -19,8 +19,8 @@
  * waited for a second on trust is registered anew (`trust`, a timerfd for all together); what is
  * busy never waits so long.
  *
- * Where the kernel takes no registration (ENOSPC: fs.epoll.max_user_watches; ENOMEM) a worker
- * waits. Files that epoll refuses (EPERM) are always ready.
+ * Where the kernel takes no registration (ENOSPC: fs.epoll.max_user_watches; ENOMEM; EPERM: a file
+ * without readiness) a worker waits.
  *
  * The kernel lets others change the set while the driver of a SHARED loop sleeps in it. */
 #include "epoll_set.h"
@@ -35,7 +35,6 @@
 #define WORD_TIMER ((uint64_t)UINT32_MAX - 1)
 
 #define DOUBT_NS (1 * OURO_S)
-#define READY_ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM) /* of files without readiness */
 #define ANYTHING ((uint32_t)UINT16_MAX & ~(uint32_t)POLLNVAL)
 
 /* watch->trust: since when somebody waits without having asked the kernel */
@@ -177,15 +176,10 @@ static long enrol(struct epoll_set *set, uint32_t fd, struct watch *watch, uint3
     return r;
 }
 
-/* What an answer of epoll_ctl means for op, which wants to wait. */
-static int64_t judge(const ouro_op *op, long r)
+/* What an answer of epoll_ctl means for who wants to wait. */
+static int64_t judge(long r)
 {
-    switch (r) {
-    case 0:
-    case -EBADF: return r;
-    case -EPERM: return op->ready_ & READY_ALWAYS;
-    default: return -EOPNOTSUPP;
-    }
+    return r == 0 || r == -EBADF ? r : -EOPNOTSUPP;
 }
 
 /* For one event. Those who wait for a file that has this number no more end. */
@@ -201,7 +195,7 @@ static int64_t watch_once(struct epoll_set *set, uint32_t fd, struct watch *watc
         (void)ouro__ready_got(&set->ready, watch, POLLNVAL);
         watch->wants = op->ready_;
     }
-    return judge(op, r);
+    return judge(r);
 }
 
 /* Of a file that the loop has opened. */
@@ -224,7 +218,7 @@ static int64_t watch_kept(struct epoll_set *set, uint32_t fd, struct watch *watc
         (void)ouro__ready_got(&set->ready, watch, ANYTHING); /* an attempt tells more */
         watch->wants = op->ready_;
     }
-    return judge(op, r);
+    return judge(r);
 }
 
 /* The record of the file that op waits for, if the loop has opened it. */
