@@ -561,7 +561,7 @@ enum {
 typedef struct ouro_config {
     uint32_t size;         /* sizeof(struct ouro_config) */
     uint32_t threading;    /* OURO_OWNED ... */
-    const char *engine;    /* preference, "uring,threads"; NULL: $OURO_ENGINE, or automatic */
+    const char *engine;    /* preference, "uring,epoll"; NULL: $OURO_ENGINE, or automatic */
     uint32_t depth;        /* operations that the engine holds at first; 0 = 256 */
     uint32_t max_ops;      /* in flight or uncollected at once; 0 = 524,288, which is the most */
     uint32_t max_workers;  /* threads for what ends by itself; 0 = twice the cores, at least 4 */
