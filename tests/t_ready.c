@@ -2,6 +2,7 @@
 /* t_ready.c: waiting for readiness: what an engine keeps of a descriptor must not outlive it, lose
  * an edge, or cost a call for each wait. The tests run on all engines; where an engine keeps
  * nothing they say that the results are the same. */
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -415,21 +416,69 @@ static void deadlines_need_no_young_system_call(struct test *t)
     }
 }
 
-/* The program has closed the loop's descriptors, and may have no others. */
+enum { NUMBERS = 64 };
+
+static void note_open(bool ret[NUMBERS])
+{
+    for (int fd = 0; fd < NUMBERS; fd++)
+        ret[fd] = fcntl(fd, F_GETFD) >= 0;
+}
+
+static void close_others(const bool before[NUMBERS])
+{
+    for (int fd = 0; fd < NUMBERS; fd++)
+        if (!before[fd])
+            close(fd);
+}
+
+/* The program has closed the loop's descriptors: what they had registered counts no more. */
+static void what_was_registered_is_so_again(struct test *t)
+{
+    ouro_op *op = op_new(t), *in = op_new(t);
+    bool before[NUMBERS];
+    char byte;
+    int fd, fds[2];
+
+    make_socketpair(t, fds);
+    note_open(before);
+    watch_calls(t, OURO_FOREVER);
+    fd = open_fifo(t, "f");
+    before[fd] = true;
+    exchange(t, op, fd, fd);
+    close_others(before);
+    exchange(t, op, fd, fd);
+    ouro_prep_poll(in, fds[0], POLLIN);
+    start(t, in);
+    step(t);
+    close_others(before);
+    ouro_prep_poll(op, fds[0], POLLRDHUP);
+    start(t, op);
+    step(t);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    CHECK(finish(t, in) & POLLIN || CFLAGS(in) & OURO_C_LOST);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    CHECK(finish(t, op) & POLLRDHUP);
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    op->deadline = in_ms(t, 10);
+    CHECK_EQ(do_op(t, op), -ETIMEDOUT);
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
+/* The same, and it may have no others. */
 static void waiting_goes_on_without_any_descriptor(struct test *t)
 {
     struct rlimit limit, none;
     ouro_op *op = op_new(t), *held = op_new(t);
     char bytes[2];
-    bool before[64];
+    bool before[NUMBERS];
     int fds[2], others[2];
 
     if (strcmp(t->engine ? t->engine : "", "uring") == 0)
         return; /* a lost ring is replaced once there is a descriptor */
     make_pipe(t, fds);
     make_pipe(t, others);
-    for (int fd = 0; fd < 64; fd++)
-        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    note_open(before);
     open_loop(t);
     ouro_prep_read(held, others[0], &bytes[0], 1, 0);
     start(t, held);
@@ -437,9 +486,7 @@ static void waiting_goes_on_without_any_descriptor(struct test *t)
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     none = (struct rlimit){ (rlim_t)others[1] + 1, limit.rlim_max };
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-    for (int fd = 0; fd < 64; fd++)
-        if (!before[fd])
-            close(fd);
+    close_others(before);
     ouro_prep_timer(op, in_ms(t, 20));
     CHECK_EQ(do_op(t, op), 0);
     exchange(t, op, fds[0], fds[1]);
@@ -525,6 +572,7 @@ static const struct test_case cases[] = {
     { NAMED(who_is_not_served_yet_still_waits), ALL_STYLES },
     { NAMED(where_no_more_can_be_watched_workers_wait), ALL_STYLES, .no_loop = true },
     { NAMED(deadlines_need_no_young_system_call), .fixed = FIX_FD | FIX_MASK, .heavy = true },
+    { NAMED(what_was_registered_is_so_again), ALONE, .needs = NEED_DRIVER },
     { NAMED(waiting_goes_on_without_any_descriptor), ALONE, .needs = NEED_DRIVER },
     { NAMED(a_thousand_pipes_are_read_as_they_fill), .fixed = FIX_FD, .heavy = true,
       .seconds = 20 },

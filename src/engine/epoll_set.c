@@ -139,7 +139,7 @@ static bool start_timer(struct epoll_set *set)
 /* Somebody waits on a kept registration. False: nothing would ever doubt it. */
 static bool trust(struct epoll_set *set, struct watch *watch)
 {
-    if (!set->doubts && !(sure(set) && start_timer(set)))
+    if (!set->doubts && !start_timer(set))
         return false;
     if (!watch->trust)
         watch->trust = TRUST_NEW;
@@ -156,8 +156,8 @@ static uint64_t next_word(uint32_t fd, struct watch *watch)
     return (uint64_t)watch->at << 32 | fd;
 }
 
-/* Registers fd for these events, whatever was before. *ret_moved: the number stands for another
- * file than it did the last time. */
+/* Registers fd for these events, whatever was before, in a set that is ours for sure. *ret_moved:
+ * the number stands for another file than it did the last time. */
 static long enrol(struct epoll_set *set, uint32_t fd, struct watch *watch, uint32_t events,
                   bool *ret_moved)
 {
@@ -165,9 +165,6 @@ static long enrol(struct epoll_set *set, uint32_t fd, struct watch *watch, uint3
     uint64_t word = next_word(fd, watch);
     long r = -ENOENT;
 
-    *ret_moved = false;
-    if (!sure(set))
-        return -EMFILE;
     if (known)
         r = control(set, EPOLL_CTL_MOD, (int)fd, events, word);
     *ret_moved = known && r == -ENOENT;
@@ -238,6 +235,9 @@ static int64_t epoll_set_watch(struct ready *ready, uint32_t fd, struct watch *w
     struct epoll_set *set = set_of(ready);
     struct ouro__file *file = own_file(ready->loop, op);
 
+    if (!sure(set))
+        return -EOPNOTSUPP;
+    watch->wants |= op->ready_; /* a set that was made just now knows of nobody */
     return file ? watch_kept(set, fd, watch, file, op) : watch_once(set, fd, watch, op);
 }
 
@@ -323,10 +323,13 @@ static void doubt(struct epoll_set *set)
         struct watch *watch = &ready->watches[fd];
         bool moved;
 
-        if (watch->trust == TRUST_NEW && later)
+        if (watch->trust == TRUST_NEW && later) {
             watch->trust = TRUST_OLD;
-        else if (watch->trust && enrol(set, fd, watch, watch->mask | (uint32_t)EPOLLET, &moved) < 0)
+        } else if (watch->trust &&
+                   enrol(set, fd, watch, watch->mask | (uint32_t)EPOLLET, &moved) < 0) {
+            watch->mask = 0;
             (void)ouro__ready_got(ready, watch, ANYTHING); /* an attempt tells why */
+        }
     }
 }
 
@@ -337,7 +340,10 @@ static void collect(struct epoll_set *set, const struct epoll_event *event)
         if (!ouro__doorbell_hear(&set->ready.bell))
             set->ready.sure = make_anew(set);
         break;
-    case WORD_TIMER: doubt(set); break;
+    case WORD_TIMER:
+        if (sure(set))
+            doubt(set);
+        break;
     default: got(set, event); break;
     }
 }
