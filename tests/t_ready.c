@@ -28,12 +28,24 @@ static long doubting_set(int fd, ouro_time after)
     return real.timerfd_set(fd, after ? doubt_after : 0);
 }
 
+static _Atomic long shown_waits;
+static _Atomic int shown_fd = -1;
+
+/* A byte comes when the engine looks, and has attempts behind it that are not armed yet. */
+static long late_wait(int epoll, struct epoll_event *ret, unsigned room, ouro_time until)
+{
+    if (shown_fd >= 0 && !shown_waits++)
+        CHECK_EQ(write(shown_fd, "x", 1), 1);
+    return real.epoll_wait(epoll, ret, room, until);
+}
+
 static void watch_calls(struct test *t, ouro_time doubts)
 {
     real = ouro__sys;
     doubt_after = doubts;
     ouro__sys.epoll_ctl = counted_ctl;
     ouro__sys.timerfd_set = doubting_set;
+    ouro__sys.epoll_wait = late_wait;
     open_loop(t);
 }
 
@@ -106,17 +118,6 @@ static void what_the_loop_opened_waits_without_calls(struct test *t)
     finish_watching(t);
 }
 
-static long shown_waits;
-static int shown_fd = -1;
-
-/* A byte comes when the engine looks, and has attempts behind it that are not armed yet. */
-static long late_wait(int epoll, struct epoll_event *ret, unsigned room, ouro_time until)
-{
-    if (shown_fd >= 0 && !shown_waits++)
-        CHECK_EQ(write(shown_fd, "x", 1), 1);
-    return real.epoll_wait(epoll, ret, room, until);
-}
-
 static void an_edge_between_an_attempt_and_its_waiting_is_not_lost(struct test *t)
 {
     enum { COUNT = 3000 };
@@ -127,7 +128,6 @@ static void an_edge_between_an_attempt_and_its_waiting_is_not_lost(struct test *
     watch_calls(t, OURO_FOREVER);
     fd = open_fifo(t, "f");
     exchange(t, ops[0] = op_new(t), fd, fd);
-    ouro__sys.epoll_wait = late_wait;
     ouro_prep_read(ops[0], fd, &byte, 1, 0);
     for (int i = 1; i < COUNT; i++)
         ouro_prep_nop(ops[i] = op_new(t));
