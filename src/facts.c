@@ -194,7 +194,7 @@ void ouro__dared(ouro_loop *loop, ouro_time since)
     ouro_time now = sys_coarse_now(), pause = (now - since) * PAUSE_FACTOR;
 
     if (now - since <= SLOW) {
-        patience->pause = 0;
+        patience->pause = patience->until = 0;
         return;
     }
     if (pause < patience->pause * 2)
