@@ -76,13 +76,13 @@ void ouro__clean(ouro_op *op)
     op->notes_ = op->ready_ = 0;
 }
 
-static void own(ouro_loop *loop, ouro_op *op)
+static void own(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 {
     op->cflags = 0;
     op->cause = 0;
     op->loop_ = loop;
     op->since_ = ouro__now(loop);
-    op->route_ = loop->routes[op->code];
+    op->route_ = (uint8_t)route;
 }
 
 static void count_in(ouro_loop *loop, const ouro_op *op)
@@ -136,7 +136,7 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    own(loop, op);
+    own(loop, op, loop->routes[op->code]);
     r = admit(loop, op);
     if (r < 0) {
         ouro__slot_give(loop, op);
@@ -168,12 +168,12 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
     case OURO_WRITE:
         *ret_file = usual_file(loop, op);
         return !(flags & ~(uint32_t)(OURO_EXACT | OURO_REGBUF | OURO_DIRECT)) &&
-               (int64_t)op->arg[ARG_OFFSET] >= 0 && op->arg[ARG_BUF] &&
-               op->arg[ARG_LEN] <= INT64_MAX && *ret_file;
+               (int64_t)(op->arg[ARG_OFFSET] | op->arg[ARG_LEN]) >= 0 && op->arg[ARG_BUF] &&
+               *ret_file && !(*ret_file)->closer;
     case OURO_OPEN:
-        *ret_file = ouro__file_at(loop, op->fd);
-        return !(flags | op->arg[ARG_SLOT]) && op->arg[ARG_PATH] &&
-               (*ret_file || op->fd == OURO_HERE);
+        *ret_file = op->fd == OURO_HERE ? &loop->here : ouro__file_at(loop, op->fd);
+        return !(flags | op->arg[ARG_SLOT]) && op->arg[ARG_PATH] && *ret_file &&
+               !(*ret_file)->closer;
     case OURO_CLOSE:
         *ret_file = ouro__file_at(loop, op->fd);
         return !flags && *ret_file && !(*ret_file)->in_flight;
@@ -194,45 +194,46 @@ static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
 
 /* What operations that are submitted together need to be asked only once. */
 struct batch {
-    int64_t room; /* that many completions are sure of a place */
     bool many;
-    bool at_once; /* the engine takes operations, and nothing is queued before them */
+    unsigned at_once; /* that many the engine takes, with nothing queued before them */
 };
 
 /* In a locked mode another thread may sleep in the engine. */
-static void look_at_loop(const ouro_loop *loop, struct batch *batch)
+static unsigned room_at_once(ouro_loop *loop)
 {
-    batch->room = ouro__room(loop);
-    batch->at_once = loop->engine->take_one && !loop->locked_mode && !loop->queue.head;
+    if (!loop->engine->room || loop->locked_mode || loop->queue.head)
+        return 0;
+    return loop->engine->room(loop);
 }
 
 /* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
  * the engine at once. */
-static bool take_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file,
-                         const struct batch *batch)
+static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__route route,
+                                      struct ouro__file *file, struct batch *batch)
 {
-    if (!batch->at_once || op->route_ != ROUTE_ENGINE ||
-        (op->code != OURO_OPEN && !ouro__engine_is_best(loop, op, file, batch->many)) ||
+    if (!batch->at_once || route != ROUTE_ENGINE ||
+        !ouro__engine_is_best(loop, op, file, batch->many) ||
         (op->code == OURO_WRITE && route_of(loop, op) != ROUTE_ENGINE))
         return false;
-    ouro__set_state(op, STATE_RUNNING);
-    if (!loop->engine->take_one(loop, op))
-        return false;
+    loop->engine->take_one(loop, op);
+    batch->at_once--;
+    ouro__set_state(op, STATE_PLAIN);
     loop->asked = true;
     return true;
 }
 
 /* Opens, closes of what is idle, reads and writes at an offset, all asking for nothing special, are
- * most of what programs do. This is what check, accept and begin come to for them. 1: it is none,
- * or something is out of the common: the others will see. */
+ * most of what programs do. This is what check, accept and begin come to for them. 0: it is none,
+ * or something is out of the common: the others will see; 1: done. */
 static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
 {
+    enum ouro__route route;
     struct ouro__file *file;
     int r;
 
-    if (op->state_ > STATE_DONE || op->deadline || batch->room <= 0 || !usual(loop, op, &file) ||
-        (file && file->closer) || loop->routes[op->code] == ROUTE_NO)
-        return 1;
+    if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
+        (route = loop->routes[op->code]) == ROUTE_NO)
+        return 0;
     if (op->flags & OURO_REGBUF) {
         if ((r = find_region(loop, op)) < 0)
             return r;
@@ -242,16 +243,13 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
         loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
         return r;
     }
-    own(loop, op);
-    if (file)
-        ouro__file_count(file, op);
-    count_in(loop, op);
-    batch->room--;
-    if (!take_at_once(loop, op, file, batch)) {
+    own(loop, op, route);
+    ouro__file_count(file, op);
+    if (!take_at_once(loop, op, route, file, batch)) {
         ouro__requeue(loop, op);
-        batch->at_once = false;
+        batch->at_once = 0;
     }
-    return 0;
+    return 1;
 }
 
 static OURO__APART int submit_unusual(ouro_loop *loop, ouro_op *op)
@@ -267,17 +265,23 @@ static OURO__APART int submit_unusual(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
+/* So many of count completions are sure of a place. */
+static unsigned placed(const ouro_loop *loop, unsigned count)
+{
+    int64_t room = ouro__room(loop);
+
+    return room >= count ? count : room > 0 ? (unsigned)room : 0;
+}
+
 /* The short way: what the engine takes of plain operations while nothing has to grow. */
 static unsigned submit_plain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
-    int64_t room = ouro__room(loop);
     unsigned done = 0, taken;
 
     /* In a locked mode other threads may sleep until they are final. */
     if (!loop->engine->take || loop->queue.head || loop->locked_mode || loop->trace)
         return 0;
-    if (room < count)
-        count = room > 0 ? (unsigned)room : 0;
+    count = placed(loop, count);
     while (done < count && (taken = loop->engine->take(loop, ops + done, count - done)))
         done += taken;
     loop->asked = loop->asked || done;
@@ -290,35 +294,38 @@ void ouro__make_ordinary(ouro_loop *loop, ouro_op *op)
 {
     if (op->state_ != STATE_PLAIN)
         return;
-    own(loop, op);
+    if (op->code == OURO_NOP)
+        own(loop, op, loop->routes[OURO_NOP]);
     ouro__set_state(op, STATE_RUNNING);
 }
 
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error)
 {
+    ouro_op *const *at = ops, *const *end = ops + count, *const * first, *const * stop;
     struct batch batch = { .many = count > 1 };
-    unsigned done = 0, plain;
-    int r = 0;
 
-    look_at_loop(loop, &batch);
-    while (done < count) {
-        if (ops[done]->code == OURO_NOP && (plain = submit_plain(loop, ops + done, count - done))) {
-            done += plain;
-            batch.room -= plain;
+    while (at != end) {
+        unsigned left = (unsigned)(end - at), plain;
+        int r = 0;
+
+        if ((*at)->code == OURO_NOP && (plain = submit_plain(loop, at, left))) {
+            at += plain;
             continue;
         }
-        r = submit_usual(loop, ops[done], &batch);
-        if (r > 0) {
-            r = submit_unusual(loop, ops[done]);
-            look_at_loop(loop, &batch);
-        }
-        if (r < 0)
+        batch.at_once = room_at_once(loop);
+        first = at;
+        stop = loop->trace ? at : at + placed(loop, left);
+        while (at != stop && (r = submit_usual(loop, *at, &batch)) > 0)
+            at++;
+        loop->stats.submitted += (uint64_t)(at - first);
+        if (r == 0 && (r = submit_unusual(loop, *at)) == 0)
+            at++;
+        if (r < 0) {
+            *ret_error = r;
             break;
-        done++;
+        }
     }
-    if (r < 0)
-        *ret_error = r;
-    return done;
+    return (unsigned)(at - ops);
 }
 
 /* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
@@ -346,7 +353,7 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
 
     if (ouro__room(loop) <= 0 && ouro__ring_room(loop, 1) < 0)
         return -EAGAIN;
-    own(loop, op);
+    own(loop, op, loop->routes[op->code]);
     ouro__set_state(op, STATE_HELD);
     count_in(loop, op);
     r = loop->closing ? -ECANCELED : admit(loop, op);
@@ -518,9 +525,7 @@ static OURO__INLINE void deliver(ouro_loop *loop, ouro_op *op)
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
 
     if (!(op->flags & OURO_QUIET) || op->res < 0) {
-        ouro__set_hint(op, ring->tail);
-        ring->at[ring->tail++ & ring->mask] =
-            (ouro_event){ .op = op, .res = op->res, .cflags = op->cflags, .cause = op->cause };
+        ouro__ring_push(ring, op, op->res, op->cflags, op->cause);
         if (op->cb) {
             ouro__set_state(op, STATE_REPORTED);
             return;
@@ -669,7 +674,6 @@ static bool wants_more(const ouro_op *op, int64_t res)
 /* A failure, a part, or readiness. */
 static OURO__APART void report_specially(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    ouro__make_ordinary(loop, op);
     if (op->marks_ & MARK_STREAM && ouro__stream_report(loop, op, res))
         return;
     if (op->ready_ && res != -EAGAIN) {
@@ -705,8 +709,9 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     bool moves = ouro__kinds[op->code].traits & KIND_BYTES;
 
-    if (OURO__SELDOM(res < 0 || op->state_ == STATE_PLAIN || op->ready_ ||
-                     op->marks_ & MARK_STREAM) ||
+    if (op->state_ == STATE_PLAIN)
+        ouro__make_ordinary(loop, op);
+    if (OURO__SELDOM(res < 0 || op->ready_ || op->marks_ & MARK_STREAM) ||
         (moves && !moved_at_once(op, res)))
         report_specially(loop, op, res);
     else if (moves)
@@ -740,8 +745,7 @@ static void closed(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__file *file = ouro__file_counted(op);
 
-    file->ours = OURS_NOT;
-    file->readonly = false;
+    ouro__file_closed(file);
     if (op->flags & OURO_DIRECT)
         loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
 }

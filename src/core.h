@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,6 +22,14 @@
 #include "sys.h"
 
 /* mingw-w64 has no such numbers. */
+#ifndef O_ACCMODE
+#define O_ACCMODE 3
+#endif
+#ifndef O_DIRECT
+#define O_DIRECT 0
+#define O_TMPFILE 0
+#define O_PATH 0
+#endif
 #ifndef ESHUTDOWN
 #define ESHUTDOWN 108
 #endif
@@ -29,6 +38,7 @@
 #endif
 
 #define OURO__SELDOM(x) __builtin_expect(!!(x), 0)
+#define OURO__LIKELY(x) __builtin_expect(!!(x), 1)
 /* What each operation passes is one piece of code; what few pass is not in it. */
 #define OURO__INLINE inline __attribute__((always_inline))
 #define OURO__APART __attribute__((noinline))
@@ -330,6 +340,7 @@ struct ouro_loop {
     /* files: page p holds descriptors p * OURO__PAGE_SIZE ... */
     struct ouro__file **files;
     uint32_t file_pages;
+    struct ouro__file here; /* the record of OURO_HERE */
     struct ouro__direct {
         int fd;      /* or OURO__SLOT_... */
         bool native; /* the engine knows the slot by its number */
@@ -540,16 +551,9 @@ void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
-void ouro__file_made(struct ouro__file *file, const ouro_op *op);
-bool ouro__try_names(ouro_loop *loop, const ouro_op *op);
-void ouro__tried_names(ouro_loop *loop, bool found);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
-/* Would a try be no gain? batch: it is submitted together with others. */
-bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
-                          bool batch);
-/* Around calls that a server could keep waiting: may they be tried? How long they took. */
-bool ouro__dare(const ouro_loop *loop);
+/* Around calls that a server could keep waiting: how long they took. */
 void ouro__dared(ouro_loop *loop, ouro_time since);
 
 bool ouro__chain_breaks(const ouro_op *op);
@@ -692,10 +696,14 @@ static inline void ouro__slot_set_next(struct ouro__slot *slot, struct ouro__slo
 {
     atomic_store_explicit(&slot->tenant, (uintptr_t)next + OURO__FREE, memory_order_relaxed);
 }
-/* Begins to load the operation that has this id, if there is one. */
-static inline void ouro__slot_prefetch(ouro_loop *loop, ouro_id id)
+/* NULL: no such slot was given out. */
+static inline struct ouro__slot *ouro__slot_of(ouro_loop *loop, ouro_id id)
 {
-    struct ouro__slot *slot = ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
+    return ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
+}
+/* Begins to load the operation that has the slot, if there is one. */
+static inline void ouro__slot_prefetch(const struct ouro__slot *slot)
+{
     uintptr_t at = slot ? atomic_load_explicit(&slot->tenant, memory_order_relaxed) : 0;
 
     for (unsigned line = 0; line < 3; line++)
@@ -704,7 +712,7 @@ static inline void ouro__slot_prefetch(ouro_loop *loop, ouro_id id)
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
 {
-    struct ouro__slot *slot = ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
+    const struct ouro__slot *slot = ouro__slot_of(loop, id);
 
     if (!slot || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return NULL;
@@ -751,7 +759,7 @@ static inline void ouro__slot_leave(ouro_loop *loop, struct ouro__slot *slot, ou
 }
 static inline void ouro__slot_give(ouro_loop *loop, ouro_op *op)
 {
-    ouro__slot_leave(loop, ouro__slot_at(loop, (uint32_t)(op->id_ & OURO__SLOT_MASK)), op->id_);
+    ouro__slot_leave(loop, ouro__slot_of(loop, op->id_), op->id_);
 }
 
 static inline struct ouro__file *ouro__file_at(ouro_loop *loop, ouro_fd fd)
@@ -783,22 +791,47 @@ static inline struct ouro__file *ouro__file_counted(const ouro_op *op)
 /* Nothing is in flight on it. */
 static inline void ouro__file_rests(struct ouro__file *file)
 {
-    if (file->kind)
+    if (file->kind) {
         file->memory = file->kind == FILE_MEMORY;
-    file->kind = FILE_UNKNOWN;
+        file->kind = FILE_UNKNOWN;
+    }
     if (!file->ours)
         file->cache = CACHE_UNKNOWN;
+}
+
+/* Does anybody wait for operations on it to be final? */
+static inline bool ouro__file_awaited(const struct ouro__file *file)
+{
+    return file->held.head || file->closer;
+}
+
+/* The loop has opened or made the file: its facts live until the loop closes it. */
+static inline void ouro__file_made(struct ouro__file *file, const ouro_op *op)
+{
+    bool named = op->code == OURO_OPEN;
+    int flags = named ? ouro__int(op, ARG_FLAGS) : O_RDWR;
+
+    file->ours = named ? OURS_NAMED : OURS_SOCKET;
+    file->watched = false;
+    file->kind = FILE_UNKNOWN;
+    file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
+    file->readonly = (flags & O_ACCMODE) == O_RDONLY;
+}
+static inline void ouro__file_closed(struct ouro__file *file)
+{
+    file->ours = OURS_NOT;
+    file->readonly = false;
 }
 
 /* A counted operation is final: gives its lanes back, lets others start, and is counted no more. */
 static inline void ouro__file_leave(ouro_loop *loop, ouro_op *op)
 {
-    struct ouro__file *file = ouro__file_counted(op); /* NULL: OURO_HERE */
+    struct ouro__file *file = ouro__file_counted(op);
 
     if (op->marks_ & MARK_LANES || ouro__kinds[op->code].traits & (KIND_FD2 | KIND_DIR2) ||
-        (file && (file->held.head || file->closer)))
+        ouro__file_awaited(file))
         ouro__file_leave_slowly(loop, op);
-    else if (file && !--file->in_flight)
+    else if (!--file->in_flight)
         ouro__file_rests(file);
 }
 
@@ -810,6 +843,64 @@ static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *o
     if (op->flags & OURO_DIRECT)
         return &loop->direct[op->fd].file;
     return ouro__file_at(loop, op->fd);
+}
+
+/* ---- Trying on the spot (facts.c) ---------------------------------------------------------- */
+
+#define OURO__SKIP_MOST 512u
+/* Misses say that the next tries would likely be misses. */
+static inline bool ouro__lucky(struct ouro__luck *luck)
+{
+    if (luck->skip) {
+        luck->skip--;
+        return false;
+    }
+    return true;
+}
+static inline bool ouro__hit(struct ouro__luck *luck)
+{
+    luck->misses = 0;
+    return true;
+}
+static inline bool ouro__missed(struct ouro__luck *luck)
+{
+    luck->misses += luck->misses < 9;
+    luck->skip = (1u << luck->misses) < OURO__SKIP_MOST ? 1u << luck->misses : OURO__SKIP_MOST;
+    return false;
+}
+
+/* May calls be tried that a server could keep waiting? */
+static inline bool ouro__dare(const ouro_loop *loop)
+{
+    return OURO__LIKELY(!loop->patience.until) || sys_coarse_now() >= loop->patience.until;
+}
+
+/* Is it worth a look into the cache of names? */
+static inline bool ouro__try_names(ouro_loop *loop, const ouro_op *op)
+{
+    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_BG ||
+        ouro__int(op, ARG_FLAGS) & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
+        return false;
+    return ouro__lucky(&loop->luck_open) && ouro__dare(loop);
+}
+static inline void ouro__tried_names(ouro_loop *loop, bool found)
+{
+    if (found)
+        ouro__hit(&loop->luck_open);
+    else
+        ouro__missed(&loop->luck_open);
+}
+
+/* Would a try be no gain? batch: it is submitted together with others. */
+static inline bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op,
+                                        const struct ouro__file *file, bool batch)
+{
+    switch (op->code) {
+    case OURO_READ:
+        return file->cache == CACHE_NO || (!file->memory && !ouro__lucky(&loop->luck_read));
+    case OURO_CLOSE: return batch && file->readonly && ouro__dare(loop); /* alone: a plain call */
+    default: return true;
+    }
 }
 
 /* ---- lists --------------------------------------------------------------------------------- */
@@ -882,6 +973,13 @@ static inline void ouro__set_hint(ouro_op *op, uint32_t at)
 {
     op->next_ = (ouro_op *)(uintptr_t)at;
 }
+/* There is room for it. */
+static inline void ouro__ring_push(struct ouro__ring *ring, ouro_op *op, int64_t res,
+                                   uint32_t cflags, int32_t cause)
+{
+    ouro__set_hint(op, ring->tail);
+    ring->at[ring->tail++ & ring->mask] = (ouro_event){ op, res, cflags, cause };
+}
 
 /* ---- The short way, for operations that need nothing looked after -------------------------- */
 
@@ -904,8 +1002,8 @@ static inline struct ouro__slot *ouro__enter_plain(struct ouro__slot *slot, ouro
     return ouro__slot_enter(slot, op);
 }
 
-/* A run of ends: what changes with each of them stays in registers. Nothing else may happen to the
- * loop between start and end of a run. */
+/* A run of ends of PLAIN operations: what changes with each of them stays in registers. Nothing
+ * else may happen to the loop between start and end of a run. */
 struct ouro__run {
     struct ouro__slot *chunk, *free; /* the first chunk; the free list */
     ouro_event *event;               /* where the next one goes */
@@ -919,32 +1017,84 @@ static inline struct ouro__run ouro__run_start(const ouro_loop *loop)
                                loop->slots.free, loop->events.at + at, loop->events.tail,
                                loop->events.mask + 1 - at };
 }
-/* An operation has succeeded; at most `left` times, and not without a chunk. False: it is not one
- * for the short way, and was not touched. */
-static inline bool ouro__run_report(struct ouro__run *run, ouro_id id)
+/* What is in the first chunk. */
+static inline bool ouro__run_has(ouro_id id)
 {
-    struct ouro__slot *slot = run->chunk + (id & (OURO__CHUNK_SIZE - 1));
-    ouro_id next;
+    return (id & OURO__SLOT_MASK) < OURO__CHUNK_SIZE;
+}
+/* Any, if it is not there. Not without a chunk. */
+static inline struct ouro__slot *ouro__run_slot(const struct ouro__run *run, ouro_id id)
+{
+    return run->chunk + (id & (OURO__CHUNK_SIZE - 1));
+}
+/* NULL: what has this id is not for the short way. */
+static inline ouro_op *ouro__run_find(const struct ouro__slot *slot, ouro_id id)
+{
     ouro_op *op;
 
     /* This tells those apart, too, that belong to other chunks. */
-    if (OURO__SELDOM(atomic_load_explicit(&slot->id, memory_order_relaxed) != id ||
-                     __builtin_add_overflow(id, (ouro_id)1 << OURO__SLOT_BITS, &next)))
-        return false;
+    if (OURO__SELDOM(atomic_load_explicit(&slot->id, memory_order_relaxed) != id))
+        return NULL;
     /* Its id has not changed since it was given out, so there is an operation. */
     op = (ouro_op *)atomic_load_explicit(&slot->tenant, memory_order_relaxed);
-    if (op->state_ != STATE_PLAIN)
+    return op->state_ == STATE_PLAIN ? op : NULL;
+}
+/* Sees to what the success of a usual operation means for the files. False: it is not for the short
+ * way after all, and nothing was touched. */
+static inline bool ouro__run_usual(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    struct ouro__file *file = ouro__file_counted(op), *fresh;
+
+    if (OURO__SELDOM(res < 0 || ouro__file_awaited(file)))
         return false;
-    op->res = 0;
+    switch (op->code) {
+    case OURO_OPEN:
+        fresh = ouro__file_at(loop, (ouro_fd)res);
+        if (OURO__SELDOM(!fresh || op->notes_ & NOTE_UNBLOCK))
+            return false;
+        ouro__file_made(fresh, op);
+        if (op->notes_ & NOTE_TRIED)
+            ouro__tried_names(loop, true);
+        op->notes_ = 0;
+        break;
+    case OURO_CLOSE: ouro__file_closed(file); break;
+    default:
+        if ((uint64_t)res != op->arg[ARG_LEN] && op->flags & OURO_EXACT)
+            return false;
+        if (op->flags & OURO_REGBUF)
+            loop->regbuf_in_flight--;
+        break;
+    }
+    if (!--file->in_flight)
+        ouro__file_rests(file);
+    op->marks_ = 0;
+    return true;
+}
+/* What was found has succeeded; at most `left` times. */
+static inline void ouro__run_finish(ouro_loop *loop, struct ouro__run *run, struct ouro__slot *slot,
+                                    ouro_id id, ouro_op *op, int64_t res)
+{
+    ouro_id next;
+
+    /* A slot whose generations are used up stays empty. */
+    if (OURO__SELDOM(__builtin_add_overflow(id, (ouro_id)1 << OURO__SLOT_BITS, &next))) {
+        ouro__slot_set_next(slot, NULL);
+    } else {
+        ouro__slot_set_next(slot, run->free);
+        run->free = slot;
+    }
+    atomic_store_explicit(&slot->id, next, memory_order_relaxed);
+    op->res = res;
     if (!(op->flags & OURO_QUIET)) {
-        *run->event++ = (ouro_event){ .op = op };
+        if (op->cb) {
+            ouro__ring_push(&loop->calls, op, res, 0, 0);
+            ouro__set_state(op, STATE_REPORTED);
+            return;
+        }
+        *run->event++ = (ouro_event){ .op = op, .res = res };
         ouro__set_hint(op, run->tail++);
     }
     ouro__set_state(op, STATE_DONE);
-    atomic_store_explicit(&slot->id, next, memory_order_relaxed);
-    ouro__slot_set_next(slot, run->free);
-    run->free = slot;
-    return true;
 }
 static inline void ouro__run_end(ouro_loop *loop, const struct ouro__run *run, uint32_t done)
 {

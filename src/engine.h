@@ -50,8 +50,11 @@ struct ouro__engine {
      * how many. Asked only when nothing is queued. May be NULL. */
     unsigned (*take)(ouro_loop *loop, ouro_op *const *ops, unsigned count);
 
-    /* The same for one operation that is RUNNING already. False: no room. May be NULL. */
-    bool (*take_one)(ouro_loop *loop, ouro_op *op);
+    /* The same one by one for opens, closes, and reads and writes of one buffer, which the core has
+     * accepted and makes PLAIN: how many there is room for, until something else is asked of the
+     * engine; and takes one of them. May both be NULL. */
+    unsigned (*room)(ouro_loop *loop);
+    void (*take_one)(ouro_loop *loop, ouro_op *op);
 
     /* Submit, then sleep until something is there to report, the doorbell rings, or `until`
      * (absolute; OURO_NOWAIT: do not sleep; OURO_FOREVER), then report what finished. The

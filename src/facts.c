@@ -18,13 +18,11 @@
  * that grows. */
 #include "core.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #define TRIES_PER_TURN 256u
 #define BYTES_PER_TURN ((size_t)1 << 20)
-#define SKIP_MOST 512u
 #define SLOW (10 * OURO_MS) /* more than a tick of the coarse clock, less than anybody notices */
 #define PAUSE_FACTOR 32u    /* so at most a 33rd of the time is spent waiting */
 #define PAUSE_MOST (3600 * OURO_S)
@@ -161,33 +159,6 @@ int64_t ouro__fd_identity(int fd)
     return mix((uint64_t)mix((uint64_t)st.dev_major << 32 | st.dev_minor, st.ino), (uint64_t)flags);
 }
 
-static bool lucky(struct ouro__luck *luck)
-{
-    if (luck->skip) {
-        luck->skip--;
-        return false;
-    }
-    return true;
-}
-
-static bool hit(struct ouro__luck *luck)
-{
-    luck->misses = 0;
-    return true;
-}
-
-static bool missed(struct ouro__luck *luck)
-{
-    luck->misses += luck->misses < 9;
-    luck->skip = (1u << luck->misses) < SKIP_MOST ? 1u << luck->misses : SKIP_MOST;
-    return false;
-}
-
-bool ouro__dare(const ouro_loop *loop)
-{
-    return !loop->patience.until || sys_coarse_now() >= loop->patience.until;
-}
-
 void ouro__dared(ouro_loop *loop, ouro_time since)
 {
     struct ouro__patience *patience = &loop->patience;
@@ -254,7 +225,8 @@ static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
         (void)ouro__file_kind(file, ouro__fd(op));
     if (file->kind >= FILE_STREAM)
         return false;
-    if (file->kind != FILE_MEMORY && (!lucky(&loop->luck_read) || !buffered(file, ouro__fd(op))))
+    if (file->kind != FILE_MEMORY &&
+        (!ouro__lucky(&loop->luck_read) || !buffered(file, ouro__fd(op))))
         return false;
     while (ouro__span_of(op, &span)) {
         bytes = (size_t)ouro__span_bytes(&span);
@@ -262,33 +234,14 @@ static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
             return false;
         *ret = read_now(file, ouro__fd(op), &span);
         if (*ret < 0)
-            return missed(&loop->luck_read);
+            return ouro__missed(&loop->luck_read);
         loop->try_bytes += (size_t)*ret;
         if (*ret == 0 || (size_t)*ret == bytes || file->kind == FILE_MEMORY)
-            return hit(&loop->luck_read);
+            return ouro__hit(&loop->luck_read);
         op->done_ += *ret;
     }
     *ret = 0;
-    return hit(&loop->luck_read);
-}
-
-/* Is it worth a look into the cache of names? */
-bool ouro__try_names(ouro_loop *loop, const ouro_op *op)
-{
-    int flags = ouro__int(op, ARG_FLAGS);
-
-    if (!(loop->caps & OURO_CAP_CACHED) || op->flags & OURO_BG ||
-        flags & (O_CREAT | O_TRUNC | O_TMPFILE | O_PATH))
-        return false;
-    return lucky(&loop->luck_open) && ouro__dare(loop);
-}
-
-void ouro__tried_names(ouro_loop *loop, bool found)
-{
-    if (found)
-        hit(&loop->luck_open);
-    else
-        missed(&loop->luck_open);
+    return ouro__hit(&loop->luck_read);
 }
 
 static OURO__APART bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
@@ -300,10 +253,10 @@ static OURO__APART bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
     *ret = sys_openat2((int)op->fd, ouro__ptr(op, ARG_PATH), flags | O_CLOEXEC | O_NONBLOCK, 0,
                        RESOLVE_FROM_CACHE);
     if (*ret < 0 && *ret != -ENOENT && *ret != -EACCES && *ret != -ENOTDIR && *ret != -ELOOP)
-        return missed(&loop->luck_open);
+        return ouro__missed(&loop->luck_open);
     if (*ret >= 0 && !(flags & O_NONBLOCK))
         op->notes_ |= NOTE_UNBLOCK;
-    return hit(&loop->luck_open);
+    return ouro__hit(&loop->luck_open);
 }
 
 /* Closing what was only read does not wait for a device, but for a server it may; closing a socket
@@ -344,26 +297,4 @@ bool ouro__try(ouro_loop *loop, ouro_op *op, int64_t *ret)
     case OURO_CLOSE: return try_close(loop, op, ret);
     default: return try_read(loop, op, ret);
     }
-}
-
-bool ouro__engine_is_best(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
-                          bool batch)
-{
-    switch (op->code) {
-    case OURO_READ: return file->cache == CACHE_NO || (!file->memory && !lucky(&loop->luck_read));
-    case OURO_CLOSE: return batch && file->readonly && ouro__dare(loop); /* alone: a plain call */
-    default: return true;
-    }
-}
-
-/* The loop has opened or made the file: its facts live until the loop closes it. */
-void ouro__file_made(struct ouro__file *file, const ouro_op *op)
-{
-    int flags = op->code == OURO_OPEN ? ouro__int(op, ARG_FLAGS) : O_RDWR;
-
-    file->ours = op->code == OURO_OPEN ? OURS_NAMED : OURS_SOCKET;
-    file->watched = false;
-    file->kind = FILE_UNKNOWN;
-    file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
-    file->readonly = (flags & O_ACCMODE) == O_RDONLY;
 }

@@ -63,6 +63,7 @@ void ouro__files_forget(ouro_loop *loop)
     for (uint32_t i = 0; i < loop->file_pages; i++)
         if (loop->files[i])
             memset(loop->files[i], 0, OURO__PAGE_SIZE * sizeof(struct ouro__file));
+    memset(&loop->here, 0, sizeof(loop->here));
     for (uint32_t i = 0; i < loop->direct_count; i++)
         memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
     for (uint32_t i = 0; i < loop->direct_count; i++)
@@ -103,8 +104,9 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         if (loop->direct[op->fd].fd == OURO__SLOT_EMPTY)
             return -EBADF;
         first = &loop->direct[op->fd].file;
-    } else if (op->fd >= 0 && !(first = ouro__file_at(loop, op->fd)) &&
-               !(first = ouro__file_make(loop, op->fd))) {
+    } else if (op->fd < 0) {
+        first = &loop->here;
+    } else if (!(first = ouro__file_at(loop, op->fd)) && !(first = ouro__file_make(loop, op->fd))) {
         return op->fd > FD_MOST ? -EBADF : -ENOMEM;
     }
     if (traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) >= 0) {
@@ -112,12 +114,10 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
         if (!second)
             return ouro__int(op, 0) > FD_MOST ? -EBADF : -ENOMEM;
     }
-    if ((first && first->closer) || (second && second->closer))
+    if (first->closer || (second && second->closer))
         return -EBADF;
-    if (first) {
-        first->in_flight++;
-        op->epoch_ = op->flags & OURO_BARRIER ? ++first->epoch : first->epoch;
-    }
+    first->in_flight++;
+    op->epoch_ = op->flags & OURO_BARRIER ? ++first->epoch : first->epoch;
     if (second) {
         second->in_flight++;
         op->epoch2_ = second->epoch;
@@ -354,18 +354,17 @@ static inline void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoc
 /* Somebody may wait for it. */
 void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op)
 {
-    struct ouro__file *first = (struct ouro__file *)(uintptr_t)op->file_; /* NULL: OURO_HERE */
+    struct ouro__file *first = ouro__file_counted(op);
     struct ouro__file *second = second_of(loop, op);
 
     if (op->marks_ & MARK_LANES) {
-        if (first && op->lanes_ & HAS_FIRST)
+        if (op->lanes_ & HAS_FIRST)
             first->busy &= (uint8_t) ~(op->lanes_ & LANE_BOTH);
         if (second && op->lanes_ & HAS_SECOND)
             second->busy &= (uint8_t) ~(op->lanes_ >> SECOND & LANE_BOTH);
     }
     op->marks_ &= (uint8_t) ~(MARK_LANES | MARK_FILE);
-    if (first)
-        leave(loop, first, op->epoch_);
+    leave(loop, first, op->epoch_);
     if (second)
         leave(loop, second, op->epoch2_);
 }

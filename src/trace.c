@@ -42,11 +42,11 @@ struct visit {
 static int visit_one(ouro_loop *loop, ouro_op *op, void *user)
 {
     struct visit *visit = user;
+    bool known = op->state_ != STATE_PLAIN || op->code != OURO_NOP;
 
     if (op == &loop->lost_watch)
         return 0;
-    visit->result = visit->fn(
-        op, where(op), op->state_ == STATE_PLAIN ? ouro__now(loop) : op->since_, visit->user);
+    visit->result = visit->fn(op, where(op), known ? op->since_ : ouro__now(loop), visit->user);
     return visit->result;
 }
 

@@ -367,6 +367,82 @@ static void nops_are_listed_canceled_and_counted_like_others(struct test *t)
     CHECK_EQ(after.in_flight, 0);
 }
 
+static int began_before(const ouro_op *op, const char *where, ouro_time since, void *user)
+{
+    const ouro_time *latest = user;
+
+    (void)where;
+    return op->code == OURO_READ && since > *latest;
+}
+
+/* The first read finds that a try is no gain, so that the second goes to the engine at once. */
+static void what_waits_for_long_is_listed_with_its_time(struct test *t)
+{
+    ouro_op *first = op_new(t), *second = op_new(t), *timer = op_new(t);
+    int a[2], b[2];
+    char bytes[2];
+    ouro_time latest;
+
+    make_socketpair(t, a);
+    make_socketpair(t, b);
+    ouro_prep_read(first, a[0], bytes, 1, 0);
+    start(t, first);
+    step(t);
+    ouro_prep_read(second, b[0], bytes + 1, 1, 0);
+    start(t, second);
+    latest = ouro_now(t->loop);
+    ouro_prep_timer(timer, in_ms(t, 20));
+    CHECK_EQ(do_op(t, timer), 0);
+    CHECK_EQ(ouro_each_inflight(t->loop, began_before, &latest), 0);
+    CHECK(write(a[1], "a", 1) == 1 && write(b[1], "b", 1) == 1);
+    CHECK_EQ(finish(t, first), 1);
+    CHECK_EQ(finish(t, second), 1);
+    CHECK(bytes[0] == 'a' && bytes[1] == 'b');
+}
+
+/* So do opens, reads and closes that ask for nothing special. */
+static void usual_operations_are_listed_canceled_and_counted_like_others(struct test *t)
+{
+    enum { COUNT = 60 };
+    ouro_op *opens[COUNT], *others[2 * COUNT];
+    char bytes[COUNT];
+    ouro_counters before, after;
+    unsigned count = 0, done = 0;
+
+    (void)make_file(t, "usual", "abc", 3);
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof(before)), 0);
+    for (int i = 0; i < COUNT; i++)
+        ouro_prep_open(opens[i] = op_new(t), OURO_HERE, path_in(t, "usual"), O_RDONLY, 0);
+    CHECK_EQ(start_n(t, opens, COUNT), COUNT);
+    for (int i = 0; i < COUNT; i += 3)
+        ouro_cancel(t->loop, opens[i]);
+    for (int i = 1; i < COUNT; i += 3)
+        ouro_cancel_id(t->loop, ouro_op_id(opens[i]));
+    finish_all(t);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK(RES(opens[i]) >= 0 || (i % 3 != 2 && RES(opens[i]) == -ECANCELED));
+        if (RES(opens[i]) < 0)
+            continue;
+        ouro_prep_read(others[count++] = op_new(t), (int)RES(opens[i]), &bytes[i], 1, i % 3);
+        done++;
+    }
+    CHECK_EQ(start_n(t, others, count), count);
+    finish_all(t);
+    for (unsigned i = 0; i < count; i++) {
+        CHECK_EQ(RES(others[i]), 1);
+        ouro_prep_close(others[count + i] = op_new(t), others[i]->fd);
+    }
+    for (int i = 2; i < COUNT; i += 3)
+        CHECK_EQ(bytes[i], 'c');
+    CHECK_EQ(start_n(t, others + count, count), count);
+    finish_all(t);
+    for (unsigned i = 0; i < count; i++)
+        CHECK_EQ(RES(others[count + i]), 0);
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof(after)), 0);
+    CHECK_EQ(after.completed - before.completed, COUNT + 2 * (uint64_t)done);
+    CHECK_EQ(after.in_flight, 0);
+}
+
 static void quiet_failure_is_reported(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -870,6 +946,8 @@ static const struct test_case cases[] = {
     { NAMED(quiet_failure_is_reported) },
     { NAMED(what_was_prepared_may_be_submitted_again) },
     { NAMED(nops_are_listed_canceled_and_counted_like_others), .fixed = FIX_FD },
+    { NAMED(usual_operations_are_listed_canceled_and_counted_like_others), .fixed = FIX_FD },
+    { NAMED(what_waits_for_long_is_listed_with_its_time), .fixed = FIX_FD },
     { NAMED(waiting_for_a_quiet_success_works), .style = STYLE_WAIT, .fixed = FIX_STYLE | FIX_FD },
     { NAMED(done_looks_without_collecting), .style = STYLE_REAP, .fixed = FIX_STYLE | FIX_FD },
     { NAMED(wait_refuses_what_it_cannot_wait_for), .style = STYLE_WAIT,

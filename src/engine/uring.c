@@ -368,6 +368,7 @@ const struct ouro__engine ouro__engine_uring = {
     .route = uring_route,
     .route_op = uring_route_op,
     .take = ouro__uring_take,
+    .room = ouro__uring_room,
     .take_one = ouro__uring_take_one,
     .submit = ouro__uring_submit,
     .wait = ouro__uring_wait,

@@ -77,7 +77,8 @@ void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);
 unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count);
-bool ouro__uring_take_one(ouro_loop *loop, ouro_op *op);
+unsigned ouro__uring_room(ouro_loop *loop);
+void ouro__uring_take_one(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wait(ouro_loop *loop, ouro_time until);
 void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wake(void *state);

@@ -107,8 +107,8 @@ static bool encode_socket(const ouro_loop *loop, struct uring *u, const ouro_op 
 /* ---- Reading and writing ------------------------------------------------------------------- */
 
 /* What is left of a read or write, as one step. ouro__span_of says the same, and more slowly. */
-static void encode_single(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe,
-                          uint8_t opcode, uint8_t fixed)
+static OURO__INLINE void encode_single(const ouro_loop *loop, const ouro_op *op,
+                                       struct ring_sqe *sqe, uint8_t opcode, uint8_t fixed)
 {
     uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
     int64_t offset = (int64_t)op->arg[ARG_OFFSET];
@@ -224,22 +224,35 @@ static void ask_server(const ouro_loop *loop, struct uring *u, const ouro_op *op
         u->asks = true;
 }
 
+/* Nearly all opens are for reading: what these ask is not written into each operation. */
+static const uint64_t cached_for_reading[3] = { O_RDONLY | O_CLOEXEC | O_LARGEFILE, 0,
+                                                RESOLVE_FROM_CACHE };
+
+/* A struct open_how that stays until the kernel takes the entry. */
+static const uint64_t *how_cached(ouro_op *op, unsigned flags)
+{
+    if (flags == cached_for_reading[0])
+        return cached_for_reading;
+    op->engine_[0] = flags;
+    op->engine_[1] = 0;
+    op->engine_[2] = RESOLVE_FROM_CACHE;
+    return op->engine_;
+}
+
 /* First a look into the cache of names, which never waits, in a batch with all others. Then,
  * because a kernel worker would wait for the other end of a FIFO, with O_NONBLOCK, which is taken
  * away again when the file is open. Directories and O_PATH have nothing to wait for. */
-static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *op,
+                                    struct ring_sqe *sqe)
 {
     int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
 
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
-    if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(op->loop_, op)) {
+    if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(loop, op)) {
         op->notes_ |= NOTE_NO_TRY | NOTE_TRIED;
-        op->engine_[0] = (uint64_t)(unsigned)flags; /* struct open_how */
-        op->engine_[1] = 0;
-        op->engine_[2] = RESOLVE_FROM_CACHE;
         sqe->opcode = RING_OP_OPENAT2;
-        sqe->off = address(op->engine_);
+        sqe->off = address(how_cached(op, (unsigned)flags));
         sqe->len = sizeof(op->engine_);
         u->asks = true;
         return;
@@ -255,7 +268,15 @@ static void encode_open(struct uring *u, ouro_op *op, struct ring_sqe *sqe)
     if (op->notes_ & NOTE_NO_TRY)
         sqe->flags = RING_SQE_ASYNC;
     else
-        ask_server(op->loop_, u, op, sqe);
+        ask_server(loop, u, op, sqe);
+}
+
+static OURO__INLINE void encode_close(const ouro_loop *loop, struct uring *u, const ouro_op *op,
+                                      struct ring_sqe *sqe)
+{
+    sqe->opcode = RING_OP_CLOSE;
+    sqe->fd = ouro__fd(op);
+    ask_server(loop, u, op, sqe);
 }
 
 /* Two names: rename and link; the second directory is arg[0]. */
@@ -308,7 +329,6 @@ static void encode_file(const ouro_op *op, struct ring_sqe *sqe)
         sqe->opcode = RING_OP_FSYNC;
         sqe->op_flags = op->arg[ARG_DATASYNC] ? RING_FSYNC_DATASYNC : 0;
         break;
-    case OURO_CLOSE: sqe->opcode = RING_OP_CLOSE; break;
     case OURO_FALLOCATE:
         sqe->opcode = RING_OP_FALLOCATE;
         sqe->off = op->arg[ARG_AT];
@@ -392,9 +412,9 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
 }
 
 /* False: the operation went another way, the entry is free. */
-static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
-    if (OURO__SELDOM(op->ready_ || (op->flags & OURO_FDMODE && refuses_to_wait(loop, op))))
+    if (op->ready_ || (op->flags & OURO_FDMODE && refuses_to_wait(loop, op)))
         return encode_specially(loop, op, sqe);
     switch (op->code) {
     case OURO_NOP: return true;
@@ -406,7 +426,6 @@ static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, s
         return encode_write(loop, u, op, sqe);
     case OURO_WRITE: return encode_write(loop, u, op, sqe);
     case OURO_READV: encode_vector(loop, op, sqe, RING_OP_READV, RING_OP_READ); return true;
-    case OURO_OPEN: encode_open(u, op, sqe); return true;
     case OURO_STAT:
     case OURO_RENAME:
     case OURO_UNLINK:
@@ -428,10 +447,6 @@ static OURO__INLINE bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, s
     case OURO_POLL_MANY: return encode_stream(loop, u, op, sqe);
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
-    case OURO_CLOSE:
-        ask_server(loop, u, op, sqe);
-        encode_file(op, sqe);
-        return true;
     default: encode_file(op, sqe); return true;
     }
 }
@@ -464,18 +479,38 @@ unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     return count;
 }
 
-/* Writes the entry of an operation; there is room. */
-static OURO__APART void put(ouro_loop *loop, struct uring *u, ouro_op *op)
+static inline void count_entry(struct uring *u)
+{
+    u->ring.sq_tail++;
+    u->running++;
+}
+
+static OURO__APART void put_unusual(ouro_loop *loop, struct uring *u, ouro_op *op,
+                                    struct ring_sqe *sqe)
+{
+    if (encode(loop, u, op, sqe))
+        count_entry(u);
+}
+
+/* Writes the entry of an operation; there is room. What programs do most is at hand. */
+static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
     struct ring *ring = &u->ring;
     struct ring_sqe *sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
+    bool usual_read = op->code == OURO_READ && !op->ready_ && !(op->flags & OURO_FDMODE);
 
     memset(sqe, 0, sizeof(*sqe));
     sqe->user_data = op->id_;
-    if (encode(loop, u, op, sqe)) {
-        ring->sq_tail++;
-        u->running++;
-    }
+    if (usual_read || op->code == OURO_OPEN || op->code == OURO_CLOSE)
+        count_entry(u);
+    if (usual_read)
+        encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED);
+    else if (op->code == OURO_OPEN)
+        encode_open(loop, u, op, sqe);
+    else if (op->code == OURO_CLOSE)
+        encode_close(loop, u, op, sqe);
+    else
+        put_unusual(loop, u, op, sqe);
 }
 
 static inline enum uring_fill room(struct uring *u)
@@ -488,14 +523,19 @@ static inline enum uring_fill room(struct uring *u)
     return u->running + u->cancels >= u->limit ? FILL_CQ_FULL : FILL_DONE;
 }
 
-bool ouro__uring_take_one(ouro_loop *loop, ouro_op *op)
+unsigned ouro__uring_room(ouro_loop *loop)
 {
     struct uring *u = loop->engine_state;
+    int64_t entries = (int64_t)ring_sq_space(&u->ring) - URING_RESERVE;
+    int64_t left = (int64_t)u->limit - u->running - u->cancels;
 
-    if (u->lost || room(u) != FILL_DONE)
-        return false;
-    put(loop, u, op);
-    return true;
+    left = left < entries ? left : entries;
+    return left > 0 && !u->lost ? (unsigned)left : 0;
+}
+
+void ouro__uring_take_one(ouro_loop *loop, ouro_op *op)
+{
+    put(loop, loop->engine_state, op);
 }
 
 enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u)

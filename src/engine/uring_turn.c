@@ -290,18 +290,35 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 }
 
 /* A run of plain operations: how many of the next `count` completions were such. */
-static uint32_t reap_plain(ouro_loop *loop, const struct ring *ring, uint32_t first, uint32_t count)
+static OURO__APART uint32_t reap_plain(ouro_loop *loop, const struct ring *ring, uint32_t first,
+                                       uint32_t count)
 {
     struct ouro__run run = ouro__run_start(loop);
     const struct ring_cqe *start = ring_cqe(ring, first), *end = ring->cqes + ring->cq_entries;
     const struct ring_cqe *cqe = start;
 
-    if (!run.chunk)
-        return 0;
     count = count < run.left ? count : run.left;
     end = count < end - cqe ? cqe + count : end;
-    while (cqe != end && !cqe->res && ouro__run_report(&run, cqe->user_data))
-        cqe++;
+    for (; cqe != end; cqe++) {
+        ouro_id id = cqe->user_data;
+        struct ouro__slot *slot = ouro__run_slot(&run, id);
+        ouro_op *op = ouro__run_find(slot, id);
+        int32_t res = cqe->res;
+
+        if (!op)
+            break;
+        if (op->code == OURO_NOP) {
+            if (res)
+                break;
+        } else {
+            /* The copying of what was read has pushed the operations out of the nearest cache. */
+            if (end - cqe > AHEAD)
+                ouro__slot_prefetch(ouro__run_slot(&run, cqe[AHEAD].user_data));
+            if (!ouro__run_usual(loop, op, res))
+                break;
+        }
+        ouro__run_finish(loop, &run, slot, id, op, res);
+    }
     count = (uint32_t)(cqe - start);
     ouro__run_end(loop, &run, count);
     return count;
@@ -339,10 +356,10 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
         ouro_op *op = ouro__slot_find(loop, cqe->user_data);
         uint32_t plain = 0;
 
-        /* The copying of what was read has pushed the operations out of the nearest cache. */
         if (count - done > AHEAD)
-            ouro__slot_prefetch(loop, ring_cqe(ring, first + done + AHEAD)->user_data);
-        if (op && op->state_ == STATE_PLAIN && !cqe->res)
+            ouro__slot_prefetch(
+                ouro__slot_of(loop, ring_cqe(ring, first + done + AHEAD)->user_data));
+        if (op && op->state_ == STATE_PLAIN && ouro__run_has(cqe->user_data))
             plain = reap_plain(loop, ring, first + done, count - done);
         else if (op && op->marks_ & MARK_STREAM && !ouro__more_room(loop))
             break; /* until the caller has taken some */
