@@ -978,7 +978,7 @@ static inline void ouro__ring_push(struct ouro__ring *ring, ouro_op *op, int64_t
                                    uint32_t cflags, int32_t cause)
 {
     ouro__set_hint(op, ring->tail);
-    ring->at[ring->tail++ & ring->mask] = (ouro_event){ op, res, cflags, cause };
+    ring->at[ring->tail++ & ring->mask] = (ouro_event){ op, res, cflags, cause, NULL };
 }
 
 /* ---- The short way, for operations that need nothing looked after -------------------------- */
