@@ -211,12 +211,8 @@ static int read_depths(enum suite suite, unsigned *ret, unsigned *ret_count)
 
 static int check_options(const struct cli_settings *set, enum suite suite)
 {
-    bool found = !set->engine;
-
-    for (unsigned i = 0; i < known_count && !found; i++)
-        found = known[i].engine && strcmp(known[i].engine, set->engine) == 0;
-    if (!found)
-        return cli_usage_error("there is no engine '%s'", set->engine);
+    if (cli_check_engine(set) != CLI_OK)
+        return CLI_USAGE;
     if (set->engine && opt_contenders)
         return cli_usage_error("--engine and --contenders exclude each other");
     if (opt_warm && opt_cold)

@@ -99,6 +99,8 @@ int cli_parse_seconds(const char *text, double *ret_seconds);
 
 extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 const struct cli_command *cli_find_command(const char *name, size_t length);
+/* CLI_OK if the engine of --engine is one of the library's, or none is named. */
+int cli_check_engine(const struct cli_settings *set);
 
 /* ---- talk.c: what goes to stderr, and the signals that end a command early ---- */
 
@@ -165,6 +167,6 @@ void table_finish(struct table *table);
 
 /* ---- the commands ---- */
 
-extern const struct cli_command cli_bench, cli_completion, cli_help, cli_info;
+extern const struct cli_command cli_bench, cli_completion, cli_echo, cli_help, cli_info;
 
 #endif

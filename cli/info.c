@@ -592,15 +592,12 @@ static void print_json(const struct facts *facts)
 static int run(const struct cli_settings *set, int argc, char **argv)
 {
     static struct facts facts;
-    bool known = !set->engine;
     const char *name;
 
     (void)argc;
     (void)argv;
-    for (unsigned i = 0; !known && (name = ouro_engine_list(i)); i++)
-        known = strcmp(name, set->engine) == 0;
-    if (!known)
-        return cli_usage_error("there is no engine '%s'", set->engine);
+    if (cli_check_engine(set) != CLI_OK)
+        return CLI_USAGE;
     uname(&facts.system);
     facts.cores = sysconf(_SC_NPROCESSORS_ONLN);
     while (facts.engine_count < ENGINES_MAX && (name = ouro_engine_list(facts.engine_count)))

@@ -7,7 +7,7 @@
 #include <string.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cli_info, &cli_bench, &cli_completion, &cli_help, NULL,
+    &cli_info, &cli_bench, &cli_echo, &cli_completion, &cli_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name, size_t length)
@@ -16,6 +16,18 @@ const struct cli_command *cli_find_command(const char *name, size_t length)
         if (strncmp(cli_commands[i]->name, name, length) == 0 && !cli_commands[i]->name[length])
             return cli_commands[i];
     return NULL;
+}
+
+int cli_check_engine(const struct cli_settings *set)
+{
+    const char *name;
+
+    if (!set->engine)
+        return CLI_OK;
+    for (unsigned i = 0; (name = ouro_engine_list(i)); i++)
+        if (strcmp(name, set->engine) == 0)
+            return CLI_OK;
+    return cli_usage_error("there is no engine '%s'", set->engine);
 }
 
 static void print_overview(FILE *out)
