@@ -32,7 +32,7 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \
     $(addprefix tests/, tidy summary planted header exports man readme examples) \
-    $(addprefix tests/, cli_test.sh info_test.sh consumer/run musl/run)
+    $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh consumer/run musl/run)
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)

@@ -10,8 +10,9 @@
 #include <unistd.h>
 
 static const char *opt_contenders, *opt_depth, *opt_dir, *opt_file, *opt_html;
+static const char *opt_connections, *opt_size;
 static unsigned opt_rounds = 21, opt_count = 1000;
-static uint64_t opt_size = 4096, opt_block = 4096, opt_file_size;
+static uint64_t opt_block = 4096, opt_file_size;
 static double opt_seconds;
 static bool opt_aa, opt_warm, opt_cold, opt_direct, opt_buffered;
 
@@ -33,7 +34,8 @@ static const struct cli_option options[] = {
       .kind = CLI_SECONDS,
       .into = &opt_seconds,
       .value = "S",
-      .help = "time of each contender, all rounds (default: nop 2, files 1, random 4)" },
+      .help = "time of each contender, all rounds (default: nop 2, files 1, random 4, "
+              "echo 2)" },
     { .name = "depth",
       .kind = CLI_TEXT,
       .into = &opt_depth,
@@ -57,12 +59,16 @@ static const struct cli_option options[] = {
       .max = 1000000,
       .help = "files: how many (default 1000)" },
     { .name = "size",
-      .kind = CLI_SIZE,
+      .kind = CLI_TEXT,
       .into = &opt_size,
-      .value = "BYTES",
-      .min = 1,
-      .max = 64 << 20,
-      .help = "files: size of each (default 4096)" },
+      .value = "BYTES[,...]",
+      .help = "files: size of each (default 4096); echo: of a request (default "
+              "64,512,1024,16384)" },
+    { .name = "connections",
+      .kind = CLI_TEXT,
+      .into = &opt_connections,
+      .value = "N[,N...]",
+      .help = "echo: connections, each with one request in flight (default 1,50,500,1000,10000)" },
     { .name = "cold",
       .kind = CLI_FLAG,
       .into = &opt_cold,
@@ -104,8 +110,12 @@ static const struct cli_option options[] = {
 static struct contender known[CONTENDERS_MAX];
 static unsigned known_count;
 
-static void list_contenders(void)
+static void list_contenders(enum suite suite)
 {
+    if (suite == SUITE_ECHO) {
+        known_count = contender_echo_list(known, CONTENDERS_MAX);
+        return;
+    }
     known[known_count++] = contender_blocking;
     known[known_count++] = contender_glibc_aio;
 #ifdef HAVE_LIBAIO
@@ -122,10 +132,13 @@ static int unknown_contender(const char *name, size_t length)
     char names[256] = "";
     size_t used = 0;
 
-    if ((strncmp(name, "libaio", length) == 0 && length == 6) ||
-        (strncmp(name, "liburing", length) == 0 && length == 8))
-        return cli_usage_error("the contender '%.*s' is not built in: its library was missing",
-                               (int)length, name);
+    static const char *const libraries[] = { "libaio", "libevent", "liburing", "libuv" };
+
+    for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++)
+        if (strncmp(libraries[i], name, length) == 0 && !libraries[i][length])
+            return cli_usage_error("the contender '%s' does not do this suite, or is not built in "
+                                   "because its library was missing",
+                                   libraries[i]);
     for (unsigned i = 0; i < known_count && used < sizeof(names); i++)
         used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "",
                                  known[i].name);
@@ -188,25 +201,56 @@ static void pick_all(const struct job *job, const char *engine, const struct con
     }
 }
 
-static int read_depths(enum suite suite, unsigned *ret, unsigned *ret_count)
+/* Numbers divided by commas; sizes may have a suffix. */
+static int read_list(const char *option, const char *text, uint64_t max, bool sizes, uint64_t *ret,
+                     unsigned *ret_count, unsigned count_max)
 {
-    static const char *const defaults[] = { "128", "64", "32" };
-    const char *at = opt_depth ? opt_depth : defaults[suite];
+    const char *at = text;
 
     for (;;) {
-        char *end;
-        unsigned long depth = strtoul(at, &end, 10);
+        size_t length = strcspn(at, ",");
+        char word[32];
+        int r = length < sizeof(word) ? 0 : -EINVAL;
 
-        if (*at < '0' || *at > '9' || (*end && *end != ',') || depth < 1 || depth > DEPTH_MAX)
-            return cli_usage_error("--depth=%s: numbers from 1 to %d, divided by commas", opt_depth,
-                                   DEPTH_MAX);
-        if (*ret_count == DEPTHS_MAX)
-            return cli_usage_error("--depth: at most %d depths", DEPTHS_MAX);
-        ret[(*ret_count)++] = (unsigned)depth;
-        if (!*end)
+        snprintf(word, sizeof(word), "%.*s", (int)length, at);
+        if (*ret_count == count_max)
+            return cli_usage_error("--%s: at most %u of them", option, count_max);
+        if (r == 0 && !sizes && strspn(word, "0123456789") != length)
+            r = -EINVAL;
+        if (r == 0)
+            r = cli_parse_size(word, &ret[*ret_count]);
+        if (r < 0 || ret[*ret_count] < 1 || ret[*ret_count] > max)
+            return cli_usage_error("--%s=%s: %s from 1 to %llu, divided by commas", option, text,
+                                   sizes ? "sizes" : "numbers", (unsigned long long)max);
+        ++*ret_count;
+        if (!at[length])
             return CLI_OK;
-        at = end + 1;
+        at += length + 1;
     }
+}
+
+/* Everything that is measured one after the other: each depth, in suite echo with each size. */
+struct points {
+    uint64_t depths[DEPTHS_MAX], sizes[SIZES_MAX];
+    unsigned depth_count, size_count;
+};
+
+static int read_points(enum suite suite, struct points *ret)
+{
+    static const char *const depths[] = { "128", "64", "32", "1,50,500,1000,10000" };
+    bool echo = suite == SUITE_ECHO;
+    const char *text = echo ? opt_connections : opt_depth;
+    int status = read_list(echo ? "connections" : "depth", text ? text : depths[suite],
+                           echo ? CONNECTIONS_MAX : DEPTH_MAX, false, ret->depths,
+                           &ret->depth_count, DEPTHS_MAX);
+
+    if (status != CLI_OK)
+        return status;
+    return read_list("size",
+                     opt_size ? opt_size
+                     : echo   ? "64,512,1024,16384"
+                              : "4096",
+                     64 << 20, true, ret->sizes, &ret->size_count, echo ? SIZES_MAX : 1);
 }
 
 static int check_options(const struct cli_settings *set, enum suite suite)
@@ -219,6 +263,8 @@ static int check_options(const struct cli_settings *set, enum suite suite)
         return cli_usage_error("--warm and --cold exclude each other");
     if (opt_direct && opt_buffered)
         return cli_usage_error("--direct and --buffered exclude each other");
+    if (suite == SUITE_ECHO ? opt_depth != NULL : opt_connections != NULL)
+        return cli_usage_error("--depth belongs to the other suites, --connections to suite echo");
     if (opt_file && suite != SUITE_RANDOM)
         return cli_usage_error("--file belongs to suite random");
     if (opt_block % 512)
@@ -230,21 +276,20 @@ static int check_options(const struct cli_settings *set, enum suite suite)
 
 static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan)
 {
-    static const double seconds[] = { 2, 1, 4 };
+    static const double seconds[] = { 2, 1, 4, 2 };
     const char *parent = getenv("TMPDIR");
     enum suite suite;
 
-    for (suite = SUITE_NOP; suite <= SUITE_RANDOM; suite++)
+    for (suite = SUITE_NOP; suite <= SUITE_ECHO; suite++)
         if (strcmp(name, suite_name(suite)) == 0)
             break;
-    if (suite > SUITE_RANDOM)
-        return cli_usage_error("there is no suite '%s': choose nop, files or random", name);
+    if (suite > SUITE_ECHO)
+        return cli_usage_error("there is no suite '%s': choose nop, files, random or echo", name);
     *ret_job = (struct job){
         .suite = suite,
         .dir_fd = -1,
         .cold = !opt_warm,
         .count = opt_count,
-        .size = opt_size,
         .path = opt_file,
         .file_size = opt_file_size || opt_file ? opt_file_size : (uint64_t)512 << 20,
         .block = opt_block,
@@ -296,52 +341,78 @@ static int close_page(FILE *page, char *path, int status)
     return status;
 }
 
-/* Everybody's turn at every depth. */
-static int measure(struct job *job, const struct plan *plan, const unsigned *depths,
-                   unsigned depth_count, const struct contender *const *picked, unsigned count,
-                   struct run *runs)
+/* Whom the A/A row measures again. */
+static unsigned find_twin(const struct run *run)
+{
+    static const char *const names[] = { "liburing", "blocking", "epoll" };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (run_find(run, names[i]) >= 0)
+            return (unsigned)run_find(run, names[i]);
+    return 0;
+}
+
+/* Everybody's turn at every point. */
+static int measure(struct job *job, const struct plan *plan, const struct points *points,
+                   const struct contender *const *picked, unsigned count, struct run *runs)
 {
     int status = CLI_OK;
 
-    for (unsigned d = 0; d < depth_count && status == CLI_OK; d++) {
-        struct run *run = &runs[d];
-        int twin_of;
+    for (unsigned i = 0; i < points->depth_count * points->size_count && status == CLI_OK; i++) {
+        struct run *run = &runs[i];
 
-        job->depth = depths[d];
+        job->depth = (unsigned)points->depths[i / points->size_count];
+        job->size = points->sizes[i % points->size_count];
         run->job = job;
-        run->depth = depths[d];
-        for (unsigned i = 0; i < count; i++)
-            run->entries[run->count++].contender = picked[i];
+        run->depth = job->depth;
+        run->size = job->size;
+        for (unsigned c = 0; c < count; c++)
+            run->entries[run->count++].contender = picked[c];
         if (opt_aa) {
-            twin_of = run_find(run, "liburing");
-            twin_of = twin_of < 0 ? run_find(run, "blocking") : twin_of;
-            twin_of = twin_of < 0 ? 0 : twin_of;
-            run->entries[run->count++] = (struct entry){ .contender = picked[twin_of],
-                                                         .twin = true,
-                                                         .twin_of = (unsigned)twin_of };
+            unsigned twin_of = find_twin(run);
+
+            run->entries[run->count++] =
+                (struct entry){ .contender = picked[twin_of], .twin = true, .twin_of = twin_of };
         }
         status = run_measure(run, plan);
     }
     return status;
 }
 
+/* What is wrong with an answer is an error of the row, and of the whole. */
+static int count_errors(const struct report *report)
+{
+    uint64_t errors = 0;
+
+    for (unsigned i = 0; i < report->count; i++)
+        for (unsigned row = 0; row < report->runs[i].count; row++)
+            errors += report->runs[i].entries[row].errors;
+    if (errors == 0)
+        return CLI_OK;
+    cli_error("%llu requests failed", (unsigned long long)errors);
+    return CLI_FAILED;
+}
+
 static int bench(const struct cli_settings *set, struct job *job, const struct plan *plan,
                  FILE *page)
 {
-    static struct run runs[DEPTHS_MAX];
+    static struct run runs[DEPTHS_MAX * SIZES_MAX];
     static struct absentee absent[CONTENDERS_MAX];
     const struct contender *picked[CONTENDERS_MAX];
     struct report report = { .job = job, .plan = plan, .runs = runs, .absent = absent };
-    unsigned depths[DEPTHS_MAX] = { 0 }, count = 0;
-    int status = read_depths(job->suite, depths, &report.count);
+    struct points points = { 0 };
+    unsigned count = 0;
+    int status = read_points(job->suite, &points);
 
     if (status == CLI_OK && opt_contenders)
         status = pick_named(job->suite, picked, &count);
     if (status != CLI_OK)
         return status;
+    report.count = points.depth_count * points.size_count;
+    job->depth = (unsigned)points.depths[0];
+    job->size = points.sizes[0];
     status = job_make(job);
     if (status == CLI_OK && !opt_contenders) {
-        job->depth = depths[0];
         pick_all(job, set->engine, picked, &count, absent, &report.absent_count);
     }
     if (status == CLI_OK && count == 0) {
@@ -349,7 +420,7 @@ static int bench(const struct cli_settings *set, struct job *job, const struct p
         status = CLI_FAILED;
     }
     if (status == CLI_OK)
-        status = measure(job, plan, depths, report.count, picked, count, runs);
+        status = measure(job, plan, &points, picked, count, runs);
     if (status == CLI_OK) {
         if (set->json)
             report_json(&report, stdout);
@@ -357,6 +428,7 @@ static int bench(const struct cli_settings *set, struct job *job, const struct p
             report_table(&report, stdout, set->color);
         if (page)
             report_html(&report, page);
+        status = count_errors(&report);
     }
     for (unsigned i = 0; i < report.count; i++)
         run_free(&runs[i]);
@@ -372,12 +444,12 @@ static int run(const struct cli_settings *set, int argc, char **argv)
     int status;
 
     (void)argc;
-    list_contenders();
     status = read_job(argv[0], &job, &plan);
     if (status == CLI_OK)
         status = check_options(set, job.suite);
     if (status != CLI_OK)
         return status;
+    list_contenders(job.suite);
     cli_catch_signals();
     if (opt_html && !(page = open_page(&page_path))) {
         cli_error("%s: %s", opt_html, strerror(errno));
@@ -394,7 +466,7 @@ const struct cli_command cli_bench = {
     .name = "bench",
     .summary = "Compare the ways of doing I/O on this machine.",
     .operands = "SUITE",
-    .operand_words = "nop files random",
+    .operand_words = "nop files random echo",
     .operands_min = 1,
     .operands_max = 1,
     .options = options,
@@ -402,10 +474,13 @@ const struct cli_command cli_bench = {
     .details = "Suites:\n"
                "  nop     operations that do nothing, in batches: the cost of the interface\n"
                "  files   open, read and close of many small files\n"
-               "  random  random reads of one file\n\n"
+               "  random  random reads of one file\n"
+               "  echo    a server and a load generator on two cores, over the loopback; judged\n"
+               "          by the server's CPU time per request\n\n"
                "Contenders: blocking, glibc-aio, libaio, liburing, and ouro:ENGINE for each\n"
-               "engine. They take turns, round by round. A round during which other processes\n"
-               "used more than 10 % of a core is thrown away, counted and repeated up to twice.\n"
-               "Ratios are of paired rounds: the median and its 95 % bootstrap interval. All\n"
-               "data is verified, except that of --file.\n",
+               "engine; of echo: epoll, libuv, libevent, liburing and ouro:ENGINE. They take\n"
+               "turns, round by round. A round during which other processes used more than\n"
+               "10 % of a core is thrown away, counted and repeated up to twice. Ratios are of\n"
+               "paired rounds: the median and its 95 % bootstrap interval. All data is\n"
+               "verified, except that of --file.\n",
 };

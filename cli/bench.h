@@ -11,12 +11,14 @@
 #include <errno.h>
 #include <time.h>
 
-enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM };
+enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO };
 
 enum {
     ROUNDS_MAX = 1000,
     DEPTH_MAX = 4096,
     DEPTHS_MAX = 8,
+    SIZES_MAX = 8,
+    CONNECTIONS_MAX = 100000,
     CONTENDERS_MAX = 16,
     WHY_SIZE = 256,
     VARIANTS_MAX = 16,
@@ -53,10 +55,10 @@ struct interval stats_paired_ratio(const double *a, const double *b, unsigned co
 
 struct job {
     enum suite suite;
-    unsigned depth; /* operations in flight, or the batch of suite nop */
+    unsigned depth; /* operations in flight; nop: in a batch; echo: connections, one request each */
     bool cold;      /* the files' pages are dropped before each round */
 
-    /* suite files: names[i] in dir_fd, `size` bytes each */
+    /* suite files: names[i] in dir_fd, `size` bytes each; echo: requests of `size` bytes */
     int dir_fd;
     unsigned count;
     uint64_t size;
@@ -100,12 +102,24 @@ struct round {
     bool full_check;   /* warm-up: compare all data */
     struct histogram *latency;
     uint64_t operations; /* out */
+
+    /* Out, suite echo. */
+    double server_cpu;   /* seconds */
+    double kept_waiting; /* seconds that others had the cores which server and load wanted */
+    uint64_t errors;
+    double memory; /* bytes of the server per connection */
 };
+
+struct echo_job;
 
 struct contender {
     const char *name;
     unsigned suites;    /* bits: 1u << SUITE_... */
     const char *engine; /* of ouro, or NULL */
+    /* Suite echo: the server, which runs in a process of its own (echo.h), and in how many ways it
+     * can serve: the best is found by trial. */
+    int (*serve)(const struct echo_job *job);
+    unsigned variants;
     /* How it works in that suite, in a few words for the report. */
     const char *(*describe)(const struct job *job);
     /* Makes everything that a round needs. 0 or -errno with the reason in `why`. */
@@ -124,6 +138,8 @@ extern const struct contender contender_liburing;
 #endif
 /* Fills `ret` with one contender for each engine of the library; returns how many. */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
+/* Fills `ret` with the servers of suite echo (bench_echo.c); returns how many. */
+unsigned contender_echo_list(struct contender *ret, unsigned max);
 
 /* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
  * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
@@ -200,8 +216,11 @@ struct entry {
     unsigned twin_of;
     void *state;
     double *rates; /* operations per second, by round */
-    double *cpu;   /* CPU seconds, by round */
+    double *cpu;   /* CPU seconds, by round; echo: of the server */
     double *wall;  /* seconds, by round */
+    double *costs; /* CPU seconds per million operations, by round */
+    uint64_t errors;
+    double memory; /* echo: bytes of the server per connection */
     uint64_t operations;
     unsigned discarded; /* rounds thrown away because others used the CPU */
     unsigned noisy;     /* such rounds that were kept, because repeating did not help */
@@ -212,10 +231,11 @@ struct entry {
 struct run {
     const struct job *job;
     unsigned depth;
+    uint64_t size;
     unsigned rounds; /* that every entry has */
     struct entry entries[CONTENDERS_MAX + 1];
     unsigned count;
-    double *numbers; /* what the entries' rates, cpu and wall point into */
+    double *numbers; /* what the entries' rates, cpu, wall and costs point into */
     struct histogram *latencies;
 };
 
@@ -227,6 +247,8 @@ struct plan {
 /* Opens, warms up, takes turns, closes. 0 or an exit status after a message. run_free is due. */
 int run_measure(struct run *run, const struct plan *plan);
 void run_free(struct run *run);
+/* What is special about the run: "depth 32". */
+void run_point(const struct run *run, char *ret, size_t size);
 
 /* ---- bench_report.c ---- */
 
@@ -250,6 +272,9 @@ void report_html(const struct report *report, FILE *out);
 
 /* What row `e` of the run is compared with: the entry of that contender's name, or -1. */
 int run_find(const struct run *run, const char *contender);
+/* The ratio of what the suite is judged by, run_judged: operations per second, or in suite echo the
+ * server's CPU per request, where less is better. */
+const double *run_judged(const struct run *run, unsigned row);
 struct interval run_ratio(const struct run *run, unsigned a, int b);
 
 /* ---- chart.c: pieces of a self-contained page ---- */

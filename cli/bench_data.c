@@ -15,7 +15,9 @@ enum { WRITE_SIZE = 1 << 20, ALIGNMENT = 4096, BIG_FILE = 0xffffff };
 
 const char *suite_name(enum suite suite)
 {
-    return suite == SUITE_NOP ? "nop" : suite == SUITE_FILES ? "files" : "random";
+    static const char *const names[] = { "nop", "files", "random", "echo" };
+
+    return names[suite];
 }
 
 static uint64_t word_at(unsigned index, uint64_t offset)
@@ -339,7 +341,7 @@ int job_make(struct job *job)
     int status = CLI_OK;
 
     job->dir_fd = -1;
-    if (job->suite == SUITE_NOP)
+    if (job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
         return CLI_OK;
     buffer = malloc(WRITE_SIZE);
     if (!buffer)
@@ -392,7 +394,7 @@ int job_prepare_caches(const struct job *job)
 {
     int r = 0;
 
-    if (!job->cold || job->suite == SUITE_NOP)
+    if (!job->cold || job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
         return 0;
     if (job->suite == SUITE_RANDOM)
         return drop_pages(AT_FDCWD, job->path);

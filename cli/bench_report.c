@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -30,7 +31,7 @@ static const char *file_system_name(const struct job *job)
     };
     struct statfs fs;
 
-    if (job->suite == SUITE_NOP)
+    if (job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
         return NULL;
     if (statfs(job->suite == SUITE_RANDOM ? job->path : job->work_path, &fs) < 0)
         return NULL;
@@ -40,12 +41,24 @@ static const char *file_system_name(const struct job *job)
     return "other";
 }
 
+static int cores_allowed(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
+}
+
 static void describe_work(const struct report *report, char *ret, size_t size)
 {
     const struct job *job = report->job;
 
     if (job->suite == SUITE_NOP)
         snprintf(ret, size, "nop: operations that do nothing, in batches");
+    else if (job->suite == SUITE_ECHO)
+        snprintf(ret, size,
+                 "echo: one request in flight per connection, TCP over the loopback; server and "
+                 "load %s",
+                 cores_allowed() > 1 ? "each on a core of its own" : "on one core");
     else if (job->suite == SUITE_FILES)
         snprintf(ret, size,
                  "files: open, read and close of files of %llu bytes, %u of them, %s cache",
@@ -146,6 +159,54 @@ static void table_row(struct table *table, const struct run *run, unsigned row)
     cell_ratio(table, run, row, "liburing");
 }
 
+static void cell_bytes(struct table *table, double bytes)
+{
+    if (bytes < 10 * 1024)
+        table_cell(table, "%.0f B", bytes);
+    else
+        table_cell(table, "%.0f KiB", bytes / 1024);
+}
+
+static void table_row_echo(struct table *table, const struct run *run, unsigned row)
+{
+    const struct entry *entry = &run->entries[row];
+    struct interval rate = stats_range(entry->rates, run->rounds);
+    char name[64], low[32], high[32];
+
+    row_name(entry, name, sizeof(name));
+    chart_number(low, sizeof(low), rate.low);
+    chart_number(high, sizeof(high), rate.high);
+    table_cell(table, "%s", name);
+    cell_number(table, rate.middle);
+    table_cell(table, "%s .. %s", low, high);
+    cell_ns(table, (double)histogram_quantile(entry->latency, 0.5));
+    cell_ns(table, (double)histogram_quantile(entry->latency, 0.99));
+    table_cell(table, "%.2f us", stats_median(entry->costs, run->rounds));
+    cell_bytes(table, entry->memory);
+    table_cell(table, "%llu", (unsigned long long)entry->errors);
+    cell_ratio(table, run, row, "epoll");
+    cell_ratio(table, run, row, "liburing");
+}
+
+static void fill_table_echo(struct table *table, const struct run *run)
+{
+    static const char *const titles[COLUMNS] = { "contender",
+                                                 "req/s",
+                                                 "range",
+                                                 "p50",
+                                                 "p99",
+                                                 "CPU/req",
+                                                 "RSS/conn",
+                                                 "errors",
+                                                 "CPU x epoll [95 %]",
+                                                 "CPU x liburing [95 %]" };
+
+    for (unsigned i = 0; i < COLUMNS; i++)
+        table_cell(table, "%s", titles[i]);
+    for (unsigned i = 0; i < run->count; i++)
+        table_row_echo(table, run, i);
+}
+
 static void fill_table(struct table *table, const struct run *run)
 {
     static const char *const titles[COLUMNS] = { "contender",
@@ -160,6 +221,10 @@ static void fill_table(struct table *table, const struct run *run)
                                                  "x liburing [95 %]" };
 
     table_init(table, COLUMNS, "lrrrrrrrrr");
+    if (run->job->suite == SUITE_ECHO) {
+        fill_table_echo(table, run);
+        return;
+    }
     for (unsigned i = 0; i < COLUMNS; i++)
         table_cell(table, "%s", titles[i]);
     for (unsigned i = 0; i < run->count; i++)
@@ -210,8 +275,10 @@ void report_table(const struct report *report, FILE *out, bool color)
     fprintf(out, "%s\n", text);
     for (unsigned i = 0; i < report->count; i++) {
         struct table table;
+        char point[64];
 
-        fprintf(out, "\ndepth %u\n", report->runs[i].depth);
+        run_point(&report->runs[i], point, sizeof(point));
+        fprintf(out, "\n%s\n", point);
         fill_table(&table, &report->runs[i]);
         table_print(&table, out, color);
         table_finish(&table);
@@ -254,35 +321,69 @@ static void json_numbers(struct json *json, const char *key, const double *value
     json_end(json);
 }
 
-static void json_row(struct json *json, const struct report *report, const struct run *run,
-                     unsigned row)
+/* What only the rows of suite echo have, and under what names they have the rest. */
+static void json_row_echo(struct json *json, const struct run *run, unsigned row)
 {
     const struct entry *entry = &run->entries[row];
     struct interval rate = stats_range(entry->rates, run->rounds);
 
-    json_object(json, NULL);
-    json_string(json, "contender", entry->contender->name);
-    json_bool(json, "aa", entry->twin);
+    json_uint(json, "connections", run->depth);
+    json_uint(json, "size_bytes", run->size);
+    json_double(json, "requests_per_second", rate.middle);
+    json_double(json, "requests_per_second_min", rate.low);
+    json_double(json, "requests_per_second_max", rate.high);
+    json_double(json, "server_cpu_seconds_per_million_requests",
+                stats_median(entry->costs, run->rounds));
+    json_double(json, "server_rss_bytes_per_connection", entry->memory);
+    json_double(json, "server_cpu_seconds", sum(entry->cpu, run->rounds));
+    json_uint(json, "requests", entry->operations);
+    json_uint(json, "errors", entry->errors);
+    json_ratio(json, "cpu_ratio_to_epoll", run, row, run_find(run, "epoll"));
+    json_ratio(json, "cpu_ratio_to_liburing", run, row, run_find(run, "liburing"));
+    if (entry->twin)
+        json_ratio(json, "cpu_ratio_to_itself", run, row, (int)entry->twin_of);
+    json_numbers(json, "rounds_server_cpu_seconds_per_million_requests", entry->costs, run->rounds);
+}
+
+static void json_row_files(struct json *json, const struct run *run, unsigned row)
+{
+    const struct entry *entry = &run->entries[row];
+    struct interval rate = stats_range(entry->rates, run->rounds);
+
     json_uint(json, "depth", run->depth);
-    json_string(json, "how", entry->contender->describe(report->job));
     json_double(json, "ops_per_second", rate.middle);
     json_double(json, "ops_per_second_min", rate.low);
     json_double(json, "ops_per_second_max", rate.high);
-    json_uint(json, "latency_ns_p50", histogram_quantile(entry->latency, 0.5));
-    json_uint(json, "latency_ns_p99", histogram_quantile(entry->latency, 0.99));
-    json_uint(json, "latency_ns_p999", histogram_quantile(entry->latency, 0.999));
     json_double(json, "cpu_seconds", sum(entry->cpu, run->rounds));
-    json_double(json, "wall_seconds", sum(entry->wall, run->rounds));
-    json_double(json, "foreign_cpu_seconds", entry->foreign);
     json_uint(json, "operations", entry->operations);
     json_ratio(json, "ratio_to_blocking", run, row, run_find(run, "blocking"));
     json_ratio(json, "ratio_to_liburing", run, row, run_find(run, "liburing"));
     if (entry->twin)
         json_ratio(json, "ratio_to_itself", run, row, (int)entry->twin_of);
+    json_numbers(json, "rounds_cpu_seconds", entry->cpu, run->rounds);
+}
+
+static void json_row(struct json *json, const struct report *report, const struct run *run,
+                     unsigned row)
+{
+    const struct entry *entry = &run->entries[row];
+
+    json_object(json, NULL);
+    json_string(json, "contender", entry->contender->name);
+    json_bool(json, "aa", entry->twin);
+    json_string(json, "how", entry->contender->describe(report->job));
+    if (report->job->suite == SUITE_ECHO)
+        json_row_echo(json, run, row);
+    else
+        json_row_files(json, run, row);
+    json_uint(json, "latency_ns_p50", histogram_quantile(entry->latency, 0.5));
+    json_uint(json, "latency_ns_p99", histogram_quantile(entry->latency, 0.99));
+    json_uint(json, "latency_ns_p999", histogram_quantile(entry->latency, 0.999));
+    json_double(json, "wall_seconds", sum(entry->wall, run->rounds));
+    json_double(json, "foreign_cpu_seconds", entry->foreign);
     json_uint(json, "rounds_discarded", entry->discarded);
     json_uint(json, "rounds_noisy", entry->noisy);
     json_numbers(json, "rounds", entry->rates, run->rounds);
-    json_numbers(json, "rounds_cpu_seconds", entry->cpu, run->rounds);
     json_end(json);
 }
 
@@ -316,7 +417,7 @@ static void json_options(struct json *json, const struct report *report)
         json_uint(json, "file_size_bytes", job->file_size);
         json_bool(json, "direct", job->direct);
     }
-    if (job->suite != SUITE_NOP)
+    if (job->suite == SUITE_FILES || job->suite == SUITE_RANDOM)
         json_bool(json, "cold", job->cold);
     json_end(json);
 }
@@ -375,10 +476,14 @@ static void html_table(const struct run *run, FILE *out)
 static void html_run(const struct run *run, FILE *out)
 {
     struct chart_bar bars[CONTENDERS_MAX + 1];
-    char names[CONTENDERS_MAX + 1][64], notes[CONTENDERS_MAX + 1][64], title[64];
+    char names[CONTENDERS_MAX + 1][64], notes[CONTENDERS_MAX + 1][64];
+    char point[64], title[128], about[128];
     const char *labels[CONTENDERS_MAX + 1];
     const double *values[CONTENDERS_MAX + 1];
-    int base = run_find(run, "blocking");
+    bool echo = run->job->suite == SUITE_ECHO;
+    const char *base_name = echo ? "epoll" : "blocking";
+    const char *unit = echo ? "microseconds of the server's CPU" : "operations per second";
+    int base = run_find(run, base_name);
 
     for (unsigned i = 0; i < run->count; i++) {
         const struct entry *entry = &run->entries[i];
@@ -387,22 +492,23 @@ static void html_run(const struct run *run, FILE *out)
         row_name(entry, names[i], sizeof(names[i]));
         notes[i][0] = 0;
         if (base >= 0 && base != (int)i)
-            snprintf(notes[i], sizeof(notes[i]), "%.2f x blocking", ratio.middle);
+            snprintf(notes[i], sizeof(notes[i]), "%.2f x %s", ratio.middle, base_name);
         labels[i] = names[i];
-        values[i] = entry->rates;
+        values[i] = run_judged(run, i);
         bars[i] = (struct chart_bar){
             .label = names[i],
-            .value = stats_range(entry->rates, run->rounds),
+            .value = stats_range(values[i], run->rounds),
             .note = notes[i],
             .series = i,
         };
     }
-    snprintf(title, sizeof(title), "Throughput at depth %u", run->depth);
-    chart_bars(out, title, "operations per second: median and range of the rounds", bars,
-               run->count);
+    run_point(run, point, sizeof(point));
+    snprintf(title, sizeof(title), "%s at %s", echo ? "Cost of a request" : "Throughput", point);
+    snprintf(about, sizeof(about), "%s: median and range of the rounds", unit);
+    chart_bars(out, title, about, bars, run->count);
     html_table(run, out);
-    snprintf(title, sizeof(title), "Round by round at depth %u", run->depth);
-    chart_rounds(out, title, "operations per second", values, labels, run->count, run->rounds);
+    snprintf(title, sizeof(title), "Round by round at %s", point);
+    chart_rounds(out, title, unit, values, labels, run->count, run->rounds);
 }
 
 void report_html(const struct report *report, FILE *out)

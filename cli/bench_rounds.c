@@ -51,7 +51,8 @@ struct measured {
 };
 
 /* One call of the contender, timed. */
-static int measure_once(struct entry *entry, struct round *round, struct measured *sum)
+static int measure_once(const struct job *job, struct entry *entry, struct round *round,
+                        struct measured *sum)
 {
     double machine = machine_seconds(), own = own_seconds(), own_end, machine_end;
     uint64_t begin = now_ns(), end;
@@ -63,10 +64,13 @@ static int measure_once(struct entry *entry, struct round *round, struct measure
     own_end = own_seconds();
     machine_end = machine_seconds();
     sum->wall += (double)(end - begin) / 1e9;
-    sum->cpu += own_end - own;
+    sum->cpu += job->suite == SUITE_ECHO ? round->server_cpu : own_end - own;
     sum->operations += round->operations;
-    /* May be negative for one pass, as the machine's clock ticks slowly: judged as a sum. */
-    if (machine >= 0)
+    /* The machine's clock ticks slowly: may be negative for one pass, judged as a sum; and it is
+     * far off for processes that sleep and wake all the time, which know better themselves. */
+    if (job->suite == SUITE_ECHO)
+        sum->foreign += round->kept_waiting;
+    else if (machine >= 0)
         sum->foreign += machine_end - machine - (own_end - own);
     return r;
 }
@@ -85,15 +89,17 @@ static int measure_round(const struct run *run, struct entry *entry, struct roun
             cli_error("cannot drop the files from the page cache: %s", strerror(-r));
             return r;
         }
-        r = measure_once(entry, round, ret);
+        r = measure_once(job, entry, round, ret);
     } while (r == 0 && job->suite == SUITE_FILES && ret->wall * 1e9 < (double)round->limit_ns);
     return r;
 }
 
-/* /proc/stat counts in ticks of 10 ms, so two of them more or less say nothing. */
-static bool is_disturbed(const struct measured *m)
+static bool is_disturbed(const struct job *job, const struct measured *m)
 {
-    return m->foreign > m->wall * FOREIGN_PERCENT / 100 + 2.0 / (double)sysconf(_SC_CLK_TCK);
+    /* /proc/stat counts in ticks of 10 ms, so two of them more or less say nothing. */
+    double unsure = job->suite == SUITE_ECHO ? 0 : 2.0 / (double)sysconf(_SC_CLK_TCK);
+
+    return m->foreign > m->wall * FOREIGN_PERCENT / 100 + unsure;
 }
 
 int job_choose(const struct job *job, unsigned count, void *state,
@@ -129,6 +135,8 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
     struct entry *entry = &run->entries[which];
     struct histogram *kept = calloc(1, sizeof(*kept));
     struct measured m;
+    uint64_t errors = 0; /* of discarded rounds too */
+    double memory = 0;
     int r = kept ? 0 : -ENOMEM;
 
     for (unsigned try = 0; r == 0; try++) {
@@ -141,7 +149,9 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
 
         memset(kept, 0, sizeof(*kept));
         r = measure_round(run, entry, &round, &m);
-        disturbed = is_disturbed(&m);
+        errors += round.errors;
+        memory = round.memory;
+        disturbed = is_disturbed(run->job, &m);
         if (r == 0 && disturbed && try + 1 < TRIES_MAX) {
             entry->discarded++;
             continue;
@@ -153,6 +163,9 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
         entry->rates[number] = (double)m.operations / m.wall;
         entry->cpu[number] = m.cpu;
         entry->wall[number] = m.wall;
+        entry->costs[number] = m.cpu * 1e6 / (double)m.operations;
+        entry->errors += errors;
+        entry->memory = memory > entry->memory ? memory : entry->memory;
         entry->foreign += m.foreign > 0 ? m.foreign : 0;
         entry->operations += m.operations;
         histogram_merge(entry->latency, kept);
@@ -192,16 +205,17 @@ static int report_failure(const struct entry *entry, int error)
 
 static int make_room(struct run *run, unsigned rounds)
 {
-    run->numbers = calloc((size_t)run->count * 3 * rounds, sizeof(*run->numbers));
+    run->numbers = calloc((size_t)run->count * 4 * rounds, sizeof(*run->numbers));
     run->latencies = calloc(run->count, sizeof(*run->latencies));
     if (!run->numbers || !run->latencies) {
         cli_error("%s", strerror(ENOMEM));
         return CLI_FAILED;
     }
     for (unsigned i = 0; i < run->count; i++) {
-        run->entries[i].rates = run->numbers + (size_t)i * 3 * rounds;
+        run->entries[i].rates = run->numbers + (size_t)i * 4 * rounds;
         run->entries[i].cpu = run->entries[i].rates + rounds;
         run->entries[i].wall = run->entries[i].cpu + rounds;
+        run->entries[i].costs = run->entries[i].wall + rounds;
         run->entries[i].latency = &run->latencies[i];
     }
     return CLI_OK;
@@ -225,16 +239,26 @@ static int open_entry(const struct run *run, struct entry *entry)
     return r < 0 ? report_failure(entry, r) : CLI_OK;
 }
 
+void run_point(const struct run *run, char *ret, size_t size)
+{
+    if (run->job->suite == SUITE_ECHO)
+        snprintf(ret, size, "%u connection%s, %llu bytes", run->depth, run->depth > 1 ? "s" : "",
+                 (unsigned long long)run->size);
+    else
+        snprintf(ret, size, "depth %u", run->depth);
+}
+
 static void show_progress(const struct run *run, const struct plan *plan, unsigned number,
                           const struct entry *entry, uint64_t begin)
 {
     double passed = (double)(now_ns() - begin) / 1e9;
-    char left[32] = "";
+    char point[64], left[32] = "";
 
+    run_point(run, point, sizeof(point));
     if (number)
         snprintf(left, sizeof(left), ", %.0f s left", passed / number * (plan->rounds - number));
-    cli_progress("%s, depth %u: round %u of %u, %s%s", suite_name(run->job->suite), run->depth,
-                 number + 1, plan->rounds, entry->contender->name, left);
+    cli_progress("%s, %s: round %u of %u, %s%s", suite_name(run->job->suite), point, number + 1,
+                 plan->rounds, entry->contender->name, left);
 }
 
 int run_measure(struct run *run, const struct plan *plan)
@@ -243,7 +267,10 @@ int run_measure(struct run *run, const struct plan *plan)
     int status = make_room(run, plan->rounds);
 
     for (unsigned i = 0; i < run->count && status == CLI_OK; i++) {
-        cli_progress("%s, depth %u: warming up %s", suite_name(run->job->suite), run->depth,
+        char point[64];
+
+        run_point(run, point, sizeof(point));
+        cli_progress("%s, %s: warming up %s", suite_name(run->job->suite), point,
                      run->entries[i].contender->name);
         status = open_entry(run, &run->entries[i]);
     }
@@ -280,9 +307,14 @@ int run_find(const struct run *run, const char *contender)
     return -1;
 }
 
+const double *run_judged(const struct run *run, unsigned row)
+{
+    return run->job->suite == SUITE_ECHO ? run->entries[row].costs : run->entries[row].rates;
+}
+
 struct interval run_ratio(const struct run *run, unsigned a, int b)
 {
     if (b < 0)
         return stats_paired_ratio(NULL, NULL, 0);
-    return stats_paired_ratio(run->entries[a].rates, run->entries[b].rates, run->rounds);
+    return stats_paired_ratio(run_judged(run, a), run_judged(run, (unsigned)b), run->rounds);
 }

@@ -106,7 +106,7 @@ struct service {
     struct worker workers[THREADS_MAX];
     const char *engine;
     _Atomic unsigned ended; /* workers that have ended: by themselves only after an error */
-    uint64_t begun, nofile;
+    uint64_t begun;
 };
 
 struct totals {
@@ -211,8 +211,7 @@ static void watch(const struct service *service, const sigset_t *open_mask)
         cli_progress("%llu connections, %s requests/s, %s bytes/s", (unsigned long long)now.open,
                      requests, bytes);
         if (now.pauses && !paused)
-            cli_note("no descriptors left (the limit is %llu): accepting waits for some",
-                     (unsigned long long)service->nofile);
+            cli_note("no descriptors left: accepting waits for some (see 'ulimit -n')");
         paused = now.pauses;
         before = now;
     }
@@ -296,7 +295,7 @@ static int serve(const struct cli_settings *set)
     status = find_address(&service.address);
     if (status != CLI_OK)
         return status;
-    service.nofile = echo_raise_nofile();
+    echo_raise_nofile();
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGTERM);

@@ -34,8 +34,8 @@ void echo_address_text(const struct echo_address *address, char *ret, size_t siz
 int echo_listen(struct echo_address *address, bool shared);
 /* A connected socket or -errno. */
 int echo_connect(const struct echo_address *address);
-/* Raises the limit of descriptors to what may be had; returns it. */
-uint64_t echo_raise_nofile(void);
+/* Raises the limit of descriptors to what may be had. */
+void echo_raise_nofile(void);
 
 /* ---- echo_load.c: one thread, plain epoll, one request in flight per connection ---- */
 

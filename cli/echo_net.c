@@ -136,16 +136,12 @@ int echo_connect(const struct echo_address *address)
     return fd;
 }
 
-uint64_t echo_raise_nofile(void)
+void echo_raise_nofile(void)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return 0;
-    if (limit.rlim_cur < limit.rlim_max) {
-        struct rlimit most = { .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
-        if (setrlimit(RLIMIT_NOFILE, &most) == 0)
-            return most.rlim_cur;
-    }
-    return limit.rlim_cur;
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }

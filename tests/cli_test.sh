@@ -245,7 +245,7 @@ for shell in bash zsh fish; do
     "$ouro" completion $shell >"$tmp/complete.$shell"
     check "completion for $shell is printed" grep -q bench "$tmp/complete.$shell"
 done
-for command in info bench completion help; do
+for command in info bench echo completion help; do
     check "$command --help lists each option" help_is_whole $command
 done
 check 'completion of an unknown shell is wrong usage' status 2 "$ouro" completion nonsense
@@ -270,6 +270,7 @@ completes()
 }
 check 'a command completes' completes bench ouro be
 check 'a suite completes' completes random ouro bench ra
+check 'an action completes' completes serve ouro echo se
 check 'an option completes' completes --rounds= ouro bench --rou
 check 'a value completes' completes never ouro bench --color = ne
 check 'an engine completes' completes threads ouro bench --engine = thr

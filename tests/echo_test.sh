@@ -1,0 +1,347 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# `ouro echo` and the suite `echo` of `ouro bench` from outside: every engine serves TCP and unix
+# sockets, the load generator sees each wrong byte, a signal leaves nothing behind. Everything stays
+# on the loopback; the figures themselves are not judged.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+. tests/tap.sh
+
+ouro=$build/ouro
+server=''
+# Whatever ends this script ends the server.
+trap 'stop_server KILL >/dev/null 2>&1; rm -rf "$tmp"' EXIT
+
+# start_server OPTION...: in the background, until it listens; sets $server and $port. A shell
+# starts its background commands with SIGINT ignored, hence env.
+start_server()
+{
+    local tries
+    stop_server KILL >/dev/null 2>&1 # of a test that has failed
+    rm -f "$tmp/serve.err"
+    env --default-signal=INT "$ouro" echo serve "$@" >"$tmp/served" 2>"$tmp/serve.err" &
+    server=$!
+    for ((tries = 0; tries < 200; tries++)); do
+        if grep -qs 'listening' "$tmp/serve.err"; then
+            port=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\),.*/\1/p' "$tmp/serve.err")
+            return 0
+        fi
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.05
+    done
+    cat "$tmp/serve.err"
+    return 1
+}
+
+# stop_server SIGNAL: it ends within 10 seconds; its exit status.
+stop_server()
+{
+    local pid=$server tries
+    [ -n "$pid" ] || return 0
+    server=''
+    kill -s "$1" "$pid"
+    for ((tries = 0; tries < 200; tries++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -KILL "$pid" 2>/dev/null && echo 'the server did not end'
+    wait "$pid"
+}
+
+# load_json OPTION...: a load without errors that did something.
+load_json()
+{
+    timeout 60 "$ouro" echo load --json "$@" >"$tmp/load" 2>"$tmp/load.err" || {
+        cat "$tmp/load" "$tmp/load.err"
+        return 1
+    }
+    python3 - "$tmp/load" <<'END'
+import json, sys
+doc = json.load(open(sys.argv[1]))
+assert doc['schema'] == 1 and doc['errors'] == 0, doc
+assert doc['requests'] >= doc['connections'] and doc['requests_per_second'] > 0, doc
+assert 0 < doc['latency_ns_p50'] <= doc['latency_ns_p99'] <= doc['latency_ns_p999'], doc
+assert doc['errors_wrong_data'] == doc['errors_broken'] == doc['errors_unanswered'] == 0, doc
+END
+}
+
+# What the server says in the end is what the load sent.
+sums_agree()
+{
+    python3 - "$tmp/served" "$tmp/load" "$1" <<'END'
+import json, sys
+served, load = (json.load(open(name)) for name in sys.argv[1:3])
+assert served['schema'] == 1 and served['connections'] == load['connections'], served
+assert served['bytes'] == load['requests'] * load['size_bytes'], (served, load)
+assert served['connections_failed'] == 0 and served['engine'] == sys.argv[3], served
+END
+}
+
+over_tcp()
+{
+    local engine=$1 connections=$2 size=$3
+    start_server --port 0 --engine "$engine" --json || return
+    load_json --port "$port" --connections "$connections" --size "$size" --seconds 0.3 || return
+    stop_server INT || { echo "exit status $?"; return 1; }
+    sums_agree "$engine"
+}
+
+over_unix()
+{
+    local engine=$1
+    start_server --unix "$tmp/socket" --engine "$engine" --threads 2 --json || return
+    load_json --unix "$tmp/socket" --connections 20 --size 3000 --seconds 0.3 || return
+    stop_server TERM || { echo "exit status $?"; return 1; }
+    [ ! -e "$tmp/socket" ] || { echo 'the socket is still there'; return 1; }
+    sums_agree "$engine"
+}
+
+engines=$("$ouro" info --json | python3 -c 'import json, sys
+for engine in json.load(sys.stdin)["engines"]:
+    if engine["available"]:
+        print(engine["name"])')
+check 'there is an engine' test -n "$engines"
+for engine in $engines; do
+    check "$engine serves small requests over TCP" over_tcp "$engine" 50 64
+    check "$engine serves single bytes over TCP" over_tcp "$engine" 3 1
+    check "$engine serves requests larger than its buffers" over_tcp "$engine" 10 1000001
+    check "$engine serves unix sockets" over_unix "$engine"
+done
+
+threads()
+{
+    start_server --port 0 --threads 4 --json || return
+    load_json --port "$port" --connections 200 --seconds 0.3 || return
+    stop_server TERM && sums_agree "$("$ouro" info --json |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["chosen"]["engine"])')"
+}
+check 'four threads share a port' threads
+
+interval()
+{
+    start_server --port 0 || return
+    load_json --port "$port" --connections 20 --interval 0.5 --seconds 1 || return
+    stop_server TERM || return
+    python3 -c 'import json, sys
+doc = json.load(open(sys.argv[1]))
+assert 35 <= doc["requests"] + doc["late"] <= 45, doc' "$tmp/load"
+}
+check 'with an interval each connection sends that often' interval
+
+# A peer that neither reads nor ends holds nobody up: half a second of grace, then it is cut off.
+idle_peer()
+{
+    start_server --unix "$tmp/socket" || return
+    python3 - "$tmp/socket" "$server" <<'END' || return
+import os, signal, socket, sys, time
+peers = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+for peer in peers:
+    peer.connect(sys.argv[1])
+peers[1].setblocking(False)
+try:
+    while True:
+        peers[1].send(b'x' * 65536)  # and never reads what comes back
+        time.sleep(0.001)
+except BlockingIOError:
+    pass
+begin = time.time()
+os.kill(int(sys.argv[2]), signal.SIGTERM)
+peers[0].settimeout(10)
+assert peers[0].recv(1) == b'', 'no end of file'
+END
+    stop_server TERM
+}
+check 'idle and stuck connections do not keep a server from ending' idle_peer
+
+# Flips one bit of one byte, 100,000 bytes into the stream of a connection.
+cat >"$tmp/liar.py" <<'END'
+import socket, sys, threading
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1], flush=True)
+def serve(conn):
+    seen = 0
+    while True:
+        data = bytearray(conn.recv(65536))
+        if not data:
+            return
+        if seen <= 100000 < seen + len(data):
+            data[100000 - seen] ^= 1
+        seen += len(data)
+        conn.sendall(data)
+threading.Timer(60, lambda: sys._exit(1)).start()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+END
+liar()
+{
+    local size=$1 got tries
+    rm -f "$tmp/port"
+    python3 "$tmp/liar.py" >"$tmp/port" 2>/dev/null &
+    server=$!
+    for ((tries = 0; tries < 200; tries++)); do
+        [ ! -s "$tmp/port" ] || break
+        sleep 0.05
+    done
+    timeout 60 "$ouro" echo load --port "$(cat "$tmp/port")" --connections 2 --size "$size" \
+        --seconds 5 >"$tmp/load" 2>"$tmp/load.err"
+    got=$?
+    stop_server KILL >/dev/null 2>&1
+    cat "$tmp/load.err"
+    [ "$got" -eq 1 ] || { echo "exit status $got"; return 1; }
+    grep -qx 'errors  *2' "$tmp/load" && grep -q 'not what was sent' "$tmp/load.err"
+}
+check 'one wrong bit is found in large requests' liar 30000
+check 'one wrong bit is found in small requests' liar 10
+
+# status WANTED COMMAND...: that exit status, and something said on stderr.
+status()
+{
+    local wanted=$1 got
+    shift
+    timeout 60 "$@" >"$tmp/out" 2>"$tmp/err"
+    got=$?
+    cat "$tmp/err"
+    [ "$got" -eq "$wanted" ] || { echo "exit status $got, wanted $wanted"; return 1; }
+    [ -s "$tmp/err" ] || { echo "nothing on stderr"; return 1; }
+}
+
+says()
+{
+    local text=$1
+    shift
+    "$@" && grep -qF -- "$text" "$tmp/err"
+}
+
+in_use()
+{
+    start_server --port 0 || return
+    says 'Address already in use' status 1 "$ouro" echo serve --port "$port" || return
+    stop_server TERM
+}
+check 'a port in use is told' in_use
+
+# The file of a server that was killed is replaced; that of one that lives is not.
+unix_in_use()
+{
+    start_server --unix "$tmp/socket" || return
+    says 'Address already in use' status 1 "$ouro" echo serve --unix "$tmp/socket" || return
+    [ -S "$tmp/socket" ] || { echo 'the socket of another was removed'; return 1; }
+    stop_server KILL 2>/dev/null
+    [ -S "$tmp/socket" ] || { echo 'no socket was left'; return 1; }
+    sleep 1 # io_uring lets go of what a killed process listened with a little later
+    over_unix threads
+}
+check 'a unix socket in use is told, an abandoned one replaced' unix_in_use
+
+# Five connections are more than the descriptors allow: the others wait without a loss or a spin.
+few_descriptors()
+{
+    local load
+    start_server --port 0 --json || return
+    # Those of the loop and the command, and two more.
+    prlimit --pid "$server" --nofile=$(($(find "/proc/$server/fd" -mindepth 1 | wc -l) + 2)):
+    timeout 60 "$ouro" echo load --port "$port" --connections 5 --seconds 2 --json \
+        >"$tmp/load" 2>"$tmp/load.err" &
+    load=$!
+    sleep 1.2
+    prlimit --pid "$server" --nofile=100:
+    wait "$load" || { cat "$tmp/load.err" "$tmp/serve.err"; return 1; }
+    grep -q 'no descriptors left' "$tmp/serve.err" || { cat "$tmp/serve.err"; return 1; }
+    stop_server TERM && python3 - "$tmp/served" "$tmp/load" <<'END'
+import json, sys
+served, load = (json.load(open(name)) for name in sys.argv[1:])
+assert served['connections'] == 5 and load['errors'] == 0, (served, load)
+assert 1 <= served['accept_pauses'] <= 30, served  # one in 100 ms
+END
+}
+check 'without descriptors accepting pauses and goes on' few_descriptors
+
+check 'no server is told' says 'Connection refused' status 1 "$ouro" echo load --port 1
+check 'an unknown engine is wrong usage' says nonsense \
+    status 2 "$ouro" echo serve --engine nonsense
+check 'an unknown action is wrong usage' says nonsense status 2 "$ouro" echo nonsense
+check 'options of the other action are wrong usage' status 2 "$ouro" echo serve --size 5
+check '--unix and --port exclude each other' \
+    status 2 "$ouro" echo load --unix "$tmp/socket" --port 5
+check 'a path that is too long is told' \
+    says 'unix socket' status 1 "$ouro" echo serve --unix "/$(printf '%0200d' 1)"
+
+cat >"$tmp/check.py" <<'END'
+import json, statistics, sys
+doc = json.load(open(sys.argv[1]))
+assert doc['schema'] == 1 and doc['suite'] == 'echo', doc
+rows = doc['rows']
+points = {(row['connections'], row['size_bytes']) for row in rows}
+assert points == {(1, 64), (1, 16384), (30, 64), (30, 16384)}, points
+names = {row['contender'] for row in rows}
+assert 'epoll' in names and any(name.startswith('ouro:') for name in names), names
+for row in rows:
+    costs = row['rounds_server_cpu_seconds_per_million_requests']
+    assert len(row['rounds']) == len(costs) == 3 and min(row['rounds']) > 0, row
+    assert abs(row['requests_per_second'] / statistics.median(row['rounds']) - 1) < 1e-6, row
+    cost = row['server_cpu_seconds_per_million_requests']
+    assert cost > 0 and abs(cost / statistics.median(costs) - 1) < 1e-6, row
+    assert 0 < row['latency_ns_p50'] <= row['latency_ns_p99'], row
+    assert row['server_rss_bytes_per_connection'] >= 0 and row['errors'] == 0, row
+    base = next(r for r in rows if r['contender'] == 'epoll' and not r['aa']
+                and r['connections'] == row['connections'] and r['size_bytes'] == row['size_bytes'])
+    pairs = [a / b for a, b in zip(costs, base['rounds_server_cpu_seconds_per_million_requests'])]
+    ratio = row['cpu_ratio_to_epoll']
+    assert abs(ratio['ratio'] / statistics.median(pairs) - 1) < 1e-6, row
+    assert ratio['low'] <= ratio['ratio'] <= ratio['high'], row
+    assert 'cpu_ratio_to_liburing' in row, row
+assert len([row for row in rows if row['aa']]) == 4, rows
+END
+# Processes of this bench: all that have its command line.
+bench_processes()
+{
+    pgrep -f "^$ouro bench echo" || true
+}
+bench_json()
+{
+    timeout 300 "$ouro" bench echo --connections 1,30 --size 64,16k --rounds 3 --seconds 0.06 --aa \
+        --json --html "$tmp/page.html" >"$tmp/json" 2>"$tmp/err" || { cat "$tmp/err"; return 1; }
+    python3 "$tmp/check.py" "$tmp/json" && [ -s "$tmp/page.html" ] && [ -z "$(bench_processes)" ]
+}
+check 'the bench gives all fields, and a page' bench_json
+
+bench_table()
+{
+    timeout 100 "$ouro" bench echo --contenders epoll --connections 2 --size 64 --rounds 3 \
+        --seconds 0.06 >"$tmp/out" || return
+    grep -q '^2 connections, 64 bytes$' "$tmp/out" && grep -q 'CPU/req' "$tmp/out"
+}
+check 'the bench prints a table' bench_table
+
+# bench_ends SIGNAL STATUS: whatever ends the bench, its server and its load end with it.
+bench_ends()
+{
+    local pid got tries
+    env --default-signal=INT "$ouro" bench echo --contenders epoll --connections 5 --size 64 \
+        --rounds 3 --seconds 600 >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    for ((tries = 0; tries < 200; tries++)); do
+        [ "$(bench_processes | wc -l)" -lt 3 ] || break
+        sleep 0.05
+    done
+    [ "$(bench_processes | wc -l)" -eq 3 ] || { bench_processes; return 1; }
+    kill -s "$1" "$pid"
+    wait "$pid" 2>/dev/null
+    got=$?
+    [ "$got" -eq "$2" ] || { echo "exit status $got"; return 1; }
+    for ((tries = 0; tries < 100; tries++)); do
+        [ -n "$(bench_processes)" ] || return 0
+        sleep 0.05
+    done
+    bench_processes
+    return 1
+}
+check 'a bench that is interrupted leaves no process' bench_ends INT 130
+check 'a bench that is killed leaves no process' bench_ends KILL 137
+
+for bad in --connections=0 --connections=x --connections=1k --size=0 --size=1,x --depth=5; do
+    check "$bad is wrong usage" status 2 "$ouro" bench echo "$bad" --contenders epoll
+done
+check 'a contender of another suite is wrong usage' \
+    says epoll status 2 "$ouro" bench echo --contenders blocking
+done_
