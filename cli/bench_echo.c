@@ -282,7 +282,7 @@ static int pair_open(struct pair *ret, const struct contender *contender, const 
         mmap(NULL, sizeof(*ret->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (ret->shared == MAP_FAILED) {
         ret->shared = NULL;
-        return -errno;
+        return -ENOMEM;
     }
     r = echo_address_tcp(&address, "127.0.0.1", 0, why);
     if (r == 0)
@@ -411,7 +411,7 @@ static const char *describe_epoll(const struct job *job)
 static const char *describe_ouro(const struct job *job)
 {
     (void)job;
-    return "one loop, per connection a recv, then a send of all of it";
+    return "one loop, per connection a stream into a pool of buffers, and a send of what came";
 }
 
 #ifdef HAVE_LIBUV

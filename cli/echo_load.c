@@ -211,7 +211,7 @@ int echo_load_run(struct echo_load *load, uint64_t limit_ns, uint64_t interval_n
     for (unsigned i = 0; i < load->count && interval_ns == 0; i++)
         if (load->links[i].fd >= 0)
             begin(load, &load->links[i], now_ns());
-    while (r == 0 && now < until && load->alive && !cli_signal) {
+    while (r == 0 && now < until && load->count && load->alive && !cli_signal) {
         uint64_t due = interval_ns ? begin_due(load, start, now, &position) : until;
 
         r = turn(load, now, due < until ? due : until);

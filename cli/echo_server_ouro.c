@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The echo server written to ouro.h: one loop, one accept at a time, and per connection one
- * operation that is a recv, then a send of what came, then a recv again, and a close at the end.
- * How a connection is read and answered is in serve_next and its callbacks alone; the rest
- * (accepting, stopping, counting) only knows that connections begin and end. */
+/* The echo server written to ouro.h: one loop, one accept at a time, and per connection a stream
+ * that receives into buffers of a pool and a send for what has come, in order. So a connection that
+ * is idle needs no buffer. How a connection is read and answered is in serve_begin and its
+ * callbacks alone; the rest (accepting, stopping, counting) only knows that connections begin and
+ * end. */
 #include "echo.h"
 
 #include "ouro.h"
@@ -14,26 +15,40 @@
 #include <unistd.h>
 
 enum {
-    CONN_BLOCK = 16 * 1024, /* what a connection receives and sends at once */
-    PAUSE_MS = 100,         /* between tries to accept where descriptors have run out */
-    GRACE_S = 1,            /* for connections to end by themselves after a stop */
+    POOL_BUFFERS = 1024,
+    POOL_BLOCK = 16 * 1024,
+    CHUNKS_MAX = 4, /* that one connection may have waiting before it is told to pause */
+    PAUSE_MS = 100, /* between tries to accept where descriptors have run out */
+    GRACE_S = 1,    /* for connections to end by themselves after a stop */
     CLOSE_S = 5,
 };
 
+/* What has come and is to be sent back: a buffer of the pool. */
+struct chunk {
+    struct chunk *next;
+    void *data;
+    int64_t size;
+};
+
 struct conn {
-    ouro_op op;
+    ouro_op in, out;
     struct echo_server *server;
-    struct conn *next, *prev; /* among the open ones, or (next) the free ones */
-    int64_t size;             /* of what is sent back */
-    char data[CONN_BLOCK];
+    struct conn *next, *prev;   /* among the open ones, or (next) the free ones */
+    struct chunk *first, *last; /* oldest first; the first is being sent */
+    unsigned chunks;
+    bool ended, paused; /* the stream */
+    bool stuck;         /* a send has failed: the chunks that are left go nowhere */
+    int64_t error;
 };
 
 struct echo_server {
     ouro_op accept, pause;
     ouro_loop *loop;
+    ouro_pool *pool;
     int listener;
     struct conn *open, *idle;
-    int error; /* what ended the server */
+    struct chunk chunks[POOL_BUFFERS], *spare; /* as many as there are buffers */
+    int error;                                 /* what ended the server */
     atomic_bool stopping;
     pthread_mutex_t lock; /* wakeable: another thread may wake the loop */
     bool wakeable;
@@ -41,7 +56,6 @@ struct echo_server {
 };
 
 static void on_accept(ouro_op *op);
-static void serve_next(struct conn *conn);
 
 static void count(_Atomic uint64_t *counter, uint64_t more)
 {
@@ -66,57 +80,126 @@ static void on_closed(ouro_op *op)
     count(&server->counters.ended, 1);
 }
 
-static void submit(struct conn *conn, ouro_cb *cb)
+static void submit(struct conn *conn, ouro_op *op, ouro_cb *cb)
 {
     struct echo_server *server = conn->server;
     int r;
 
-    conn->op.cb = cb;
-    r = ouro_submit(server->loop, &conn->op);
+    op->cb = cb;
+    op->user = conn;
+    r = ouro_submit(server->loop, op);
     /* While the loop is being closed it takes nothing: echo_server_free closes what is left. */
     if (r < 0 && !server->error && !atomic_load(&server->stopping))
         server->error = r;
 }
 
-static void conn_end(struct conn *conn, int64_t result)
+static void chunk_push(struct conn *conn, void *data, int64_t size)
 {
-    if (result < 0)
+    struct chunk *chunk = conn->server->spare;
+
+    conn->server->spare = chunk->next;
+    *chunk = (struct chunk){ .data = data, .size = size };
+    if (conn->first)
+        conn->last->next = chunk;
+    else
+        conn->first = chunk;
+    conn->last = chunk;
+    conn->chunks++;
+}
+
+static void chunk_pop(struct conn *conn)
+{
+    struct chunk *chunk = conn->first;
+
+    conn->first = chunk->next;
+    conn->chunks--;
+    ouro_pool_release(conn->server->pool, chunk->data);
+    chunk->next = conn->server->spare;
+    conn->server->spare = chunk;
+}
+
+/* When neither the stream nor a send is in flight. */
+static void conn_end(struct conn *conn)
+{
+    while (conn->first)
+        chunk_pop(conn);
+    if (conn->error)
         count(&conn->server->counters.failed, 1);
-    ouro_prep_close(&conn->op, conn->op.fd);
-    submit(conn, on_closed);
+    ouro_prep_close(&conn->out, conn->out.fd);
+    submit(conn, &conn->out, on_closed);
+}
+
+static void on_sent(ouro_op *op);
+
+static void send_first(struct conn *conn)
+{
+    ouro_prep_send(&conn->out, conn->out.fd, conn->first->data, (size_t)conn->first->size, 0);
+    conn->out.flags = OURO_EXACT;
+    submit(conn, &conn->out, on_sent);
 }
 
 static void on_sent(ouro_op *op)
 {
     struct conn *conn = op->user;
 
-    if (op->res < conn->size) {
-        conn_end(conn, op->res < 0 ? op->res : -EPIPE);
+    if (op->res < conn->first->size) {
+        conn->error = op->res < 0 ? op->res : -EPIPE;
+        conn->stuck = true;
+        if (conn->ended)
+            conn_end(conn);
+        else
+            ouro_cancel(conn->server->loop, &conn->in);
         return;
     }
     count(&conn->server->counters.requests, 1);
     count(&conn->server->counters.bytes, (uint64_t)op->res);
-    serve_next(conn);
+    chunk_pop(conn);
+    if (conn->first) {
+        send_first(conn);
+    } else if (conn->ended) {
+        conn_end(conn);
+    } else if (conn->paused) {
+        conn->paused = false;
+        ouro_resume(conn->server->loop, &conn->in);
+    }
 }
 
 static void on_received(ouro_op *op)
 {
     struct conn *conn = op->user;
+    struct echo_server *server = conn->server;
+    bool idle = !conn->first;
 
-    if (op->res <= 0) {
-        conn_end(conn, op->res);
+    if (op->cflags & OURO_C_BUF) {
+        if (conn->stuck) {
+            ouro_pool_release(server->pool, op->data);
+        } else {
+            chunk_push(conn, op->data, op->res);
+            if (idle)
+                send_first(conn);
+        }
+    }
+    if (op->cflags & OURO_C_MORE) {
+        if (conn->chunks > CHUNKS_MAX && !conn->paused)
+            conn->paused = ouro_pause(server->loop, op) == 0;
         return;
     }
-    conn->size = op->res;
-    ouro_prep_send(op, op->fd, conn->data, (size_t)conn->size, 0);
-    op->flags = OURO_EXACT;
-    submit(conn, on_sent);
+    conn->ended = true;
+    if (op->res < 0 && !conn->error)
+        conn->error = op->res;
+    if (!conn->first || conn->stuck) /* else when all is sent */
+        conn_end(conn);
 }
 
-static void serve_next(struct conn *conn)
+static void serve_begin(struct conn *conn, int fd)
 {
-    ouro_prep_recv(&conn->op, conn->op.fd, conn->data, sizeof(conn->data), 0);
-    submit(conn, on_received);
+    conn->first = NULL;
+    conn->chunks = 0;
+    conn->ended = conn->paused = conn->stuck = false;
+    conn->error = 0;
+    conn->out.fd = fd;
+    ouro_prep_recv_many(&conn->in, fd, conn->server->pool, 0);
+    submit(conn, &conn->in, on_received);
 }
 
 static int conn_begin(struct echo_server *server, int fd)
@@ -129,10 +212,8 @@ static int conn_begin(struct echo_server *server, int fd)
         conn = aligned_alloc(64, (sizeof(*conn) + 63) / 64 * 64);
         if (!conn)
             return -ENOMEM;
-        /* Not the data: a page that is never used takes no memory. */
-        memset(conn, 0, offsetof(struct conn, data));
+        memset(conn, 0, sizeof(*conn));
         conn->server = server;
-        conn->op.user = conn;
     }
     conn->prev = NULL;
     conn->next = server->open;
@@ -140,8 +221,7 @@ static int conn_begin(struct echo_server *server, int fd)
         conn->next->prev = conn;
     server->open = conn;
     count(&server->counters.accepted, 1);
-    conn->op.fd = fd;
-    serve_next(conn);
+    serve_begin(conn, fd);
     return 0;
 }
 
@@ -215,6 +295,10 @@ int echo_server_open(struct echo_server **ret, const char *engine, int listener,
         return -ENOMEM;
     memset(server, 0, sizeof(*server));
     server->listener = listener;
+    for (unsigned i = 0; i < POOL_BUFFERS; i++) {
+        server->chunks[i].next = server->spare;
+        server->spare = &server->chunks[i];
+    }
     r = ouro_open(&config, &server->loop);
     if (r < 0) {
         if (engine)
@@ -239,17 +323,18 @@ static void end_connections(struct echo_server *server)
     ouro_cancel(server->loop, &server->accept);
     ouro_cancel(server->loop, &server->pause);
     for (struct conn *conn = server->open; conn; conn = conn->next)
-        if (conn->op.code != OURO_CLOSE)
-            shutdown(conn->op.fd, SHUT_RD);
+        if (conn->out.code != OURO_CLOSE)
+            shutdown(conn->out.fd, SHUT_RD);
     while (server->open && r >= 0 && ouro_now(server->loop) < until)
         r = ouro_run(server->loop, 1, until);
 }
 
 int echo_server_run(struct echo_server *server)
 {
-    int r = 0, closed;
+    int r = ouro_pool_create(server->loop, POOL_BUFFERS, POOL_BLOCK, &server->pool), closed;
 
-    accept_next(server);
+    if (r >= 0)
+        accept_next(server);
     while (r >= 0 && !server->error && !atomic_load(&server->stopping))
         r = ouro_run(server->loop, 1, OURO_FOREVER);
     atomic_store(&server->stopping, true);
@@ -292,7 +377,7 @@ void echo_server_free(struct echo_server *server)
             return;
     for (struct conn *conn = server->open; conn; conn = next) {
         next = conn->next;
-        close(conn->op.fd);
+        close(conn->out.fd);
         free(conn);
     }
     for (struct conn *conn = server->idle; conn; conn = next) {
