@@ -161,43 +161,49 @@ static bool ends_input(const ouro_op *op, int64_t res)
     return res == 0 && op->code == OURO_RECV_MANY;
 }
 
-static bool short_of_something(int64_t res)
+/* Errors after which a stream goes on, now or later. */
+static bool passes(const ouro_op *op, int64_t res)
 {
-    return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
+    if (op->code == OURO_RECV_MANY)
+        return res == -ENOBUFS;
+    if (op->code != OURO_ACCEPT_MANY)
+        return false;
+    return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM ||
+           res == -ECONNABORTED;
+}
+
+static void wait_for_better(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    ouro_pool *pool = op->code == OURO_RECV_MANY ? ouro__ptr(op, ARG_POOL) : NULL;
+
+    if (res == -ECONNABORTED || (pool && ouro__pool_has(pool)))
+        ouro__requeue(loop, op); /* that connection is gone; a buffer came back */
+    else if (pool)
+        park(op, &pool->parked);
+    else
+        ouro__stream_rest(loop, op);
 }
 
 /* The word on one start of a stream, or on the readiness it waits for. False: the core goes on. */
 bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    bool makes = ouro__kinds[op->code].traits & KIND_MAKES;
-    bool stopped = op->notes_ & NOTE_STOPPED && !(op->marks_ & (MARK_CANCEL | MARK_TIMEOUT));
+    bool ending = op->marks_ & (MARK_CANCEL | MARK_TIMEOUT);
+    bool stopped = op->notes_ & NOTE_STOPPED && !ending;
 
     op->notes_ &= (uint16_t)~NOTE_STOPPED;
     if (stopped && res == -ECANCELED) {
         op->ready_ = 0;
         ouro__requeue(loop, op);
-        return true;
-    }
-    if (op->ready_)
+    } else if (op->ready_) {
         return false;
-    if (res >= 0 && !ends_input(op, res)) {
+    } else if (res >= 0 && !ends_input(op, res)) {
         next(loop, op, res);
-        return true;
-    }
-    if (op->marks_ & (MARK_CANCEL | MARK_TIMEOUT))
+    } else if (!passes(op, res)) {
         return false;
-    if (res == -ENOBUFS && op->code == OURO_RECV_MANY) {
-        struct ouro_pool *pool = ouro__ptr(op, ARG_POOL);
-        if (ouro__pool_has(pool))
-            ouro__requeue(loop, op);
-        else
-            park(op, &pool->parked);
-    } else if (makes && short_of_something(res)) {
-        ouro__stream_rest(loop, op);
-    } else if (makes && res == -ECONNABORTED) {
-        ouro__requeue(loop, op); /* that one is gone; the next */
+    } else if (ending) {
+        ouro__ended(loop, op, -ECANCELED);
     } else {
-        return false;
+        wait_for_better(loop, op, res);
     }
     return true;
 }

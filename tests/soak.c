@@ -8,12 +8,20 @@
 #include <dirent.h>
 #include <getopt.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "test.h"
 
-enum { PIPES = 8, FILES = 4, FILE_SIZE = 65536, BUF = 4096 };
+enum {
+    PIPES = 8,
+    SOCKETS = 4 /* of the pipes */,
+    KEPT = 16,
+    FILES = 4,
+    FILE_SIZE = 65536,
+    BUF = 4096
+};
 
 struct item {
     ouro_op op; /* first */
@@ -31,9 +39,11 @@ static struct {
     struct item *items;
     unsigned depth;
     _Atomic unsigned in_flight; /* SERVICE counts on its own thread */
-    _Atomic uint64_t completed, canceled, timed_out;
+    _Atomic uint64_t completed, canceled, timed_out, streamed;
     uint64_t ops, submitted, refused, seed, random;
     int pipes[PIPES][2], files[FILES], directory;
+    ouro_pool *pool;
+    void *kept[KEPT]; /* buffers of the pool that are given back later */
     int64_t bytes_in[PIPES], bytes_out[PIPES];
     char dir[64], paths[FILES + 2][96];
     uint64_t kinds[OURO_CODE_COUNT];
@@ -90,6 +100,34 @@ static bool may_fail(const struct item *item, int64_t res)
     }
 }
 
+/* A completion that is not final. Some buffers are given back only when others have come. */
+static void *judge_more(struct item *item, int64_t res, uint32_t cflags, void *data)
+{
+    uint64_t number = soak.streamed++;
+    void **place = &soak.kept[number % KEPT], *back = data;
+
+    if (!item->busy || res < 0 || !(cflags & OURO_C_BUF) != !data)
+        DIE("%s: %lld, %x before its end", ouro_code_name(item->op.code), (long long)res, cflags);
+    if (!data)
+        return NULL;
+    soak.bytes_out[item->pipe] += res;
+    if (number % 3) {
+        back = *place;
+        *place = data;
+    }
+    return back;
+}
+
+static bool reads(const ouro_op *op)
+{
+    return op->code == OURO_READ || op->code == OURO_RECV;
+}
+
+static bool writes(const ouro_op *op)
+{
+    return op->code == OURO_WRITE || op->code == OURO_SEND;
+}
+
 static void judge(struct item *item, int64_t res, uint32_t cflags)
 {
     ouro_op *op = &item->op;
@@ -107,9 +145,9 @@ static void judge(struct item *item, int64_t res, uint32_t cflags)
         DIE("%s: %s", ouro_code_name(op->code), strerror((int)-res));
     if (op->code == OURO_OPEN && res >= 0)
         close((int)res);
-    if (op->code == OURO_READ && item->pipe >= 0 && res > 0)
+    if (reads(op) && item->pipe >= 0 && res > 0)
         soak.bytes_out[item->pipe] += res;
-    if (op->code == OURO_WRITE && item->pipe >= 0 && res > 0)
+    if (writes(op) && item->pipe >= 0 && res > 0)
         soak.bytes_in[item->pipe] += res;
     soak.canceled += (cflags & OURO_C_CANCELED) != 0;
     soak.timed_out += (cflags & OURO_C_TIMEDOUT) != 0;
@@ -117,11 +155,24 @@ static void judge(struct item *item, int64_t res, uint32_t cflags)
     soak.in_flight--;
 }
 
+static void completed(ouro_op *op, int64_t res, uint32_t cflags, void *data)
+{
+    struct item *item = (struct item *)(void *)op;
+    void *back = NULL;
+
+    pthread_mutex_lock(&soak.lock);
+    if (cflags & OURO_C_MORE)
+        back = judge_more(item, res, cflags, data);
+    else
+        judge(item, res, cflags);
+    pthread_mutex_unlock(&soak.lock);
+    if (back && ouro_pool_release(soak.pool, back) < 0)
+        DIE("a buffer is not taken back");
+}
+
 static void on_completion(ouro_op *op)
 {
-    pthread_mutex_lock(&soak.lock);
-    judge((struct item *)(void *)op, op->res, op->cflags);
-    pthread_mutex_unlock(&soak.lock);
+    completed(op, op->res, op->cflags, op->cflags & OURO_C_BUF ? op->data : NULL);
 }
 
 static void collect(void)
@@ -129,12 +180,9 @@ static void collect(void)
     ouro_event events[64];
     int count;
 
-    while ((count = ouro_reap(soak.loop, events, 64)) > 0) {
-        pthread_mutex_lock(&soak.lock);
+    while ((count = ouro_reap(soak.loop, events, 64)) > 0)
         for (int i = 0; i < count; i++)
-            judge((struct item *)(void *)events[i].op, events[i].res, events[i].cflags);
-        pthread_mutex_unlock(&soak.lock);
-    }
+            completed(events[i].op, events[i].res, events[i].cflags, events[i].data);
 }
 
 /* ---- Submissions --------------------------------------------------------------------------- */
@@ -163,6 +211,42 @@ static void prepare_files(struct item *item, unsigned kind)
     }
 }
 
+/* Each ends by its deadline, if not by a cancel. */
+static void prepare_stream(struct item *item, int pipe)
+{
+    ouro_op *op = &item->op;
+    ouro_time now = ouro_now(soak.loop);
+
+    switch (draw(3)) {
+    case 0:
+        item->pipe = pipe % SOCKETS;
+        ouro_prep_recv_many(op, soak.pipes[item->pipe][0], soak.pool, 0);
+        break;
+    case 1: ouro_prep_poll_many(op, soak.pipes[pipe][0], POLLIN); break;
+    default: ouro_prep_timer_many(op, now + draw(100000), 1 + draw(1000000)); break;
+    }
+    op->deadline = now + 1 + draw(3000000);
+}
+
+/* To or from a pipe. A socket is one that messages work on, too. */
+static void prepare_bytes(struct item *item, int pipe, bool write)
+{
+    ouro_op *op = &item->op;
+    int fd = soak.pipes[pipe][write];
+    size_t len = 1 + draw(16);
+
+    item->pipe = pipe;
+    if (pipe < SOCKETS && write && draw(2))
+        ouro_prep_send(op, fd, item->buf, len, 0);
+    else if (pipe < SOCKETS && !write && draw(2))
+        ouro_prep_recv(op, fd, item->buf, len, 0);
+    else if (write)
+        ouro_prep_write(op, fd, item->buf, len, 0);
+    else
+        ouro_prep_read(op, fd, item->buf, len, 0);
+    op->deadline = ouro_now(soak.loop) + draw(3000000);
+}
+
 static void prepare(struct item *item)
 {
     ouro_op *op = &item->op;
@@ -175,14 +259,10 @@ static void prepare(struct item *item)
         ouro_prep_nop(op);
     } else if (kind < 38) {
         ouro_prep_timer(op, ouro_now(soak.loop) + draw(2000000));
-    } else if (kind < 56) {
-        item->pipe = pipe;
-        ouro_prep_read(op, soak.pipes[pipe][0], item->buf, 1 + draw(16), 0);
-        op->deadline = ouro_now(soak.loop) + draw(3000000);
-    } else if (kind < 74) {
-        item->pipe = pipe;
-        ouro_prep_write(op, soak.pipes[pipe][1], item->buf, 1 + draw(16), 0);
-        op->deadline = ouro_now(soak.loop) + draw(3000000);
+    } else if (kind < 72) {
+        prepare_bytes(item, pipe, kind < 55);
+    } else if (kind < 75) {
+        prepare_stream(item, pipe);
     } else if (kind < 78) {
         ouro_prep_poll(op, soak.pipes[pipe][0], POLLIN);
         op->deadline = ouro_now(soak.loop) + draw(3000000);
@@ -191,7 +271,7 @@ static void prepare(struct item *item)
     } else {
         prepare_files(item, draw(8));
     }
-    if (op->code == OURO_READ && !draw(8))
+    if (reads(op) && !draw(8))
         op->flags |= OURO_SERIAL;
     if (!draw(20) && !op->deadline && op->code != OURO_TIMER)
         op->deadline = ouro_now(soak.loop) + draw(100000);
@@ -281,10 +361,15 @@ static void open_all(void)
         if (soak.files[i] < 0 || ftruncate(soak.files[i], FILE_SIZE) != 0)
             DIE("no file");
     }
-    for (int i = 0; i < PIPES; i++)
-        if (pipe2(soak.pipes[i], O_CLOEXEC | (i & 1 ? O_NONBLOCK : 0)) != 0)
+    for (int i = 0; i < PIPES; i++) {
+        int mode = i & 1 ? O_NONBLOCK : 0;
+        if (i < SOCKETS ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | mode, 0, soak.pipes[i])
+                        : pipe2(soak.pipes[i], O_CLOEXEC | mode))
             DIE("no pipe");
+    }
     r = ouro_open(&soak.config, &soak.loop);
+    if (r == 0)
+        r = ouro_pool_create(soak.loop, 2 * KEPT, 8, &soak.pool);
     if (r < 0)
         DIE("ouro_open: %s", strerror(-r));
 }
@@ -446,9 +531,11 @@ int main(int argc, char **argv)
         DIE("%llu submitted, %llu completed", (unsigned long long)soak.submitted,
             (unsigned long long)soak.completed);
     check_end(fds, threads, locked, aio);
-    printf("ok: %llu operations, %llu cancelled, %llu timed out, 0 lost, 0 double, 0 leaked\n",
-           (unsigned long long)soak.completed, (unsigned long long)soak.canceled,
-           (unsigned long long)soak.timed_out);
+    printf(
+        "ok: %llu operations, %llu cancelled, %llu timed out, %llu completions of streams before "
+        "their end, 0 lost, 0 double, 0 leaked\n",
+        (unsigned long long)soak.completed, (unsigned long long)soak.canceled,
+        (unsigned long long)soak.timed_out, (unsigned long long)soak.streamed);
     free(soak.items);
     return 0;
 }
