@@ -149,7 +149,7 @@ static bool bell_holds(struct poll_set *set)
 /* An entry that poll(2) has marked. */
 static void collect_entry(struct poll_set *set, struct pollfd *entry)
 {
-    struct watch *watch = ouro__ready_watch(&set->ready, (uint32_t)entry->fd);
+    struct watch *watch = &set->ready.watches[entry->fd]; /* whose entry this is */
     bool left = ouro__ready_got(&set->ready, watch, (uint16_t)entry->revents);
 
     entry->revents = 0;
