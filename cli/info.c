@@ -355,8 +355,7 @@ static void print_choice(const struct cli_settings *set, const struct choice *ch
         print_item("files", "%s", how);
     print_item("direct files", "%s",
                way_words(choice->direct, choice->engine, words, sizeof(words)));
-    print_item("sockets", "polled %s; their own operations come with a later version",
-               way_words(choice->socket, choice->engine, words, sizeof(words)));
+    print_item("sockets", "%s", way_words(choice->socket, choice->engine, words, sizeof(words)));
 }
 
 static void print_operations(const struct cli_settings *set, const struct choice *choice)
@@ -514,7 +513,7 @@ static void json_choice(struct json *json, const struct choice *choice)
     json_object(json, "sockets");
     json_string(json, "engine", engine);
     json_string(json, "poll", way_names[choice->socket]);
-    json_bool(json, "operations", false); /* of their own: none in this version */
+    json_string(json, "receive", way_names[choice->support[OURO_RECV]]);
     json_end(json);
     json_object(json, "operations");
     for (unsigned code = 0; code < OURO_CODE_COUNT; code++)
