@@ -189,17 +189,16 @@ bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     bool ending = op->marks_ & (MARK_CANCEL | MARK_TIMEOUT);
     bool stopped = op->notes_ & NOTE_STOPPED && !ending;
+    bool success = res >= 0 && !ends_input(op, res);
 
     op->notes_ &= (uint16_t)~NOTE_STOPPED;
     if (stopped && res == -ECANCELED) {
         op->ready_ = 0;
         ouro__requeue(loop, op);
-    } else if (op->ready_) {
+    } else if (op->ready_ || !(success || passes(op, res))) {
         return false;
-    } else if (res >= 0 && !ends_input(op, res)) {
+    } else if (success) {
         next(loop, op, res);
-    } else if (!passes(op, res)) {
-        return false;
     } else if (ending) {
         ouro__ended(loop, op, -ECANCELED);
     } else {
