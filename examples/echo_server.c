@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* echo_server: a TCP server that sends back what it receives. One stream accepts, one stream for
- * each connection receives into buffers of a pool, and each piece goes back by a send of its own, in
- * order because they are SERIAL. Idle connections hold no buffer.
- * Usage: echo_server PORT [CONNECTIONS]: port 0 is any; ends when so many connections have ended. */
+ * each connection receives into buffers of a pool, and each piece goes back by a send of its own,
+ * in order because they are SERIAL. Idle connections hold no buffer.
+ * Usage: echo_server PORT [CONNECTIONS]: port 0 is any; ends when so many have ended. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <netinet/in.h>
