@@ -84,13 +84,15 @@ void ouro__heap_fire(ouro_loop *loop)
 {
     while (loop->heap_count && loop->heap[0].at <= loop->now) {
         ouro_op *op = loop->heap[0].op;
-        ouro_time at = ouro__timer_at(op);
-        bool due = op->state_ == STATE_TIMING && at <= loop->now;
+        ouro_time key = loop->heap[0].at;
+        /* One that rests has its time behind it, and is here for its deadline. */
+        bool late = key == op->deadline && key != ouro__timer_at(op);
+        bool due = op->state_ == STATE_TIMING && !late;
 
         ouro__heap_remove(loop, op);
-        if (due && !(op->deadline && op->deadline < at) && op->code == OURO_TIMER_MANY)
+        if (due && op->code == OURO_TIMER_MANY)
             ouro__timer_ticks(loop, op);
-        else if (due && !(op->deadline && op->deadline < at))
+        else if (due)
             ouro__finish(loop, op, 0, 0);
         else
             ouro__cancel(loop, op, MARK_TIMEOUT);

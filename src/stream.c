@@ -215,14 +215,26 @@ ouro_time ouro__timer_at(const ouro_op *op)
     return op->code == OURO_TIMER_MANY && op->engine_[0] ? op->engine_[0] : op->arg[ARG_TIME];
 }
 
+/* Not before that time, but for its deadline. */
+static void add_later(ouro_loop *loop, ouro_op *op, ouro_time at)
+{
+    if (op->deadline && op->deadline < at)
+        at = op->deadline;
+    (void)ouro__heap_add(loop, op, at); /* it was there */
+}
+
 /* Its time has come: how often, since the last time. It goes on when that was collected. */
 void ouro__timer_ticks(ouro_loop *loop, ouro_op *op)
 {
     uint64_t every = op->arg[ARG_EVERY], at = ouro__timer_at(op);
-    uint64_t ticks = (loop->now - at) / every + 1;
+    uint64_t ticks = (loop->now - at) / every + 1, last = at + (ticks - 1) * every;
 
-    op->engine_[0] = at + ticks * every;
-    (void)ouro__heap_add(loop, op, op->deadline ? op->deadline : UINT64_MAX); /* it was there */
+    if (!ouro__more_room(loop)) {
+        add_later(loop, op, loop->now + PATIENCE);
+        return;
+    }
+    op->engine_[0] = last > UINT64_MAX - every ? UINT64_MAX : last + every;
+    add_later(loop, op, UINT64_MAX);
     ouro__stream_more(loop, op, (int64_t)ticks);
 }
 

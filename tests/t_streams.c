@@ -493,6 +493,55 @@ static void a_timer_ticks(struct test *t)
     CHECK_EQ(finish(t, op), -ETIMEDOUT);
 }
 
+static void a_timer_that_is_paused_keeps_still_to_its_deadline(struct test *t)
+{
+    ouro_op *op = stream(t, counted);
+    unsigned had = count_seen();
+
+    ouro_prep_timer_many(op, in_ms(t, 20), OURO_MS);
+    op->deadline = in_ms(t, 60);
+    start(t, op);
+    CHECK_EQ(ouro_pause(t->loop, op), 0);
+    CHECK_EQ(finish(t, op), -ETIMEDOUT);
+    CHECK_EQ(count_seen(), had);
+}
+
+/* The next time lies beyond the end of the clock: it does not come. */
+static void a_timer_may_tick_once_in_an_age(struct test *t)
+{
+    ouro_op *op = stream(t, counted);
+    unsigned had = count_seen();
+
+    ouro_prep_timer_many(op, in_ms(t, 5), UINT64_MAX);
+    start(t, op);
+    await(t, had + 1);
+    rest(t);
+    CHECK_EQ(count_seen(), had + 1);
+    cancel_and_finish(t, op);
+}
+
+static void ticks_leave_places_for_the_last_completions(struct test *t)
+{
+    ouro_op *ops[48];
+    ouro_counters counters;
+
+    close_loop(t);
+    t->config.max_ops = 64;
+    open_loop(t);
+    for (int i = 0; i < 48; i++) {
+        ops[i] = stream(t, counted);
+        record_of(ops[i])->own_event = true;
+        ouro_prep_timer_many(ops[i], in_ms(t, 5), 1000 * OURO_S);
+        start(t, ops[i]);
+    }
+    usleep(20000);
+    let_pass(t);
+    CHECK_EQ(ouro_get_counters(t->loop, &counters, sizeof(counters)), 0);
+    CHECK(counters.in_flight + counters.uncollected <= 64);
+    for (int i = 0; i < 48; i++)
+        cancel_and_finish(t, ops[i]);
+}
+
 /* ---- Limits and refusals --------------------------------------------------------------------- */
 
 /* Completions that nobody collects fill their places; the rest stays with the kernel. */
@@ -663,6 +712,9 @@ static const struct test_case cases[] = {
     { NAMED(a_close_ends_the_streams_of_its_descriptor) },
     { NAMED(a_paused_stream_rests_and_goes_on) },
     { NAMED(readiness_is_told_as_long_as_it_holds) },
+    { NAMED(a_timer_that_is_paused_keeps_still_to_its_deadline) },
+    { NAMED(a_timer_may_tick_once_in_an_age) },
+    { NAMED(ticks_leave_places_for_the_last_completions) },
     { NAMED(an_uncollected_poll_floods_nobody), .needs = NEED_DRIVER },
     { NAMED(a_timer_ticks) },
     { NAMED(uncollected_completions_have_a_limit), .needs = NEED_DRIVER },
