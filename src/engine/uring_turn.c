@@ -165,12 +165,21 @@ static bool ask_cancel(ouro_loop *loop, struct uring *u, const ouro_op *op)
     return true;
 }
 
+/* A stream that is paused and then cancelled may wait there already. */
+static void ask_later(struct uring *u, ouro_op *op)
+{
+    for (const ouro_op *at = u->uncanceled.head; at; at = at->next_)
+        if (at == op)
+            return;
+    ouro__push(&u->uncanceled, op);
+}
+
 void ouro__uring_cancel(ouro_loop *loop, ouro_op *op)
 {
     struct uring *u = loop->engine_state;
 
     if (!ask_cancel(loop, u, op))
-        ouro__push(&u->uncanceled, op);
+        ask_later(u, op);
     else if (loop->locked_mode && loop->sleeping)
         (void)submit_all(loop, u);
 }
@@ -394,7 +403,7 @@ static void take_back(ouro_loop *loop, struct uring *u, int error)
         if (cancel) {
             u->cancels--;
             if (op && op->state_ == STATE_RUNNING)
-                ouro__push(&u->uncanceled, op);
+                ask_later(u, op);
             continue;
         }
         u->running--;
