@@ -27,7 +27,7 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     --except threads/changes/a_slow_server_is_waited_for_once_in_a_while \
     --except threads/changes/a_worker_is_interrupted_without_the_programs_handlers \
     --except threads/edges/a_lingering_close_holds_up_nothing \
-    --except threads/register/more_slots_than_descriptors_are_slots_all_the_same
+    --except threads/slots/more_slots_than_descriptors_are_slots_all_the_same
 
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \

@@ -121,7 +121,7 @@ struct contender {
     int (*serve)(const struct echo_job *job);
     unsigned variants;
     /* How it works in that suite, in a few words for the report. */
-    const char *(*describe)(const struct job *job);
+    const char *(*describe)(const struct contender *self, const struct job *job);
     /* Makes everything that a round needs. 0 or -errno with the reason in `why`. */
     int (*open)(const struct contender *self, const struct job *job, void **ret_state, char *why);
     /* Does the work; nothing is in flight when it returns. 0 or -errno; -EINTR after a signal. */

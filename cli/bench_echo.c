@@ -402,37 +402,42 @@ static int serve_ouro(const struct echo_job *job)
     return r < 0 ? r : echo_server_run(server);
 }
 
-static const char *describe_epoll(const struct job *job)
+static const char *describe_epoll(const struct contender *self, const struct job *job)
 {
+    (void)self;
     (void)job;
     return "edge-triggered, one buffer for all, recv and send at once";
 }
 
-static const char *describe_ouro(const struct job *job)
+static const char *describe_ouro(const struct contender *self, const struct job *job)
 {
+    (void)self;
     (void)job;
     return "one loop, per connection a stream into a pool of buffers, and a send of what came";
 }
 
 #ifdef HAVE_LIBUV
-static const char *describe_libuv(const struct job *job)
+static const char *describe_libuv(const struct contender *self, const struct job *job)
 {
+    (void)self;
     (void)job;
     return "uv_read_start with one buffer for all, uv_try_write";
 }
 #endif
 
 #ifdef HAVE_LIBEVENT
-static const char *describe_libevent(const struct job *job)
+static const char *describe_libevent(const struct contender *self, const struct job *job)
 {
+    (void)self;
     (void)job;
     return "plain persistent events, one buffer for all, recv and send at once";
 }
 #endif
 
 #ifdef HAVE_LIBURING
-static const char *describe_liburing(const struct job *job)
+static const char *describe_liburing(const struct contender *self, const struct job *job)
 {
+    (void)self;
     (void)job;
     return "multishot accept to direct descriptors; recv multishot with provided buffers, or into "
            "a buffer for each connection: what costs less here";

@@ -289,7 +289,7 @@ void report_table(const struct report *report, FILE *out, bool color)
         const struct entry *entry = &report->runs[0].entries[i];
         if (!entry->twin)
             fprintf(out, "  %-14s%s\n", entry->contender->name,
-                    entry->contender->describe(report->job));
+                    entry->contender->describe(entry->contender, report->job));
     }
     for (unsigned i = 0; i < report->absent_count; i++)
         fprintf(out, "  %-14snot here: %s\n", report->absent[i].name, report->absent[i].why);
@@ -371,7 +371,7 @@ static void json_row(struct json *json, const struct report *report, const struc
     json_object(json, NULL);
     json_string(json, "contender", entry->contender->name);
     json_bool(json, "aa", entry->twin);
-    json_string(json, "how", entry->contender->describe(report->job));
+    json_string(json, "how", entry->contender->describe(entry->contender, report->job));
     if (report->job->suite == SUITE_ECHO)
         json_row_echo(json, run, row);
     else
@@ -530,7 +530,7 @@ void report_html(const struct report *report, FILE *out)
         if (entry->twin)
             continue;
         fprintf(out, "<li>%s: ", entry->contender->name);
-        chart_text(out, entry->contender->describe(report->job));
+        chart_text(out, entry->contender->describe(entry->contender, report->job));
         fputs("</li>\n", out);
     }
     for (unsigned i = 0; i < report->absent_count; i++) {

@@ -123,8 +123,9 @@ static int posix_open(const struct contender *self, const struct job *job, void 
     return r;
 }
 
-static const char *posix_describe(const struct job *job)
+static const char *posix_describe(const struct contender *self, const struct job *job)
 {
+    (void)self;
     return job->suite == SUITE_FILES ? "aio_read; open and close by hand" : "aio_read, aio_suspend";
 }
 

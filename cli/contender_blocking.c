@@ -227,8 +227,9 @@ static int blocking_round(void *state, struct round *round)
     return -EINVAL;
 }
 
-static const char *blocking_describe(const struct job *job)
+static const char *blocking_describe(const struct contender *self, const struct job *job)
 {
+    (void)self;
     return job->suite == SUITE_NOP     ? "getppid(2), one by one"
            : job->suite == SUITE_FILES ? "open, pread, close in a plain loop"
                                        : "pread on one thread per operation in flight";

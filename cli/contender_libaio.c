@@ -153,8 +153,9 @@ static int libaio_open(const struct contender *self, const struct job *job, void
     return 0;
 }
 
-static const char *libaio_describe(const struct job *job)
+static const char *libaio_describe(const struct contender *self, const struct job *job)
 {
+    (void)self;
     return job->suite == SUITE_FILES ? "io_submit; open and close by hand"
                                      : "io_submit in batches, io_getevents";
 }

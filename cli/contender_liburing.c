@@ -415,8 +415,9 @@ static int liburing_open(const struct contender *self, const struct job *job, vo
     return r;
 }
 
-static const char *liburing_describe(const struct job *job)
+static const char *liburing_describe(const struct contender *self, const struct job *job)
 {
+    (void)self;
     return job->suite == SUITE_NOP ? "one io_uring_enter per batch" : chosen_how;
 }
 

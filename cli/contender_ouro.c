@@ -16,16 +16,19 @@ struct slot {
     _Alignas(64) ouro_op op; /* first: an event's operation is its slot; in few cache lines */
     ouro_op close;           /* quiet, so that the slot need not wait for it */
     bool closes;             /* `close` was submitted */
+    unsigned direct;         /* where the next file goes that is opened into the direct table */
     struct piece piece;
 };
 
 struct batches {
     unsigned flush; /* flush when so many are prepared; 0: all at the next turn */
     unsigned parts; /* take a part of the depth at a time: the device works on the others then */
+    bool direct;    /* suite files: each slot's file is in a slot of the loop's direct table */
 };
 
 struct loop_user {
     const struct job *job;
+    const char *engine;
     ouro_loop *loop;
     struct reading reading; /* not in suite nop; its file: fd, or a slot of the direct table */
     struct slot *slots;
@@ -37,6 +40,7 @@ struct loop_user {
     uint64_t completed; /* suite nop */
     struct batches batches;
     uint32_t read_flags; /* suite random */
+    bool has_table;      /* suite files: direct slots without descriptors */
 };
 
 static int failed_call(const char *what, int error)
@@ -143,7 +147,7 @@ static void read_piece(struct loop_user *u, struct slot *slot)
     const struct piece *piece = &slot->piece;
 
     ouro_prep_read(&slot->op, piece->fd, piece->data, piece->size, piece->offset);
-    prepare(u, &slot->op, u->read_flags);
+    prepare(u, &slot->op, u->batches.direct ? OURO_DIRECT : u->read_flags);
 }
 
 /* Starts the next operation of the round; false: nothing is left to start. */
@@ -157,6 +161,10 @@ static bool begin_next(struct loop_user *u, uint64_t now, uint64_t *next)
     u->idle_count--;
     if (piece->fd >= 0) {
         read_piece(u, slot);
+    } else if (u->batches.direct) {
+        ouro_prep_open_direct(&slot->op, u->job->dir_fd, u->job->names[piece->where], O_RDONLY, 0,
+                              slot->direct);
+        prepare(u, &slot->op, 0);
     } else {
         ouro_prep_open(&slot->op, u->job->dir_fd, u->job->names[piece->where], O_RDONLY, 0);
         prepare(u, &slot->op, 0);
@@ -174,8 +182,9 @@ static int close_file(struct loop_user *u, struct slot *slot)
     if (r < 0)
         return failed_call("ouro_wait", r);
     ouro_prep_close(&slot->close, slot->piece.fd);
-    prepare(u, &slot->close, OURO_QUIET);
+    prepare(u, &slot->close, u->batches.direct ? OURO_QUIET | OURO_DIRECT : OURO_QUIET);
     slot->closes = true;
+    slot->direct ^= 1; /* that one is free: its close has ended */
     slot->piece.fd = -1;
     return 0;
 }
@@ -189,7 +198,7 @@ static int finish(struct loop_user *u, const ouro_event *event, struct round *ro
     if (event->op->code == OURO_CLOSE)
         return failed_call("close", (int)event->res);
     if (event->op->code == OURO_OPEN && event->res >= 0) {
-        slot->piece.fd = (int)event->res;
+        slot->piece.fd = u->batches.direct ? (int)slot->direct : (int)event->res;
         read_piece(u, slot);
         return 0;
     }
@@ -212,13 +221,11 @@ static int read_round(struct loop_user *u, struct round *round)
 
         while (more && r == 0 && u->idle_count) {
             more = begin_next(u, now, &next);
-            if (u->batches.flush && u->batch_count == u->batches.flush)
-                r = submit_now(u);
+            if (u->batches.flush && u->batch_count == u->batches.flush &&
+                (count = submit_now(u)) < 0)
+                return count;
         }
-        count = submit_batch(u);
-        r = r ? r : count;
-        count = wait_events(u);
-        if (count < 0)
+        if ((count = submit_batch(u)) < 0 || (count = wait_events(u)) < 0)
             return count; /* the loop is broken; close cancels and drains what is left */
         now = now_ns();
         for (int i = 0; i < count; i++) {
@@ -239,26 +246,43 @@ static int ouro_round(void *state, struct round *round)
 }
 
 /* As the contender liburing tries several. */
-static const struct batches choices[2][3] = {
-    { { 0, 1 }, { 4, 1 }, { 1, 1 } }, /* random */
-    { { 0, 1 }, { 0, 2 }, { 0, 4 } }, /* files */
+static const struct batches random_choices[] = {
+    { .flush = 0, .parts = 1 },
+    { .flush = 4, .parts = 1 },
+    { .flush = 1, .parts = 1 },
 };
+static const struct batches files_choices[] = {
+    { .parts = 1 },
+    { .parts = 2 },
+    { .parts = 4 },
+    { .parts = 1, .direct = true },
+    { .parts = 2, .direct = true },
+    { .parts = 4, .direct = true },
+};
+enum { RANDOM_CHOICES = 3, FILES_CHOICES = 6, CHOICES_WITHOUT_TABLE = 3 };
+
+static const char *direct_engine; /* which chose to have its files in direct slots, or NULL */
 
 static int variant_round(void *state, unsigned variant, struct round *round)
 {
     struct loop_user *u = state;
 
-    u->batches = choices[u->job->suite == SUITE_FILES][variant];
+    u->batches = u->job->suite == SUITE_FILES ? files_choices[variant] : random_choices[variant];
     return read_round(u, round);
 }
 
 static int choose_batches(struct loop_user *u)
 {
-    int r = job_choose(u->job, 3, u, variant_round);
+    bool files = u->job->suite == SUITE_FILES;
+    unsigned count = !files ? RANDOM_CHOICES : u->has_table ? FILES_CHOICES : CHOICES_WITHOUT_TABLE;
+    int r = job_choose(u->job, count, u, variant_round);
 
-    if (r >= 0)
-        u->batches = choices[u->job->suite == SUITE_FILES][r];
-    return r < 0 ? r : 0;
+    if (r < 0)
+        return r;
+    u->batches = files ? files_choices[r] : random_choices[r];
+    if (u->batches.direct)
+        direct_engine = u->engine;
+    return 0;
 }
 
 static void ouro_contender_close(void *state)
@@ -288,6 +312,7 @@ static int make_slots(struct loop_user *u)
     memset(u->slots, 0, depth * sizeof(*u->slots));
     for (unsigned i = 0; i < depth; i++) {
         u->idle[u->idle_count++] = &u->slots[i];
+        u->slots[i].direct = 2 * i;
         u->batch[i] = &u->slots[i].op; /* suite nop submits all of them every time */
         ouro_prep_nop(&u->slots[i].op);
         u->slots[i].op.flags = OURO_QUIET;
@@ -330,6 +355,8 @@ static int open_reading(struct loop_user *u, char *why)
         return r;
     if (job->suite == SUITE_RANDOM && job->direct)
         register_things(u);
+    if (u->has_table)
+        u->has_table = ouro_direct_table(u->loop, 2 * job->depth) == 0;
     return choose_batches(u);
 }
 
@@ -343,13 +370,21 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
     if (!u)
         return -ENOMEM;
     u->job = job;
+    u->engine = self->engine;
     u->reading.fd = -1;
     if (job->depth > 256)
         config.depth = job->depth;
     /* Where operations run on threads, as many as the contender `blocking` has, within reason. */
     if (job->suite != SUITE_NOP)
         config.max_workers = job->depth < WORKERS_MAX ? job->depth : WORKERS_MAX;
+    if (job->suite == SUITE_FILES)
+        config.want = OURO_CAP_SLOTS; /* few engines have it */
     r = ouro_open(&config, &u->loop);
+    u->has_table = r == 0 && config.want;
+    if (r < 0 && config.want) {
+        config.want = 0;
+        r = ouro_open(&config, &u->loop);
+    }
     if (r < 0)
         ouro_probe(self->engine, why, WHY_SIZE, NULL);
     else
@@ -363,9 +398,13 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
     return r;
 }
 
-static const char *ouro_describe(const struct job *job)
+static const char *ouro_describe(const struct contender *self, const struct job *job)
 {
-    return job->suite == SUITE_NOP     ? "ouro_submit_n, ouro_run until all are final"
+    bool direct = direct_engine && strcmp(direct_engine, self->engine) == 0;
+
+    return job->suite == SUITE_NOP ? "ouro_submit_n, ouro_run until all are final"
+           : job->suite == SUITE_FILES && direct
+               ? "open, read and close in slots of the loop (OURO_CAP_SLOTS)"
            : job->suite == SUITE_FILES ? "open, read and close are operations of the loop"
            : job->direct               ? "file in a slot of the loop, registered buffers"
                                        : "ouro_submit_n, ouro_run, ouro_reap";

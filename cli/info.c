@@ -44,6 +44,8 @@ static const struct cap {
     { OURO_CAP_CACHED, "cached", "cached names on the spot" },
     { OURO_CAP_PIDFD, "pidfd", "processes without threads" },
     { OURO_CAP_NOSIGNAL, "nosignal", "pipes without SIGPIPE" },
+    { OURO_CAP_MULTISHOT, "multishot", "streams that go on by themselves" },
+    { OURO_CAP_SLOTS, "slots", "direct slots without descriptors" },
 };
 enum { CAPS = sizeof(caps) / sizeof(caps[0]) };
 

@@ -148,14 +148,42 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
+/* Can the engine do it on a file that has no descriptor? Writing to what may be a pipe, for one,
+ * needs a look at it first. */
+static bool by_number(const ouro_loop *loop, const ouro_op *op)
+{
+    switch (op->code) {
+    case OURO_CLOSE: return true;
+    case OURO_WRITE:
+        if (!(loop->caps & OURO_CAP_NOSIGNAL))
+            return false;
+        break;
+    case OURO_READ: break;
+    default: return false;
+    }
+    return !(op->flags & OURO_FDMODE) && (int64_t)op->arg[ARG_OFFSET] >= 0;
+}
+
 static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
 {
+    struct ouro__direct *direct;
+
     if (!(op->flags & OURO_DIRECT))
         return ouro__file_at(loop, op->fd);
-    if ((uint64_t)op->fd >= loop->direct_count || loop->direct[op->fd].fd < 0)
+    if ((uint64_t)op->fd >= loop->direct_count)
         return NULL;
-    op->real_fd_ = loop->direct[op->fd].fd;
-    return &loop->direct[op->fd].file;
+    direct = &loop->direct[op->fd];
+    if (direct->fd < 0 && !(direct->fd == OURO__SLOT_ENGINE && by_number(loop, op)))
+        return NULL;
+    op->real_fd_ = direct->fd;
+    return &direct->file;
+}
+
+/* A slot that an engine may fill by itself; others need to be told of. */
+static bool usual_slot(const ouro_loop *loop, uint64_t slot)
+{
+    return loop->caps & OURO_CAP_SLOTS && slot <= loop->direct_count &&
+           loop->direct[slot - 1].fd == OURO__SLOT_EMPTY;
 }
 
 /* Finds what the arguments of a usual operation name. False: something is out of the common. */
@@ -172,11 +200,12 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
                *ret_file && !(*ret_file)->closer;
     case OURO_OPEN:
         *ret_file = op->fd == OURO_HERE ? &loop->here : ouro__file_at(loop, op->fd);
-        return !(flags | op->arg[ARG_SLOT]) && op->arg[ARG_PATH] && *ret_file &&
-               !(*ret_file)->closer;
+        return !flags && op->arg[ARG_PATH] && *ret_file && !(*ret_file)->closer &&
+               (!op->arg[ARG_SLOT] || usual_slot(loop, op->arg[ARG_SLOT]));
     case OURO_CLOSE:
-        *ret_file = ouro__file_at(loop, op->fd);
-        return !flags && *ret_file && !(*ret_file)->in_flight;
+        *ret_file = usual_file(loop, op);
+        return !(flags & ~(uint32_t)OURO_DIRECT) && *ret_file && !(*ret_file)->in_flight &&
+               (!flags || op->real_fd_ == OURO__SLOT_ENGINE);
     default: return false;
     }
 }
@@ -243,6 +272,8 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
         loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
         return r;
     }
+    if (op->code == OURO_OPEN && op->arg[ARG_SLOT])
+        (void)reserve_slot(loop, op);
     own(loop, op, route);
     ouro__file_count(file, op);
     if (!take_at_once(loop, op, route, file, batch)) {
@@ -368,17 +399,35 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
 
 /* ---- Start --------------------------------------------------------------------------------- */
 
+/* Something is to be done that the engine cannot do by the number of a slot. */
+static int need_descriptor(ouro_loop *loop, ouro_op *op)
+{
+    int r = 0;
+
+    if (op->flags & OURO_DIRECT && op->real_fd_ == OURO__SLOT_ENGINE) {
+        r = ouro__direct_descriptor(loop, (uint32_t)op->fd);
+        op->real_fd_ = r < 0 ? OURO__SLOT_ENGINE : r;
+    }
+    return r < 0 ? r : 0;
+}
+
+/* Finds the file that its slot stands for now. */
+static int look_up(ouro_loop *loop, ouro_op *op)
+{
+    op->real_fd_ = loop->direct[op->fd].fd;
+    if (op->real_fd_ == OURO__SLOT_ENGINE)
+        return by_number(loop, op) ? 0 : need_descriptor(loop, op);
+    return op->real_fd_ == OURO__SLOT_LOST ? -EIO : op->real_fd_ < 0 ? -EBADF : 0;
+}
+
 /* A HELD operation whose turn in its chain has come: starts unless its file's order holds it. */
 void ouro__begin(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
 
-    if (op->flags & OURO_DIRECT) {
-        op->real_fd_ = loop->direct[op->fd].fd;
-        if (op->real_fd_ < 0) {
-            ouro__start(loop, op); /* pull finds it out */
-            return;
-        }
+    if (op->flags & OURO_DIRECT && look_up(loop, op) < 0) {
+        ouro__start(loop, op); /* pull finds it out */
+        return;
     }
     if (op->code == OURO_CLOSE)
         ouro__cancel_others(loop, op);
@@ -428,8 +477,12 @@ void ouro__unpull(ouro_loop *loop, ouro_op *op)
 
 void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 {
-    int r;
+    int r = need_descriptor(loop, op);
 
+    if (r < 0) {
+        ouro__ended(loop, op, r);
+        return;
+    }
     ouro__set_state(op, STATE_AWAY);
     loop->stats.pooled++;
     r = ouro__workers_submit(loop, op, route == ROUTE_BLOCKER);
@@ -449,14 +502,24 @@ void ouro__hold_file(ouro_op *op)
     op->result_ = ouro__fd_identity((int)op->fd);
 }
 
-static bool file_is_gone(ouro_op *op)
+/* Does its descriptor or slot still stand for the file that it stood for? */
+static int check_file(ouro_loop *loop, ouro_op *op)
 {
-    if (op->flags & OURO_DIRECT)
-        return op->real_fd_ < 0;
-    if (!(op->notes_ & NOTE_HELD))
-        return false;
+    int r = 0;
+
+    if (op->flags & OURO_DIRECT) {
+        if (op->real_fd_ == OURO__SLOT_ENGINE)
+            r = look_up(loop, op);
+        if (op->real_fd_ == OURO__SLOT_LOST)
+            op->notes_ |= NOTE_LOST;
+        else if (op->real_fd_ < 0 && op->real_fd_ != OURO__SLOT_ENGINE)
+            r = -EBADF;
+        return op->notes_ & NOTE_LOST ? -EIO : r;
+    }
+    if (op->result_ != ouro__fd_identity((int)op->fd))
+        r = -EBADF;
     op->notes_ &= (uint16_t)~NOTE_HELD;
-    return op->result_ != ouro__fd_identity((int)op->fd);
+    return r;
 }
 
 /* What the engine has registered of a descriptor must not outlive it: the file may go on to live by
@@ -476,8 +539,8 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
     enum ouro__route route;
     int64_t res;
 
-    if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) && file_is_gone(op)) {
-        ouro__ended(loop, op, -EBADF);
+    if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) && (res = check_file(loop, op)) < 0) {
+        ouro__ended(loop, op, res);
         return true;
     }
     if (op->code == OURO_CLOSE)
@@ -488,7 +551,7 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
         ouro__report(loop, op, res);
         return true;
     }
-    if (op->code == OURO_CLOSE && op->flags & OURO_DIRECT)
+    if (op->code == OURO_CLOSE && op->flags & OURO_DIRECT && op->real_fd_ >= 0)
         ouro__direct_tell(loop, (uint32_t)op->fd, -1); /* or the engine would keep it open */
     route = route_of(loop, op);
     if (route == ROUTE_ENGINE)
@@ -726,6 +789,10 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     struct ouro__direct *direct;
 
+    if (op->notes_ & NOTE_SLOTTED) {
+        ouro__slot_filled(loop, op);
+        return 0;
+    }
     if (op->notes_ & NOTE_UNBLOCK)
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
     if (!op->arg[ARG_SLOT]) {
@@ -739,15 +806,6 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
     direct->fd = (int)fd;
     ouro__direct_tell(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
     return 0;
-}
-
-static void closed(ouro_loop *loop, ouro_op *op)
-{
-    struct ouro__file *file = ouro__file_counted(op);
-
-    ouro__file_closed(file);
-    if (op->flags & OURO_DIRECT)
-        loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
 }
 
 /* Does this result mean that it was ended before it did anything? */
@@ -794,7 +852,7 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
     if (ouro__kinds[op->code].traits & KIND_MAKES)
         res = made_or_not(loop, op, res);
     else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
-        closed(loop, op);
+        ouro__file_closed(loop, op, ouro__file_counted(op));
     if (OURO__SELDOM(cut || op->done_ || op->notes_ & NOTE_PIDFD))
         ended_specially(loop, op, res, cut);
     else

@@ -89,6 +89,7 @@ enum {
     NOTE_PAUSED = 2048,     /* a stream that starts nothing until it is resumed */
     NOTE_STOPPED = 4096,    /* a stream whose start was cancelled for a pause */
     NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
+    NOTE_SLOTTED = 8192,    /* the engine opens it into its own table: there is no descriptor */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
 #define OURO__NOTES_TOLD (NOTE_INLINE | NOTE_POOLED | NOTE_LOST) /* are in cflags as well */
@@ -313,7 +314,13 @@ struct ouro__bell {
 struct ouro__workers;  /* workers.c */
 struct ouro__notifier; /* notify.c */
 
-enum { OURO__SLOT_EMPTY = -1, OURO__SLOT_OPENING = -2 };
+/* What a slot of the direct table has in place of a descriptor. */
+enum {
+    OURO__SLOT_EMPTY = -1,
+    OURO__SLOT_OPENING = -2,
+    OURO__SLOT_ENGINE = -3, /* a file that the engine alone has */
+    OURO__SLOT_LOST = -4    /* the same, and the engine is gone */
+};
 
 struct ouro_loop {
     /* every operation */
@@ -591,7 +598,8 @@ void ouro__host_close(ouro_loop *loop);
 void ouro__pause(void);
 void ouro__queue_signal(int signo, void *value);
 void ouro__await_hangup(int fd);
-void ouro__direct_tell(ouro_loop *loop, uint32_t slot, int fd); /* register.c */
+int ouro__direct_descriptor(ouro_loop *loop, uint32_t slot); /* register.c */
+void ouro__direct_tell(ouro_loop *loop, uint32_t slot, int fd);
 void ouro__direct_untell(ouro_loop *loop);
 void ouro__direct_finish(ouro_loop *loop, int forked);
 void ouro__notify_fire(ouro_loop *loop);
@@ -817,10 +825,25 @@ static inline void ouro__file_made(struct ouro__file *file, const ouro_op *op)
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;
 }
-static inline void ouro__file_closed(struct ouro__file *file)
+/* The engine has opened a file into its own table. */
+static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op)
+{
+    struct ouro__direct *direct = &loop->direct[op->arg[ARG_SLOT] - 1];
+
+    ouro__file_made(&direct->file, op);
+    direct->file.cache = CACHE_NO; /* without a descriptor nothing is tried */
+    direct->fd = OURO__SLOT_ENGINE;
+    direct->native = true;
+}
+/* A close has succeeded. */
+static inline void ouro__file_closed(ouro_loop *loop, const ouro_op *op, struct ouro__file *file)
 {
     file->ours = OURS_NOT;
     file->readonly = false;
+    if (op->flags & OURO_DIRECT) {
+        loop->direct[op->fd].fd = OURO__SLOT_EMPTY;
+        loop->direct[op->fd].native = false;
+    }
 }
 
 /* A counted operation is final: gives its lanes back, lets others start, and is counted no more. */
@@ -1049,15 +1072,19 @@ static inline bool ouro__run_usual(ouro_loop *loop, ouro_op *op, int64_t res)
         return false;
     switch (op->code) {
     case OURO_OPEN:
-        fresh = ouro__file_at(loop, (ouro_fd)res);
-        if (OURO__SELDOM(!fresh || op->notes_ & NOTE_UNBLOCK))
-            return false;
-        ouro__file_made(fresh, op);
+        if (op->notes_ & NOTE_SLOTTED) {
+            ouro__slot_filled(loop, op);
+        } else {
+            fresh = ouro__file_at(loop, (ouro_fd)res);
+            if (OURO__SELDOM(!fresh || op->arg[ARG_SLOT] || op->notes_ & NOTE_UNBLOCK))
+                return false;
+            ouro__file_made(fresh, op);
+        }
         if (op->notes_ & NOTE_TRIED)
             ouro__tried_names(loop, true);
         op->notes_ = 0;
         break;
-    case OURO_CLOSE: ouro__file_closed(file); break;
+    case OURO_CLOSE: ouro__file_closed(loop, op, file); break;
     default:
         if ((uint64_t)res != op->arg[ARG_LEN] && op->flags & OURO_EXACT)
             return false;

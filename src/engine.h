@@ -84,6 +84,10 @@ struct ouro__engine {
      * descriptor. May be NULL. */
     int (*slot)(ouro_loop *loop, uint32_t slot, int fd);
 
+    /* A descriptor for a slot whose file the engine alone has (NOTE_SLOTTED), or -errno. May be
+     * NULL where none has such. */
+    int (*lend)(ouro_loop *loop, uint32_t slot);
+
     /* A pool's free buffers become the kernel's to take from (completions then bring them by
      * ouro__pool_took): 0, or -errno, and the pool keeps them. pool_give: one is free again.
      * pool_close: all are the pool's again; also called when the engine is lost, or in a forked

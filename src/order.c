@@ -67,7 +67,7 @@ void ouro__files_forget(ouro_loop *loop)
     for (uint32_t i = 0; i < loop->direct_count; i++)
         memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
     for (uint32_t i = 0; i < loop->direct_count; i++)
-        if (loop->direct[i].fd == OURO__SLOT_OPENING)
+        if (loop->direct[i].fd < 0)
             loop->direct[i].fd = OURO__SLOT_EMPTY;
 }
 

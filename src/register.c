@@ -81,10 +81,28 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot)
 
     if (r < 0)
         return r;
-    r = slot < loop->direct_count && loop->direct[slot].fd >= 0
-            ? ouro__fd_copy(loop->direct[slot].fd)
-            : -EBADF;
+    if (slot >= loop->direct_count)
+        r = -EBADF;
+    else if (loop->direct[slot].fd == OURO__SLOT_ENGINE)
+        r = loop->engine->lend(loop, slot);
+    else if (loop->direct[slot].fd == OURO__SLOT_LOST)
+        r = -EIO;
+    else
+        r = loop->direct[slot].fd < 0 ? -EBADF : ouro__fd_copy(loop->direct[slot].fd);
     ouro__leave(loop);
+    return r;
+}
+
+/* A descriptor for a file that the engine alone had. The slot keeps it. */
+int ouro__direct_descriptor(ouro_loop *loop, uint32_t slot)
+{
+    struct ouro__direct *direct = &loop->direct[slot];
+    int r = direct->fd == OURO__SLOT_ENGINE ? loop->engine->lend(loop, slot) : direct->fd;
+
+    if (r >= 0 && direct->fd < 0) {
+        direct->fd = r;
+        direct->file.cache = CACHE_UNKNOWN;
+    }
     return r;
 }
 
@@ -101,8 +119,11 @@ void ouro__direct_tell(ouro_loop *loop, uint32_t slot, int fd)
 /* Before the engine ends: its table would outlive it for a moment, and keep the files open. */
 void ouro__direct_untell(ouro_loop *loop)
 {
-    for (uint32_t i = 0; i < loop->direct_count; i++)
+    for (uint32_t i = 0; i < loop->direct_count; i++) {
         ouro__direct_tell(loop, i, -1);
+        if (loop->direct[i].fd == OURO__SLOT_ENGINE)
+            loop->direct[i].fd = OURO__SLOT_LOST;
+    }
 }
 
 /* Closes the files that are still in slots (in a forked child: this process' copies). */

@@ -95,47 +95,9 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     if (loop->threading == OURO_OWNED && loop->config.want & OURO_CAP_RING_FD &&
         u->ring.features & RING_FEAT_CQE_SKIP)
         caps |= OURO_CAP_RING_FD;
+    if (loop->config.want & OURO_CAP_SLOTS && ring_knows(u->ops, RING_OP_FIXED_FD_INSTALL))
+        caps |= OURO_CAP_SLOTS;
     return caps & ~loop->mask;
-}
-
-/* A table of files: the write end of the proof, and the slots behind it. */
-static int register_table(struct uring *u, int proof, uint32_t slots)
-{
-    struct ring_rsrc_register table = { .nr = slots + 1, .flags = RING_RSRC_REGISTER_SPARSE };
-    struct ring_rsrc_update update = { .data = (uintptr_t)&proof };
-    int r;
-
-    if (!slots)
-        return ring_register(&u->ring, RING_REGISTER_FILES, &proof, 1);
-    r = ring_register(&u->ring, RING_REGISTER_FILES2, &table, sizeof(table));
-    return r < 0 ? r : ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
-}
-
-/* Registers the write end of a proof, and room for slots; forgets the write end. With slots there
- * is a table already: it goes, and with it its proof, by which nobody has judged yet. */
-static int register_files(ouro_loop *loop, struct uring *u, uint32_t slots)
-{
-    int fds[2];
-    long r = sys_pipe2(fds, O_CLOEXEC | O_NONBLOCK);
-
-    if (r < 0)
-        return (int)r;
-    if (slots) {
-        ouro__drop(loop, u->proof_fd);
-        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
-    }
-    u->proof_fd = fds[0];
-    ouro__own(loop, u->proof_fd);
-    r = register_table(u, fds[1], slots);
-    if (r >= 0) {
-        u->files = slots;
-    } else if (slots) {
-        (void)ring_register(&u->ring, RING_UNREGISTER_FILES, NULL, 0);
-        if (register_table(u, fds[1], 0) < 0)
-            u->lost = -ENOMEM; /* what runs cannot be proved to have ended any more */
-    }
-    sys_close(fds[1]);
-    return (int)r;
 }
 
 static int fill_ring(ouro_loop *loop, struct uring *u, struct ouro__why *why)
@@ -150,7 +112,7 @@ static int fill_ring(ouro_loop *loop, struct uring *u, struct ouro__why *why)
         u->event_fd = (int)r;
         ouro__own(loop, u->event_fd);
         call = "io_uring_register (files) or its pipe";
-        r = register_files(loop, u, 0);
+        r = ouro__uring_files(loop, u, 0);
     }
     if (r >= 0) {
         call = "io_uring_register (probe)";
@@ -290,7 +252,7 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
     return ROUTE_ENGINE;
 }
 
-/* ---- Registered regions and files, and the end --------------------------------------------- */
+/* ---- Registered regions, and the end --------------------------------------------- */
 
 static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned count)
 {
@@ -306,23 +268,6 @@ static int uring_buffers(ouro_loop *loop, const struct iovec *regions, unsigned 
         return 0;
     r = ring_register(&u->ring, RING_REGISTER_BUFFERS, regions, count);
     u->buffers = r >= 0;
-    return r < 0 ? r : 0;
-}
-
-/* The first file brings room for all with it. */
-static int uring_slot(ouro_loop *loop, uint32_t slot, int fd)
-{
-    struct uring *u = loop->engine_state;
-    struct ring_rsrc_update update = { .offset = slot + URING_SLOTS, .data = (uintptr_t)&fd };
-    int r;
-
-    if (!(u->caps & OURO_CAP_FIXED) || u->no_files || !u->ring.map || u->ring.fd < 0)
-        return -EOPNOTSUPP;
-    if (!u->files && (r = register_files(loop, u, loop->direct_count)) < 0) {
-        u->no_files = true; /* more than RLIMIT_NOFILE, or an old kernel: once is enough */
-        return r;
-    }
-    r = ring_register(&u->ring, RING_REGISTER_FILES_UPDATE, &update, 1);
     return r < 0 ? r : 0;
 }
 
@@ -376,7 +321,8 @@ const struct ouro__engine ouro__engine_uring = {
     .wake = ouro__uring_wake,
     .pollfd = ouro__uring_pollfd,
     .buffers = uring_buffers,
-    .slot = uring_slot,
+    .slot = ouro__uring_slot,
+    .lend = ouro__uring_lend,
     .pool_open = ouro__uring_pool_open,
     .pool_give = ouro__uring_pool_give,
     .pool_close = ouro__uring_pool_close,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
- * drives it, uring_sqe.c writes operations into its submission queue, uring_pool.c has buffers that
- * the kernel takes.
+ * drives it, uring_sqe.c writes operations into its submission queue, uring_slot.c has its table of
+ * files, uring_pool.c buffers that the kernel takes.
  *
  * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but
  * for event_fd, which any thread may write to. */
@@ -17,6 +17,8 @@ struct msghdr;
 #define URING_TAG_FIRST (UINT64_MAX - 15)
 #define URING_TAG_WAKE (UINT64_MAX - 1)
 #define URING_TAG_CANCEL (UINT64_MAX - 2)
+#define URING_TAG_LEND (UINT64_MAX - 3)
+#define URING_TAG_LENT (UINT64_MAX - 4) /* the same, when somebody has the descriptor */
 
 /* Where the direct table begins in the kernel's table of files; before it lies the proof. */
 #define URING_SLOTS 1u
@@ -74,6 +76,14 @@ enum uring_fill ouro__uring_fill(ouro_loop *loop, struct uring *u);
 /* Before the ring's size changes. No entry that points to a message may be unsubmitted. */
 void ouro__uring_free_messages(ouro_loop *loop, struct uring *u);
 
+/* An entry, if need be after handing over what was written before; NULL: the ring takes nothing. */
+struct ring_sqe *ouro__uring_spare_sqe(ouro_loop *loop, struct uring *u);
+bool ouro__uring_submit_all(ouro_loop *loop, struct uring *u);
+
+/* Registers the write end of a proof and room for slots; and the same once, if it is not there. */
+int ouro__uring_files(ouro_loop *loop, struct uring *u, uint32_t slots);
+int ouro__uring_table(ouro_loop *loop, struct uring *u);
+
 /* The engine's slots (engine.h) that uring_turn.c fills. */
 void ouro__uring_submit(ouro_loop *loop);
 unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count);
@@ -84,6 +94,10 @@ void ouro__uring_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__uring_wake(void *state);
 int ouro__uring_pollfd(ouro_loop *loop);
 int ouro__uring_abandon(ouro_loop *loop);
+
+/* Those that uring_slot.c fills. */
+int ouro__uring_slot(ouro_loop *loop, uint32_t slot, int fd);
+int ouro__uring_lend(ouro_loop *loop, uint32_t slot);
 
 /* And those that uring_pool.c fills. */
 int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);

@@ -224,15 +224,20 @@ static void ask_server(const ouro_loop *loop, struct uring *u, const ouro_op *op
         u->asks = true;
 }
 
-/* Nearly all opens are for reading: what these ask is not written into each operation. */
-static const uint64_t cached_for_reading[3] = { O_RDONLY | O_CLOEXEC | O_LARGEFILE, 0,
-                                                RESOLVE_FROM_CACHE };
+/* Nearly all opens are for reading: what these ask is not written into each operation. A slot of
+ * the ring's has nothing to close on exec, and io_uring takes that flag for a mistake. */
+static const uint64_t cached_for_reading[2][3] = {
+    { O_RDONLY | O_CLOEXEC | O_LARGEFILE, 0, RESOLVE_FROM_CACHE },
+    { O_RDONLY | O_LARGEFILE, 0, RESOLVE_FROM_CACHE },
+};
 
 /* A struct open_how that stays until the kernel takes the entry. */
-static const uint64_t *how_cached(ouro_op *op, unsigned flags)
+static const uint64_t *how_cached(ouro_op *op, unsigned flags, bool slotted)
 {
-    if (flags == cached_for_reading[0])
-        return cached_for_reading;
+    if (slotted)
+        flags &= ~(unsigned)O_CLOEXEC;
+    if (flags == cached_for_reading[slotted][0])
+        return cached_for_reading[slotted];
     op->engine_[0] = flags;
     op->engine_[1] = 0;
     op->engine_[2] = RESOLVE_FROM_CACHE;
@@ -250,10 +255,14 @@ static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *o
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
     if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(loop, op)) {
-        op->notes_ |= NOTE_NO_TRY | NOTE_TRIED;
+        bool slotted =
+            op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && ouro__uring_table(loop, u) == 0;
+
+        op->notes_ |= NOTE_NO_TRY | NOTE_TRIED | (slotted ? NOTE_SLOTTED : 0);
         sqe->opcode = RING_OP_OPENAT2;
-        sqe->off = address(how_cached(op, (unsigned)flags));
+        sqe->off = address(how_cached(op, (unsigned)flags, slotted));
         sqe->len = sizeof(op->engine_);
+        sqe->file_index = slotted ? (uint32_t)op->arg[ARG_SLOT] + URING_SLOTS : 0;
         u->asks = true;
         return;
     }
@@ -275,7 +284,10 @@ static OURO__INLINE void encode_close(const ouro_loop *loop, struct uring *u, co
                                       struct ring_sqe *sqe)
 {
     sqe->opcode = RING_OP_CLOSE;
-    sqe->fd = ouro__fd(op);
+    if (ouro__fd(op) == OURO__SLOT_ENGINE)
+        sqe->file_index = (uint32_t)op->fd + URING_SLOTS + 1;
+    else
+        sqe->fd = ouro__fd(op);
     ask_server(loop, u, op, sqe);
 }
 
@@ -373,6 +385,8 @@ static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ri
 {
     if (op->ready_) {
         encode_poll(sqe, ouro__ready_fd(op), op->ready_);
+        if (!(op->notes_ & NOTE_AUX))
+            set_file(loop, op, sqe);
         return true;
     }
     attempt(loop, op);

@@ -102,16 +102,16 @@ static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
     return true;
 }
 
-static bool submit_all(ouro_loop *loop, struct uring *u)
+bool ouro__uring_submit_all(ouro_loop *loop, struct uring *u)
 {
     return !ring_flush_count(&u->ring) || enter(loop, u, 0);
 }
 
-static struct ring_sqe *spare_sqe(ouro_loop *loop, struct uring *u)
+struct ring_sqe *ouro__uring_spare_sqe(ouro_loop *loop, struct uring *u)
 {
     struct ring_sqe *sqe = ring_sqe(&u->ring);
 
-    if (!sqe && submit_all(loop, u))
+    if (!sqe && ouro__uring_submit_all(loop, u))
         sqe = ring_sqe(&u->ring);
     return sqe;
 }
@@ -119,7 +119,7 @@ static struct ring_sqe *spare_sqe(ouro_loop *loop, struct uring *u)
 /* Watches the doorbell. */
 static void arm(ouro_loop *loop, struct uring *u)
 {
-    struct ring_sqe *sqe = spare_sqe(loop, u);
+    struct ring_sqe *sqe = ouro__uring_spare_sqe(loop, u);
 
     if (!sqe)
         return;
@@ -153,7 +153,7 @@ static bool drive(ouro_loop *loop, struct uring *u)
 
 static bool ask_cancel(ouro_loop *loop, struct uring *u, const ouro_op *op)
 {
-    struct ring_sqe *sqe = u->lost ? NULL : spare_sqe(loop, u);
+    struct ring_sqe *sqe = u->lost ? NULL : ouro__uring_spare_sqe(loop, u);
 
     if (!sqe)
         return false;
@@ -181,7 +181,7 @@ void ouro__uring_cancel(ouro_loop *loop, ouro_op *op)
     if (!ask_cancel(loop, u, op))
         ask_later(u, op);
     else if (loop->locked_mode && loop->sleeping)
-        (void)submit_all(loop, u);
+        (void)ouro__uring_submit_all(loop, u);
 }
 
 static void ask_cancels(ouro_loop *loop, struct uring *u)
@@ -222,13 +222,16 @@ static void reap_tag(ouro_loop *loop, struct uring *u, const struct ring_cqe *cq
 {
     if (cqe->user_data == URING_TAG_CANCEL) {
         u->cancels--;
-    } else if (!(cqe->flags & RING_CQE_MORE)) {
+    } else if (cqe->user_data == URING_TAG_LEND) {
+        if (cqe->res >= 0) /* who wanted it could not wait for it */
+            sys_close(cqe->res);
+    } else if (cqe->user_data == URING_TAG_WAKE && !(cqe->flags & RING_CQE_MORE)) {
         /* The completion queue was full, or the thread that armed it has ended. At once, since a
          * foreign loop may be watching the ring for it. */
         u->armed = false;
         if (!u->lost) {
             arm(loop, u);
-            (void)submit_all(loop, u);
+            (void)ouro__uring_submit_all(loop, u);
         }
     }
 }
@@ -290,6 +293,8 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 
         op->notes_ &= (uint16_t)~NOTE_TRIED;
         ouro__tried_names(loop, !missed);
+        if (res < 0)
+            op->notes_ &= (uint16_t)~NOTE_SLOTTED;
         ouro__report(loop, op, missed ? -EINTR : res); /* the core starts it again */
     } else if (res == -ESPIPE && is_stream_after_all(op)) {
         ouro__report(loop, op, -EINTR);
@@ -396,8 +401,8 @@ static void take_back(ouro_loop *loop, struct uring *u, int error)
         ouro_op *op = ouro__slot_find(loop, cancel ? sqe.addr : sqe.user_data);
 
         ring->sq_tail--;
-        if (sqe.user_data == URING_TAG_WAKE) {
-            u->armed = false;
+        if (sqe.user_data >= URING_TAG_FIRST && !cancel) {
+            u->armed = u->armed && sqe.user_data != URING_TAG_WAKE;
             continue;
         }
         if (cancel) {
@@ -410,6 +415,7 @@ static void take_back(ouro_loop *loop, struct uring *u, int error)
         if (!op)
             continue;
         forget_cancel(u, op);
+        op->notes_ &= (uint16_t) ~(NOTE_TRIED | NOTE_SLOTTED); /* it was not */
         if (error)
             ouro__report(loop, op, error);
         else
@@ -509,7 +515,7 @@ static bool grow(ouro_loop *loop, struct uring *u)
     if (!(u->caps & OURO_CAP_RESIZE) || entries > URING_ENTRIES_MOST)
         return false;
     if (u->messages) { /* entries that the kernel has not seen may point there */
-        if (!submit_all(loop, u))
+        if (!ouro__uring_submit_all(loop, u))
             return false;
         ouro__uring_free_messages(loop, u);
     }
@@ -538,7 +544,7 @@ static bool prepare(ouro_loop *loop, struct uring *u)
     while ((full = ouro__uring_fill(loop, u)) != FILL_DONE) {
         loop->stats.queue_full++;
         if (full == FILL_SQ_FULL) {
-            if (!grow(loop, u) && (u->lost || !submit_all(loop, u)))
+            if (!grow(loop, u) && (u->lost || !ouro__uring_submit_all(loop, u)))
                 return true;
             continue;
         }
@@ -558,7 +564,7 @@ void ouro__uring_submit(ouro_loop *loop)
 
     if (drive(loop, u)) {
         bool more = prepare(loop, u);
-        (void)submit_all(loop, u);
+        (void)ouro__uring_submit_all(loop, u);
         loop->asked = loop->asked || ring_sq_pending(&u->ring);
         if (more && !u->lost && loop->locked_mode && loop->sleeping)
             ouro__uring_wake(u);
@@ -586,7 +592,7 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
 {
     bool ready;
 
-    if (u->asks && !submit_all(loop, u))
+    if (u->asks && !ouro__uring_submit_all(loop, u))
         return true;
     ready = ouro__progress(loop) != loop->turn_progress || ring_cq_ready(&u->ring);
     if (!ready || until == OURO_NOWAIT || u->host_fd >= 0) {
@@ -598,7 +604,7 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
     else if (u->put_off == PUT_OFF_MOST || sys_coarse_now() - u->put_off_since > PUT_OFF_NS)
         return false;
     u->put_off++;
-    (void)submit_all(loop, u);
+    (void)ouro__uring_submit_all(loop, u);
     return true;
 }
 
@@ -608,7 +614,7 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
     int r;
 
     /* Without the lock others submit as well, so the sleeper must not. */
-    if (loop->locked_mode && !submit_all(loop, u))
+    if (loop->locked_mode && !ouro__uring_submit_all(loop, u))
         return;
     count = ring_flush_count(&u->ring);
     ouro__sleep(loop, until);
@@ -672,7 +678,7 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
             /* The host sleeps next: nothing may wait for the turn after it. */
             if (!u->armed)
                 arm(loop, u);
-            (void)submit_all(loop, u);
+            (void)ouro__uring_submit_all(loop, u);
             host_signal(u, true);
         }
         loop->asked = loop->asked || ring_sq_pending(&u->ring); /* refused for now: no sleep */
