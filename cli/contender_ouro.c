@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ENGINES_MAX = 8, WORKERS_MAX = 32 };
 
@@ -30,7 +31,8 @@ struct loop_user {
     const struct job *job;
     const char *engine;
     ouro_loop *loop;
-    struct reading reading; /* not in suite nop; its file: fd, or a slot of the direct table */
+    struct reading reading; /* not in suite nop; its file: `file`, or a slot of the direct table */
+    int file;               /* suite random: opened by the loop, or -1 */
     struct slot *slots;
     struct slot **idle;
     unsigned idle_count;
@@ -290,6 +292,8 @@ static void ouro_contender_close(void *state)
     struct loop_user *u = state;
 
     ouro_close(u->loop, OURO_FOREVER);
+    if (u->file >= 0)
+        close(u->file);
     reading_close(&u->reading);
     free(u->slots);
     free(u->idle);
@@ -320,7 +324,22 @@ static int make_slots(struct loop_user *u)
     return 0;
 }
 
-/* The file once more, in a slot of the loop's own table. */
+/* The file once more, opened by the loop, so that it need not look at it again and again. */
+static int open_by_loop(struct loop_user *u)
+{
+    ouro_op *op = &u->slots[0].op;
+    int64_t fd;
+
+    ouro_prep_open(op, OURO_HERE, u->job->path, O_RDONLY, 0);
+    fd = ouro_do(u->loop, op);
+    if (fd < 0)
+        return failed_call("ouro_do (open)", (int)fd);
+    u->file = u->reading.file = (int)fd;
+    posix_fadvise(u->file, 0, 0, POSIX_FADV_RANDOM);
+    return 0;
+}
+
+/* The same in a slot of the loop's own table. */
 static int open_slot(struct loop_user *u)
 {
     ouro_op *op = &u->slots[0].op;
@@ -355,6 +374,8 @@ static int open_reading(struct loop_user *u, char *why)
         return r;
     if (job->suite == SUITE_RANDOM && job->direct)
         register_things(u);
+    else if (job->suite == SUITE_RANDOM && (r = open_by_loop(u)) < 0)
+        return r;
     if (u->has_table)
         u->has_table = ouro_direct_table(u->loop, 2 * job->depth) == 0;
     return choose_batches(u);
@@ -371,7 +392,7 @@ static int ouro_contender_open(const struct contender *self, const struct job *j
         return -ENOMEM;
     u->job = job;
     u->engine = self->engine;
-    u->reading.fd = -1;
+    u->reading.fd = u->file = -1;
     if (job->depth > 256)
         config.depth = job->depth;
     /* Where operations run on threads, as many as the contender `blocking` has, within reason. */

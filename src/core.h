@@ -799,7 +799,7 @@ static inline struct ouro__file *ouro__file_counted(const ouro_op *op)
 /* Nothing is in flight on it. */
 static inline void ouro__file_rests(struct ouro__file *file)
 {
-    if (file->kind) {
+    if (file->kind && !(file->ours == OURS_NAMED && file->kind == FILE_MEMORY)) {
         file->memory = file->kind == FILE_MEMORY;
         file->kind = FILE_UNKNOWN;
     }

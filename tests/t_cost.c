@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* t_cost.c: what an operation costs besides itself: no allocation, and no system call too many. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "engine/ring.h"
 #include "sys.h"
 #include "test.h"
@@ -248,6 +252,36 @@ static void an_open_is_reported_before_the_kernel_copies(struct test *t)
     ouro__sys = real;
 }
 
+/* One call for each, as in a plain loop: nothing asks again what the loop has opened. */
+static void reading_from_memory_is_one_call(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fd, memory = made(t, memfd_create("m", MFD_CLOEXEC));
+    char path[32], byte;
+
+    count_calls();
+    open_loop(t);
+    CHECK_EQ(write(memory, "a", 1), 1);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
+    ouro_prep_open(op, OURO_HERE, path, O_RDONLY, 0);
+    fd = (int)do_op(t, op);
+    CHECK(fd >= 0);
+    ouro_prep_read(op, fd, &byte, 1, 0);
+    CHECK_EQ(do_op(t, op), 1);
+    enters = others = 0;
+    for (int i = 0; i < 100; i++) {
+        start(t, op);
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+        CHECK_EQ(finish(t, op), 1);
+    }
+    CHECK_EQ(enters, 0);
+    CHECK(others <= 110); /* and the clock, now and then */
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+    close_loop(t);
+    ouro__sys = real;
+}
+
 static const struct test_case cases[] = {
     { NAMED(an_operation_allocates_nothing), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .no_loop = true, .heavy = true, .seconds = 30 },
@@ -260,6 +294,8 @@ static const struct test_case cases[] = {
       .no_loop = true },
     { NAMED(nobody_polls_for_the_loop), .fixed = FIX_FD, .needs = NEED_URING, .no_loop = true,
       .pitfalls = "R12 R15" },
+    { NAMED(reading_from_memory_is_one_call), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
+      .style = STYLE_REAP, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
     { .name = NULL },
 };
 const struct subject subject_cost = { "cost", cases };

@@ -569,6 +569,42 @@ static void descriptors_are_reused_without_memory(struct test *t)
     close(fd);
 }
 
+/* What ouro has opened in memory is taken for such until ouro closes it. If the program closes it
+ * by itself, and the number stands for a pipe by now, that is found out. */
+static void a_memory_file_that_became_a_pipe_is_read(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char path[32], byte = 0;
+    int fds[2], fd, memory = memfd_create("m", MFD_CLOEXEC);
+
+    CHECK_EQ(write(memory, "a", 1), 1);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
+    ouro_prep_open(op, OURO_HERE, path, O_RDONLY, 0);
+    fd = (int)do_op(t, op);
+    CHECK(fd >= 0);
+    for (int i = 0; i < 3; i++) {
+        ouro_prep_read(op, fd, &byte, 1, 0);
+        CHECK_EQ(do_op(t, op), 1);
+        CHECK_EQ(byte, 'a');
+    }
+    close(fd);
+    CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+    CHECK_EQ(dup3(fds[0], fd, O_CLOEXEC) == fd || fds[0] == fd, 1);
+    for (int i = 0; i < 3; i++) {
+        ouro_prep_read(op, fd, &byte, 1, 0);
+        start(t, op);
+        step(t);
+        CHECK_EQ(write(fds[1], "p", 1), 1);
+        CHECK_EQ(finish(t, op), 1);
+        CHECK_EQ(byte, 'p');
+    }
+    close(fd);
+    if (fds[0] != fd)
+        close(fds[0]);
+    close(fds[1]);
+    close(memory);
+}
+
 static void terminals_read(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -628,6 +664,7 @@ static const struct test_case cases[] = {
     { NAMED(direct_files_read_and_write) },
     { NAMED(memory_files_read_and_write) },
     { NAMED(descriptors_are_reused_without_memory) },
+    { NAMED(a_memory_file_that_became_a_pipe_is_read), .fixed = FIX_FD },
     { NAMED(terminals_read), .pitfalls = "F5" },
     { NAMED(bg_reads_the_same) },
     { .name = NULL },
