@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* uring_slot.c: an io_uring's table of files: the proof that tells when the ring is gone, and behind
- * it the slots of the direct table.
+/* uring_slot.c: an io_uring's table of files: the proof that tells when the ring is gone, and
+ * behind it the slots of the direct table.
  *
  * Each slot's file has a descriptor as well, so that workers, plain calls, and another engine after
  * a loss have it, too. Whoever asks for OURO_CAP_SLOTS does without: the ring opens into the table,
