@@ -2,6 +2,7 @@
 /* t_ready.c: waiting for readiness: what an engine keeps of a descriptor must not outlive it, lose
  * an edge, or cost a call for each wait. The tests run on all engines; where an engine keeps
  * nothing they say that the results are the same. */
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -194,6 +195,161 @@ static void long_waits_cost_little(struct test *t)
     CHECK_EQ(finish(t, op), 1);
     close_fifo(t, fd);
     finish_watching(t);
+}
+
+/* ---- Streams over TCP, that do not try again what brought less than it could --------------------- */
+
+enum { POOL = 16, BUFFER = 256 };
+static ouro_pool *pool;
+static _Atomic uint64_t stream_bytes;
+static _Atomic long recv_calls;
+
+static long counted_recv(int fd, void *buf, size_t len, int flags)
+{
+    recv_calls++;
+    return real.recv(fd, buf, len, flags);
+}
+
+static void stream_took(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op;
+    stream_bytes += (uint64_t)res;
+    CHECK_EQ(ouro_pool_release(pool, data), 0);
+}
+
+static void await_stream(struct test *t, uint64_t bytes)
+{
+    while (stream_bytes < bytes) {
+        if (ouro_now(t->loop) >= t->limit)
+            FAIL("%llu bytes of %llu came", (unsigned long long)stream_bytes,
+                 (unsigned long long)bytes);
+        CHECK(ouro_run(t->loop, 1, in_ms(t, 20)) >= 0);
+        reap_all(t);
+    }
+}
+
+/* ret[0]: accepted by the loop, with a stream on it that rests already; ret[1]: the peer. */
+static ouro_op *make_stream_over_tcp(struct test *t, int ret[2])
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    socklen_t size = sizeof(addr);
+    ouro_op *op = op_new(t);
+    int listener = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQ(bind(listener, (struct sockaddr *)&addr, size), 0);
+    CHECK_EQ(listen(listener, 4), 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)&addr, &size), 0);
+    ret[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(connect(ret[1], (struct sockaddr *)&addr, size), 0);
+    ouro_prep_accept(op, listener, NULL, NULL, 0);
+    ret[0] = (int)do_op(t, op);
+    CHECK(ret[0] >= 0);
+    stream_bytes = 0;
+    CHECK_EQ(ouro_pool_create(t->loop, POOL, BUFFER, &pool), 0);
+    record_of(op)->more = stream_took;
+    ouro_prep_recv_many(op, ret[0], pool, 0);
+    start(t, op);
+    CHECK_EQ(send(ret[1], "first", 5, 0), 5);
+    await_stream(t, 5);
+    return op;
+}
+
+static void end_stream(struct test *t, int fd, int peer)
+{
+    if (peer >= 0)
+        close(peer);
+    close_fifo(t, fd);
+    CHECK_EQ(ouro_pool_destroy(pool), 0);
+    finish_watching(t);
+}
+
+static void a_stream_asks_once_for_what_came(struct test *t)
+{
+    ouro_op *op;
+    int fds[2];
+
+    watch_calls(t, OURO_FOREVER);
+    ouro__sys.recv = counted_recv;
+    op = make_stream_over_tcp(t, fds);
+    recv_calls = 0;
+    for (uint64_t i = 1; i <= 100; i++) {
+        CHECK_EQ(send(fds[1], "twelve bytes", 12, 0), 12);
+        await_stream(t, 5 + 12 * i);
+    }
+    if (strcmp(ouro_engine_name(t->loop), "epoll") == 0)
+        CHECK(recv_calls <= 102);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    CHECK_EQ(finish(t, op), 0);
+    end_stream(t, fds[0], fds[1]);
+}
+
+/* The last bytes and the end of the input come together: one edge. */
+static void the_end_behind_the_last_bytes_is_seen(struct test *t)
+{
+    ouro_op *op;
+    int fds[2];
+
+    watch_calls(t, OURO_FOREVER);
+    op = make_stream_over_tcp(t, fds);
+    let_pass(t);
+    CHECK_EQ(send(fds[1], "last", 4, MSG_MORE), 4);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    await_stream(t, 9);
+    CHECK_EQ(finish(t, op), 0);
+    end_stream(t, fds[0], fds[1]);
+}
+
+/* A receive stops in front of an urgent byte, whatever lies behind it. */
+static void bytes_behind_an_urgent_one_are_received(struct test *t)
+{
+    ouro_op *op;
+    int fds[2];
+
+    watch_calls(t, OURO_FOREVER);
+    op = make_stream_over_tcp(t, fds);
+    for (uint64_t i = 1; i <= 20; i++) {
+        let_pass(t);
+        CHECK_EQ(send(fds[1], "before", 6, MSG_MORE), 6);
+        CHECK_EQ(send(fds[1], "!", 1, MSG_OOB), 1);
+        CHECK_EQ(send(fds[1], "behind", 6, 0), 6);
+        await_stream(t, 5 + 12 * i);
+    }
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    CHECK_EQ(finish(t, op), 0);
+    end_stream(t, fds[0], fds[1]);
+}
+
+/* That the peer has ended his half is no news again and again to who waits for room to send. */
+static void a_send_to_a_half_closed_peer_does_not_spin(struct test *t)
+{
+    static char bytes[8 << 20];
+    ouro_op *op, *out = op_new(t), *timer = op_new(t);
+    ouro_counters before, after;
+    int fds[2];
+    size_t got = 0;
+
+    watch_calls(t, OURO_FOREVER);
+    op = make_stream_over_tcp(t, fds);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    CHECK_EQ(finish(t, op), 0);
+    ouro_prep_send(out, fds[0], bytes, sizeof(bytes), 0);
+    out->flags = OURO_EXACT;
+    start(t, out);
+    let_pass(t);
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof before), 0);
+    ouro_prep_timer(timer, in_ms(t, 100));
+    CHECK_EQ(do_op(t, timer), 0);
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof after), 0);
+    CHECK(after.retried - before.retried < 20);
+    while (got < sizeof(bytes)) {
+        ssize_t r = recv(fds[1], bytes, sizeof(bytes), MSG_DONTWAIT);
+        got += r > 0 ? (size_t)r : 0;
+        step(t);
+        reap_all(t);
+    }
+    CHECK_EQ(finish(t, out), sizeof(bytes));
+    end_stream(t, fds[0], fds[1]);
 }
 
 /* ---- Numbers that change hands ------------------------------------------------------------- */
@@ -568,6 +724,10 @@ static const struct test_case cases[] = {
     { NAMED(a_number_taken_from_the_loop_is_noticed), ALL_STYLES, .no_loop = true,
       .pitfalls = "F3" },
     { NAMED(long_waits_cost_little), ALONE },
+    { NAMED(a_stream_asks_once_for_what_came), .fixed = FIX_FD, .no_loop = true },
+    { NAMED(the_end_behind_the_last_bytes_is_seen), ALL_STYLES, .no_loop = true },
+    { NAMED(bytes_behind_an_urgent_one_are_received), ALL_STYLES, .no_loop = true },
+    { NAMED(a_send_to_a_half_closed_peer_does_not_spin), ALL_STYLES, .no_loop = true },
     { NAMED(a_closed_file_that_lives_on_is_heard_no_more), ALL_STYLES, .no_loop = true,
       .pitfalls = "F1" },
     { NAMED(an_old_event_is_not_for_who_waits_under_its_number), ALL_STYLES, .pitfalls = "F1 F3" },

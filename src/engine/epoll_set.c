@@ -11,8 +11,9 @@
  *   waits for the former one ends with -EBADF.
  * - A descriptor that the loop opened keeps its registration until the loop closes it
  *   (ouro__file.watched): edge-triggered, for all that was ever waited for there (`mask`), and a
- *   wait costs no call. Edges are remembered (`seen`) until an attempt would block behind them, so
- *   that none is lost between an attempt and its waiting.
+ *   wait costs no call. Edges are remembered (`seen`) until an attempt would block behind them, or
+ *   a stream over TCP has received less than it could, so that none is lost between an attempt and
+ *   its waiting.
  *
  * A program may close a number that the loop has opened, too, without telling the loop. Then the
  * kept registration is gone, or is another file's, and a wait could last for ever. So what has
@@ -26,8 +27,10 @@
 #include "epoll_set.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 /* Words of our own; descriptors are below. */
@@ -36,6 +39,12 @@
 
 #define DOUBT_NS (1 * OURO_S)
 #define ANYTHING ((uint32_t)UINT16_MAX & ~(uint32_t)POLLNVAL)
+
+/* What ends or interrupts a stream of bytes: a short receive may have stopped there. */
+#define MARKS ((uint16_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+
+/* watch->transport: is a short receive the end of what is there? */
+enum { TRANSPORT_UNKNOWN = 0, TRANSPORT_TCP, TRANSPORT_OTHER };
 
 /* watch->trust: since when somebody waits without having asked the kernel */
 enum { TRUST_NONE = 0, TRUST_NEW, TRUST_OLD };
@@ -199,14 +208,17 @@ static int64_t watch_once(struct epoll_set *set, uint32_t fd, struct watch *watc
 static int64_t watch_kept(struct epoll_set *set, uint32_t fd, struct watch *watch,
                           struct ouro__file *file, const ouro_op *op)
 {
-    uint16_t wants = op->ready_ | (uint16_t)(EPOLLERR | EPOLLHUP); /* so a mask is never 0 */
+    uint16_t asks = op->ready_ | (uint16_t)(EPOLLERR | EPOLLHUP);
+    uint16_t wants = asks | MARKS; /* so a mask is never 0 */
     bool moved;
     long r;
 
-    if (!file->watched)
+    if (!file->watched) {
         watch->mask = watch->seen = 0;
-    if ((watch->mask & wants) == wants && (watch->seen & wants || trust(set, watch)))
-        return watch->seen & wants;
+        watch->transport = TRANSPORT_UNKNOWN;
+    }
+    if ((watch->mask & wants) == wants && (watch->seen & asks || trust(set, watch)))
+        return watch->seen & asks;
     watch->mask |= wants | watch->wants;
     r = enrol(set, fd, watch, watch->mask | (uint32_t)EPOLLET, &moved);
     file->watched = r == 0;
@@ -252,6 +264,28 @@ static void epoll_set_tried(struct ready *ready, struct watch *watch, const ouro
 {
     (void)ready;
     watch->seen &= (uint16_t)~op->ready_;
+}
+
+/* What comes behind a short receive makes another edge, but on sockets that keep packets, or other
+ * things in between, there may be more already. */
+static bool epoll_set_drained(struct ready *ready, uint32_t fd, struct watch *watch)
+{
+    int protocol;
+    unsigned size = sizeof(protocol);
+
+    (void)ready;
+    if (!(watch->mask & EPOLLIN) || watch->seen & MARKS)
+        return false;
+    if (watch->transport == TRANSPORT_UNKNOWN)
+        watch->transport =
+            sys_getsockopt((int)fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) >= 0 &&
+                    protocol == IPPROTO_TCP
+                ? TRANSPORT_TCP
+                : TRANSPORT_OTHER;
+    if (watch->transport != TRANSPORT_TCP)
+        return false;
+    watch->seen &= (uint16_t)~EPOLLIN;
+    return true;
 }
 
 void ouro__epoll_set_forget(ouro_loop *loop, int fd)
@@ -396,6 +430,7 @@ static const struct ready_way by_epoll = {
     .watch = epoll_set_watch,
     .unwatch = epoll_set_unwatch,
     .tried = epoll_set_tried,
+    .drained = epoll_set_drained,
     .look = epoll_set_look,
 };
 

@@ -105,13 +105,30 @@ static void report_ended(struct ready *ready)
 
 /* ---- A turn --------------------------------------------------------------------------------- */
 
+/* A stream of bytes that has taken all there was need not try again to learn it. */
+static bool drained(struct ready *ready, const ouro_op *op, int64_t res)
+{
+    uint32_t fd = (uint32_t)ouro__fd(op);
+    struct watch *watch = ouro__ready_watch(ready, fd);
+
+    return op->code == OURO_RECV_MANY && res > 0 &&
+           res < ((const ouro_pool *)ouro__ptr(op, ARG_POOL))->size && watch &&
+           ready->way->drained && ready->way->drained(ready, fd, watch);
+}
+
 static void try(struct ready *ready, ouro_op *op)
 {
     int64_t res = ouro__perform(op, PERFORM_TRY);
     struct watch *watch;
 
-    if (res == -EOPNOTSUPP) {
+    if (OURO__SELDOM(res == -EOPNOTSUPP)) {
         ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);
+        return;
+    }
+    if (drained(ready, op, res)) {
+        ouro__report(ready->loop, op, res);
+        if (op->state_ == STATE_QUEUED)
+            op->ready_ = POLLIN;
         return;
     }
     if (res == -EAGAIN && op->ready_ && ready->way->tried &&

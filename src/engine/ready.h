@@ -19,7 +19,7 @@ struct watch {
     uint16_t wants;        /* what they wait for, at least */
     /* the set's own: all zero until it first watches this number */
     uint16_t mask, seen;
-    uint8_t trust;
+    uint8_t trust, transport;
     uint32_t at;
 };
 
@@ -35,6 +35,10 @@ struct ready_way {
 
     /* op was tried, would block, and waits for op->ready_ from now on. May be NULL. */
     void (*tried)(struct ready *ready, struct watch *watch, const ouro_op *op);
+
+    /* A receive has brought less than it had room for. True: there is no more now, and ouro__ready_got
+     * will tell when there is. May be NULL. */
+    bool (*drained)(struct ready *ready, uint32_t fd, struct watch *watch);
 
     /* Sleeps until something is ready, the doorbell rings, or `until`; tells ouro__ready_got. */
     void (*look)(struct ready *ready, ouro_time until);
