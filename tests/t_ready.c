@@ -197,7 +197,7 @@ static void long_waits_cost_little(struct test *t)
     finish_watching(t);
 }
 
-/* ---- Streams over TCP, that do not try again what brought less than it could --------------------- */
+/* ---- Streams over TCP, whose short receives tell that there is no more ---------------------- */
 
 enum { POOL = 16, BUFFER = 256 };
 static ouro_pool *pool;

@@ -36,8 +36,8 @@ struct ready_way {
     /* op was tried, would block, and waits for op->ready_ from now on. May be NULL. */
     void (*tried)(struct ready *ready, struct watch *watch, const ouro_op *op);
 
-    /* A receive has brought less than it had room for. True: there is no more now, and ouro__ready_got
-     * will tell when there is. May be NULL. */
+    /* A receive has brought less than it had room for. True: there is no more now, and
+     * ouro__ready_got will tell when there is. May be NULL. */
     bool (*drained)(struct ready *ready, uint32_t fd, struct watch *watch);
 
     /* Sleeps until something is ready, the doorbell rings, or `until`; tells ouro__ready_got. */
