@@ -260,7 +260,7 @@ struct ouro_pool {
     ouro_loop *loop;
     struct ouro_pool *next; /* of the loop's */
     char *memory;
-    uint16_t *ids; /* the first `ready`: free, unless the pool is native */
+    uint16_t *ids; /* the first `ready`: free (native: and not in the ring) */
     uint8_t *out;  /* for each buffer: it is the caller's */
     uint32_t count, size, ready, taken;
     uint32_t streams;     /* operations that use it */

@@ -398,7 +398,7 @@ static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ri
 /* False: by readiness, like everywhere else. */
 static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
-    const ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+    ouro_pool *pool = ouro__ptr(op, ARG_POOL);
 
     if (op->code == OURO_POLL_MANY) {
         encode_poll(sqe, ouro__fd(op), (uint32_t)op->arg[ARG_EVENTS]);
@@ -417,6 +417,7 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
         ouro__report(loop, op, -ENOBUFS);
         return false;
     }
+    ouro__uring_pool_fill(pool);
     sqe->opcode = RING_OP_RECV;
     sqe->flags |= RING_SQE_BUFFER_SELECT;
     sqe->ioprio = RING_RECV_MULTISHOT;
