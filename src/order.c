@@ -64,11 +64,11 @@ void ouro__files_forget(ouro_loop *loop)
         if (loop->files[i])
             memset(loop->files[i], 0, OURO__PAGE_SIZE * sizeof(struct ouro__file));
     memset(&loop->here, 0, sizeof(loop->here));
-    for (uint32_t i = 0; i < loop->direct_count; i++)
-        memset(&loop->direct[i].file, 0, sizeof(loop->direct[i].file));
-    for (uint32_t i = 0; i < loop->direct_count; i++)
-        if (loop->direct[i].fd < 0)
-            loop->direct[i].fd = OURO__SLOT_EMPTY;
+    for (uint32_t i = 0; i < loop->direct_count; i++) {
+        int fd = loop->direct[i].fd; /* inherited, but for what the parent's engine alone has */
+
+        loop->direct[i] = (struct ouro__direct){ .fd = fd < 0 ? OURO__SLOT_EMPTY : fd };
+    }
 }
 
 static inline struct ouro__file *second_of(ouro_loop *loop, const ouro_op *op)

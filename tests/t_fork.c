@@ -121,6 +121,54 @@ static void the_child_starts_anew(struct test *t)
     CHECK_EQ(byte, 'p');
 }
 
+/* What has a descriptor is the child's as well; what only the parent's ring has is not. */
+static void slots_with_descriptors_are_inherited(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char buf[8];
+    pid_t child;
+
+    t->config.want = OURO_CAP_SLOTS;
+    if (open_loop_try(t) < 0) {
+        t->config.want = 0;
+        open_loop(t);
+    }
+    close(make_file(t, "f", "abcdef", 6));
+    unmade(t, t->made[t->made_count - 1]);
+    CHECK_EQ(ouro_direct_table(t->loop, 2), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        ouro_prep_open_direct(op, OURO_HERE, path_in(t, "f"), O_RDONLY, 0, i);
+        CHECK_EQ(do_op(t, op), 0);
+    }
+    ouro_prep_fsync(op, 1);
+    op->flags = OURO_DIRECT; /* has a descriptor from now on */
+    CHECK_EQ(do_op(t, op), 0);
+    child = fork();
+    if (child == 0) {
+        int r;
+
+        if (ouro_fork_child(t->loop) < 0)
+            _exit(1);
+        if (t->style == STYLE_HOSTED) /* its descriptor is another now */
+            t->style = STYLE_CALLBACK;
+        ouro_prep_read(op, 1, buf, 8, 0);
+        op->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, op), 6);
+        ouro_prep_read(op, 0, buf, 8, 0);
+        op->flags = OURO_DIRECT;
+        r = start_try(t, op);
+        if (t->config.want && ouro_direct_install(t->loop, 0) < 0)
+            CHECK_EQ(r < 0 ? r : finish(t, op), -EBADF);
+        else
+            CHECK_EQ(finish(t, op), 6);
+        _exit(ouro_close(t->loop, OURO_FOREVER) == 0 ? 0 : 2);
+    }
+    expect_exit_zero(child);
+    ouro_prep_read(op, 0, buf, 8, 0);
+    op->flags = OURO_DIRECT;
+    CHECK_EQ(do_op(t, op), 6);
+}
+
 static void exec_inherits_nothing(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -146,6 +194,7 @@ static const struct test_case cases[] = {
     { NAMED(the_child_owns_nothing), .fixed = FIX_FD, .pitfalls = "R3" },
     { NAMED(the_parents_next_operation_is_not_lost), .pitfalls = "R2" },
     { NAMED(the_child_starts_anew), .pitfalls = "R2 R3" },
+    { NAMED(slots_with_descriptors_are_inherited), .fixed = FIX_FD, .no_loop = true },
     { NAMED(exec_inherits_nothing), .fixed = FIX_FD, .pitfalls = "R1" },
     { .name = NULL },
 };
