@@ -555,7 +555,7 @@ enum {
     OURO_CAP_PIDFD = 1u << 9,     /* waiting for one process without a thread */
     OURO_CAP_NOSIGNAL = 1u << 10, /* pipe writes without SIGPIPE (RWF_NOSIGNAL) */
     OURO_CAP_MULTISHOT =
-        1u << 11, /* io_uring: streams go on by themselves, buffers are the ring's */
+        1u << 11,             /* io_uring: streams go on by themselves, buffers are the ring's */
     OURO_CAP_SLOTS = 1u << 12 /* io_uring, only where config.want asks: files that are opened into
                                  direct slots are the ring's alone, without a descriptor until
                                  something needs one. Reads of such are not tried on the spot. If
