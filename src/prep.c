@@ -21,6 +21,7 @@ static uint64_t pointer_word(const void *pointer)
 void ouro_prep_nop(ouro_op *op)
 {
     prepare(op, OURO_NOP, -1);
+    op->cause = 0; /* submit does that for all others; a nop's short way stays in one cache line */
 }
 
 static void transfer(ouro_op *op, enum ouro_code code, ouro_fd fd, const void *at, size_t len,

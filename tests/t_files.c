@@ -357,6 +357,33 @@ static void pipe_breaking_under_a_write_is_no_signal(struct test *t)
     }
 }
 
+/* Why the one before fell short says nothing of the next. */
+static void a_cause_does_not_outlive_its_operation(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    char buf[8];
+    int fds[2];
+
+    make_pipe(t, fds);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(write(fds[1], "abc", 3), 3);
+        ouro_prep_read(op, fds[0], buf, sizeof(buf), 0);
+        op->flags = OURO_EXACT;
+        op->deadline = in_ms(t, 20);
+        CHECK_EQ(do_op(t, op), 3);
+        CHECK_EQ(op->cause, -ETIMEDOUT);
+        if (i == 0) {
+            ouro_prep_nop(op);
+            CHECK_EQ(do_op(t, op), 0);
+        } else {
+            CHECK_EQ(write(fds[1], "d", 1), 1);
+            ouro_prep_read(op, fds[0], buf, 1, 0);
+            CHECK_EQ(do_op(t, op), 1);
+        }
+        CHECK_EQ(op->cause, 0);
+    }
+}
+
 static void bad_and_wrong_descriptors(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -651,6 +678,7 @@ static const struct test_case cases[] = {
     { NAMED(exact_goes_on_until_all_is_there), .pitfalls = "S12" },
     { NAMED(exact_write_waits_for_the_reader) },
     { NAMED(exact_that_falls_short_says_why) },
+    { NAMED(a_cause_does_not_outlive_its_operation) },
     { NAMED(broken_pipe_is_epipe_without_signal), .pitfalls = "S14" },
     { NAMED(pipe_breaking_under_a_write_is_no_signal), .pitfalls = "S14" },
     { NAMED(bad_and_wrong_descriptors) },
