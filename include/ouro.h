@@ -188,7 +188,7 @@ struct ouro_op {
     ouro_loop *loop_;
     int64_t done_;
     ouro_time since_;
-    uint8_t route_, lanes_, retries_, spare8_;
+    uint8_t route_, lanes_, retries_, stream_;
     uint16_t notes_, ready_;
     uint64_t file_;
     int32_t real_fd_;
@@ -567,7 +567,8 @@ typedef struct ouro_config {
     uint32_t threading;    /* OURO_OWNED ... */
     const char *engine;    /* preference, "uring,epoll"; NULL: $OURO_ENGINE, or automatic */
     uint32_t depth;        /* operations that the engine holds at first; 0 = 256 */
-    uint32_t max_ops;      /* in flight or uncollected at once; 0 = 524,288, which is the most */
+    uint32_t max_ops;      /* in flight or uncollected at once; 0 = 524,288, which is the most (what
+                              io_uring has posted of streams may exceed it) */
     uint32_t max_workers;  /* threads for what ends by itself; 0 = twice the cores, at least 4 */
     uint32_t max_blocking; /* threads for what may wait for ever; 0 = 64 */
     uint64_t want;         /* OURO_CAP_*: an engine without one is refused */

@@ -101,10 +101,10 @@ static int admit(ouro_loop *loop, ouro_op *op)
         return r;
     if ((r = reserve_slot(loop, op)) < 0)
         return r;
-    if (traits & KIND_STREAM)
-        ouro__stream_in(op);
-    if ((op->deadline || is_timer(op)) && (r = ouro__heap_add(loop, op, ouro__wanted_time(op))) < 0)
+    if (traits & KIND_STREAM && (r = ouro__stream_in(loop, op)) < 0)
         goto unreserve;
+    if ((op->deadline || is_timer(op)) && (r = ouro__heap_add(loop, op, ouro__wanted_time(op))) < 0)
+        goto unstream;
     if ((r = ouro__file_enter(loop, op)) < 0)
         goto unheap;
     loop->regbuf_in_flight += !!(op->flags & OURO_REGBUF);
@@ -112,9 +112,10 @@ static int admit(ouro_loop *loop, ouro_op *op)
 unheap:
     if (op->marks_ & MARK_HEAP)
         ouro__heap_remove(loop, op);
-unreserve:
+unstream:
     if (traits & KIND_STREAM)
-        ouro__stream_out(op);
+        ouro__stream_out(loop, op);
+unreserve:
     unreserve_slot(loop, op);
     return r;
 }
@@ -368,7 +369,7 @@ void ouro__unaccept(ouro_loop *loop, ouro_op *op)
     if (op->marks_ & MARK_FILE)
         ouro__file_leave(loop, op);
     if (op->marks_ & MARK_STREAM)
-        ouro__stream_out(op);
+        ouro__stream_out(loop, op);
     loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
     unreserve_slot(loop, op);
     ouro__slot_give(loop, op);
@@ -460,7 +461,7 @@ void ouro__start(ouro_loop *loop, ouro_op *op)
 
 void ouro__requeue(ouro_loop *loop, ouro_op *op)
 {
-    if (OURO__SELDOM(op->notes_ & NOTE_PAUSED)) {
+    if (OURO__SELDOM(op->stream_ & STREAM_PAUSED)) {
         ouro__stream_sleep(op);
         return;
     }
@@ -649,6 +650,11 @@ static void would_block(ouro_loop *loop, ouro_op *op)
 {
     uint16_t traits = ouro__kinds[op->code].traits;
 
+    if (op->retries_ >= RETRIES_AT_ALL) { /* a stream whose input others take */
+        op->retries_ = 0;
+        ouro__stream_rest(loop, op);
+        return;
+    }
     if (op->retries_ >= RETRIES && !(traits & KIND_STREAM))
         op->ready_ = 0; /* ready again and again, and yet not: a call that blocks is always right */
     else if (op->ready_ == 0 && traits & (KIND_READS | KIND_WRITES))
@@ -678,7 +684,8 @@ static bool recovered(ouro_loop *loop, ouro_op *op, int64_t res)
         again(loop, op, ROUTE_ENGINE);
         return true;
     }
-    if (again_error && !wants_again(op) && op->retries_ < RETRIES_AT_ALL) {
+    if (again_error && !wants_again(op) &&
+        (op->retries_ < RETRIES_AT_ALL || op->marks_ & MARK_STREAM)) {
         would_block(loop, op);
         return true;
     }

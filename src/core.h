@@ -86,12 +86,22 @@ enum {
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_NO_TRY = 16,            /* was tried on the spot already */
     NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
-    NOTE_PAUSED = 2048,     /* a stream that starts nothing until it is resumed */
-    NOTE_STOPPED = 4096,    /* a stream whose start was cancelled for a pause */
     NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
     NOTE_SLOTTED = 8192,    /* the engine opens it into its own table: there is no descriptor */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
+/* op->stream_: the same of streams; the driver's alone, also while a worker has the operation. */
+enum {
+    STREAM_PAUSED = 1,  /* it starts nothing until it is resumed */
+    STREAM_STOPPED = 2, /* its start was cancelled, because it shall rest */
+    STREAM_UNREAD = 4   /* a poll or timer whose last completion was not collected yet */
+};
+/* ouro_event.cflags, in the rings only. */
+enum {
+    EVENT_LEADS = 1 << 30, /* its stream, which is in flight, goes on when it is collected */
+    EVENT_FD = 1 << 29     /* res is a descriptor that nobody else knows */
+};
+#define OURO__EVENT_OURS ((uint32_t)EVENT_LEADS | (uint32_t)EVENT_FD)
 #define OURO__NOTES_TOLD (NOTE_INLINE | NOTE_POOLED | NOTE_LOST) /* are in cflags as well */
 
 /* Reads, writes and vectored forms of them have `done_` bytes behind them: what is left of the
@@ -360,6 +370,7 @@ struct ouro_loop {
 
     /* streams (stream.c, bufpool.c) */
     struct ouro_pool *pools;
+    uint32_t streams;           /* in flight */
     struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
     ouro_time parked_until;     /* ... and are looked at again then */
     struct ouro__frame *frames; /* callbacks that run (loop.c) */
@@ -504,6 +515,8 @@ void ouro__served(ouro_loop *loop, const ouro_op *op); /* wakes the thread that 
 void ouro__served_all(ouro_loop *loop);
 void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size);
 int ouro__ring_room(ouro_loop *loop, uint32_t more);
+int ouro__ring_space(ouro_loop *loop); /* for one event, whatever max_ops is */
+void ouro__set_places(ouro_loop *loop);
 
 /* ---- deadline.c, file.c, chain.c, inbox.c, select.c, notify.c, trace.c --------------------- */
 
@@ -518,11 +531,13 @@ void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list);
 void ouro__stream_rest(ouro_loop *loop, ouro_op *op);
 void ouro__stream_sleep(ouro_op *op);
 void ouro__streams_wake(ouro_loop *loop);
-void ouro__stream_in(ouro_op *op);
-void ouro__stream_out(const ouro_op *op);
+int ouro__stream_in(ouro_loop *loop, ouro_op *op);
+void ouro__stream_out(ouro_loop *loop, ouro_op *op);
 void ouro__stream_bring(ouro_op *op, void *data);
 void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags);
 void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__stream_goes_on(ouro_loop *loop, ouro_op *op, int64_t res);
+void ouro__events_drop(ouro_loop *loop);
 bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__stream_collected(ouro_loop *loop, ouro_op *op);
 ouro_time ouro__timer_at(const ouro_op *op);

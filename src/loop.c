@@ -10,8 +10,6 @@
 #define DEPTH_MOST 8u
 #define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
 
-#define EVENT_ORPHAN (1u << 31) /* ouro_event.cflags, in the ring: its operation is in no flight */
-
 /* Callbacks that this thread is inside of, innermost first, and how deep. */
 static _Thread_local unsigned depth;
 static _Thread_local const struct ouro__frame {
@@ -230,25 +228,52 @@ static void compact(ouro_loop *loop)
     loop->holes = 0;
 }
 
-/* Room for the completions of `more` further operations: both rings hold one of each in flight or
- * uncollected, so that a completion never needs memory. */
-int ouro__ring_room(ouro_loop *loop, uint32_t more)
+/* So many operations have a place each in both rings for their completion. The rest is for streams:
+ * a completion that is not the last may be there when the places are taken. */
+void ouro__set_places(ouro_loop *loop)
+{
+    uint32_t room = loop->calls.mask + 1 - loop->streams;
+
+    loop->places = room < loop->max_ops ? room : loop->max_ops;
+}
+
+static int make_room(ouro_loop *loop, int64_t need)
 {
     uint32_t size = loop->calls.mask + 1, room = size;
-    int64_t need;
 
-    if (loop->holes)
-        compact(loop);
-    need = (int64_t)loop->places - ouro__room(loop) + more;
-    if (need > loop->max_ops)
-        return -EAGAIN;
-    while (room < need)
+    while (room < need + loop->streams)
         room *= 2;
     if (room > size &&
         (grow_ring(loop, &loop->events, room) < 0 || grow_ring(loop, &loop->calls, room) < 0))
         return -ENOMEM;
-    loop->places = room < loop->max_ops ? room : loop->max_ops;
+    ouro__set_places(loop);
     return 0;
+}
+
+/* Operations in flight and events uncollected, and so many more. */
+static int64_t needed(const ouro_loop *loop, uint32_t more)
+{
+    return (int64_t)loop->places - ouro__room(loop) + more;
+}
+
+/* Room for the completions of `more` further operations: both rings hold one of each in flight or
+ * uncollected, so that a final completion never needs memory. */
+int ouro__ring_room(ouro_loop *loop, uint32_t more)
+{
+    if (loop->holes)
+        compact(loop);
+    if (needed(loop, more) > loop->max_ops)
+        return -EAGAIN;
+    return make_room(loop, needed(loop, more));
+}
+
+int ouro__ring_space(ouro_loop *loop)
+{
+    if (needed(loop, 1) + loop->streams <= (int64_t)loop->calls.mask + 1)
+        return 0;
+    if (loop->holes)
+        compact(loop);
+    return make_room(loop, needed(loop, 1));
 }
 
 /* ---- Turns --------------------------------------------------------------------------------- */
@@ -330,8 +355,11 @@ static void give_room(ouro_loop *loop)
         loop->inbox.starved = false;
         ouro__ring_bell(loop);
     }
-    if (OURO__SELDOM(loop->parked.head))
+    if (OURO__SELDOM(loop->parked.head)) {
         loop->parked_until = OURO_NOWAIT;
+        if (loop->sleeping)
+            ouro__ring_bell(loop);
+    }
 }
 
 static void enter_frame(ouro_loop *loop, struct ouro__frame *frame)
@@ -368,12 +396,13 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         ouro_cb *cb = op->cb;
 
         op->res = event.res;
-        op->cflags = event.cflags;
+        op->cflags = event.cflags & ~OURO__EVENT_OURS;
         op->cause = event.cause;
         if (event.cflags & OURO_C_MORE) {
             op->data = event.data;
             frame.op = op;
-            ouro__stream_collected(loop, op);
+            if (event.cflags & EVENT_LEADS)
+                ouro__stream_collected(loop, op);
         } else {
             ouro__set_state(op, STATE_DONE);
         }
@@ -641,10 +670,9 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
     count = max ? take_events(loop, ret, max) : 0; /* memcpy takes no NULL */
     give_room(loop);
     for (unsigned i = 0; loop->stats.streamed && i < count; i++) {
-        if (ret[i].cflags & EVENT_ORPHAN)
-            ret[i].cflags &= ~EVENT_ORPHAN;
-        else if (ret[i].cflags & OURO_C_MORE)
+        if (ret[i].cflags & EVENT_LEADS)
             ouro__stream_collected(loop, ret[i].op);
+        ret[i].cflags &= ~OURO__EVENT_OURS;
     }
     if (loop->notifier)
         ouro__notify_rearm(loop);
@@ -664,14 +692,6 @@ static bool ends(const ouro_event *event, const ouro_op *op)
     return event->op == op && !(event->cflags & OURO_C_MORE);
 }
 
-/* The stream is the caller's again, though not all of its completions were collected. */
-static void orphan(struct ouro__ring *ring, const ouro_op *op)
-{
-    for (uint32_t at = ring->head; at != ring->tail; at++)
-        if (ring->at[at & ring->mask].op == op)
-            ring->at[at & ring->mask].cflags |= EVENT_ORPHAN;
-}
-
 /* Takes the event of a final operation out of the ring, whose place it remembers. */
 static int collect(ouro_loop *loop, ouro_op *op)
 {
@@ -687,8 +707,6 @@ static int collect(ouro_loop *loop, ouro_op *op)
             ;
     if (at == ring->tail)
         return -EINVAL;
-    if (ouro__kinds[op->code].traits & KIND_STREAM)
-        orphan(ring, op);
     ring->at[at & ring->mask] = (ouro_event){ 0 };
     loop->holes++;
     drop_holes(loop);

@@ -202,6 +202,7 @@ static int close_in_child(ouro_loop *loop)
 {
     ouro__each_slot(loop, drop_descriptor, NULL);
     ouro__pools_lose(loop, false, 1);
+    ouro__events_drop(loop);
     ouro__pools_free(loop);
     if (loop->engine)
         loop->engine->close(loop, 1, OURO_FOREVER);
@@ -238,6 +239,7 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     ouro__workers_finish(loop, 0);
     ouro__notify_finish(loop, 0);
     ouro__direct_finish(loop, 0);
+    ouro__events_drop(loop);
     ouro__pools_free(loop);
     r = loop->engine->close(loop, 0, until);
     if (r < 0)
@@ -281,10 +283,11 @@ int ouro_fork_child(ouro_loop *loop)
     pthread_mutex_init(&loop->inbox.lock, NULL);
     ouro__each_slot(loop, forget, NULL);
     for (uint32_t i = loop->calls.head; i != loop->calls.tail; i++)
-        ouro__set_state(loop->calls.at[i & loop->calls.mask].op, STATE_IDLE);
-    loop->calls.head = loop->calls.tail = 0;
-    loop->events.head = loop->events.tail = 0;
-    loop->holes = loop->heap_count = 0;
+        if (!(loop->calls.at[i & loop->calls.mask].cflags & OURO_C_MORE))
+            ouro__set_state(loop->calls.at[i & loop->calls.mask].op, STATE_IDLE);
+    ouro__events_drop(loop);
+    loop->heap_count = loop->streams = 0;
+    ouro__set_places(loop);
     loop->stats.completed = loop->stats.submitted;
     loop->turn_progress = ouro__progress(loop);
     loop->queue = loop->parked = (struct ouro__list){ 0 };

@@ -220,13 +220,18 @@ bool ouro__fd_lingers(int fd)
 }
 
 /* A buffer is taken when bytes may be there, and given back when none were. Pools are the driver's:
- * never on a worker. */
-static int64_t perform_recv_many(ouro_op *op)
+ * a worker only waits, and the core tries again. */
+static int64_t perform_recv_many(ouro_op *op, unsigned how)
 {
     ouro_pool *pool = ouro__ptr(op, ARG_POOL);
-    void *data = ouro__pool_take(pool);
+    void *data;
     int64_t r;
 
+    if (how == PERFORM_BLOCK) {
+        op->ready_ = POLLIN;
+        return ouro__poll_one(ouro__fd(op), POLLIN, -1);
+    }
+    data = ouro__pool_take(pool);
     if (!data)
         return -ENOBUFS;
     r = sys_recv(ouro__fd(op), data, pool->size, ouro__int(op, ARG_MSG_FLAGS) | MSG_DONTWAIT);
@@ -240,7 +245,7 @@ int64_t ouro__perform_socket(ouro_op *op, unsigned how)
 {
     switch (op->code) {
     case OURO_ACCEPT_MANY: return perform_accept(op, how);
-    case OURO_RECV_MANY: return perform_recv_many(op);
+    case OURO_RECV_MANY: return perform_recv_many(op, how);
     case OURO_SOCKET:
         return sys_socket(ouro__int(op, ARG_DOMAIN), ouro__int(op, ARG_TYPE) | SOCK_CLOEXEC,
                           ouro__int(op, ARG_PROTOCOL));

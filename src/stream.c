@@ -21,16 +21,32 @@ bool ouro__more_room(ouro_loop *loop)
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
-void ouro__stream_in(ouro_op *op)
+/* One that runs has a place for a completion beside its last, whatever others take meanwhile. */
+int ouro__stream_in(ouro_loop *loop, ouro_op *op)
 {
+    int r;
+
+    loop->streams++;
+    r = ouro__ring_space(loop);
+    if (r < 0) {
+        loop->streams--;
+        return r;
+    }
+    ouro__set_places(loop);
     op->marks_ |= MARK_STREAM;
+    op->stream_ = 0;
     op->engine_[0] = op->engine_[1] = 0;
     if (op->code == OURO_RECV_MANY)
         ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams++;
+    return 0;
 }
 
-void ouro__stream_out(const ouro_op *op)
+void ouro__stream_out(ouro_loop *loop, ouro_op *op)
 {
+    loop->streams--;
+    ouro__set_places(loop);
+    op->marks_ &= (uint8_t)~MARK_STREAM;
+    op->stream_ = 0;
     if (op->code == OURO_RECV_MANY)
         ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams--;
 }
@@ -44,6 +60,14 @@ static void park(ouro_op *op, struct ouro__list *list)
     op->worker_ = list;
     if (list)
         ouro__push(list, op);
+}
+
+/* For longer: the program may close its descriptor, and another file get the number. */
+static void rest(ouro_op *op, struct ouro__list *list)
+{
+    op->ready_ = 0;
+    ouro__hold_file(op);
+    park(op, list);
 }
 
 void ouro__unpark(ouro_op *op)
@@ -70,7 +94,7 @@ void ouro__stream_rest(ouro_loop *loop, ouro_op *op)
 {
     if (!loop->parked.head)
         loop->parked_until = sys_now() + PATIENCE;
-    park(op, &loop->parked);
+    rest(op, &loop->parked);
 }
 
 void ouro__streams_wake(ouro_loop *loop)
@@ -87,20 +111,32 @@ void ouro__stream_bring(ouro_op *op, void *data)
     op->engine_[1] = (uintptr_t)data;
 }
 
+/* A poll or a timer tells nothing more until this was collected. */
+static uint32_t lead(ouro_op *op)
+{
+    if (op->code != OURO_POLL_MANY && op->code != OURO_TIMER_MANY)
+        return 0;
+    op->stream_ |= STREAM_UNREAD;
+    return EVENT_LEADS;
+}
+
 /* One that is not the last. There is room for it. What the caller may read in a callback that runs
  * now on another thread stays as it is; who delivers the event stores it there. */
 void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
     uint32_t told = op->notes_ & OURO__NOTES_TOLD;
+    uint32_t ours = lead(op);
     void *data = (void *)(uintptr_t)op->engine_[1];
 
-    if (ouro__kinds[op->code].traits & KIND_MAKES)
+    if (ouro__kinds[op->code].traits & KIND_MAKES) {
         res = ouro__made(loop, op, res);
+        ours = EVENT_FD;
+    }
     ring->at[ring->tail++ & ring->mask] = (ouro_event){
         .op = op,
         .res = res,
-        .cflags = OURO_C_MORE | told | (data ? OURO_C_BUF : 0),
+        .cflags = OURO_C_MORE | told | ours | (data ? OURO_C_BUF : 0),
         .data = data,
     };
     op->engine_[1] = 0;
@@ -109,6 +145,32 @@ void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res)
     loop->stats.streamed++;
     if (loop->waiters)
         ouro__served(loop, op);
+}
+
+/* The engine is asked to end what it was started for; then it starts again, when it may. */
+static void stop(ouro_loop *loop, ouro_op *op)
+{
+    op->stream_ |= STREAM_STOPPED;
+    loop->engine->cancel(loop, op);
+    loop->asked = true;
+}
+
+/* The engine has more of it to tell without being asked. What it has told already comes in any
+ * case, or it would hold up what others wait for; without a place no more than that shall come. */
+void ouro__stream_goes_on(ouro_loop *loop, ouro_op *op, int64_t res)
+{
+    ouro__stream_more(loop, op, res);
+    if (!(op->stream_ & STREAM_STOPPED) && !(op->marks_ & (MARK_CANCEL | MARK_TIMEOUT)) &&
+        !ouro__more_room(loop))
+        stop(loop, op);
+}
+
+/* The stream is the caller's again, who may not have collected this yet. */
+static void lead_nobody(struct ouro__ring *ring, const ouro_op *op)
+{
+    for (uint32_t at = ring->head; at != ring->tail; at++)
+        if (ring->at[at & ring->mask].op == op)
+            ring->at[at & ring->mask].cflags &= ~(uint32_t)EVENT_LEADS;
 }
 
 /* The last one. */
@@ -123,7 +185,9 @@ void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cfl
         ouro__heap_remove(loop, op);
     if (op->marks_ & MARK_FILE)
         ouro__file_leave(loop, op);
-    ouro__stream_out(op);
+    if (op->stream_ & STREAM_UNREAD)
+        lead_nobody(ring, op);
+    ouro__stream_out(loop, op);
     if (loop->trace)
         ouro__trace_end(loop, op, res, cflags);
     ouro__slot_give(loop, op);
@@ -179,7 +243,7 @@ static void wait_for_better(ouro_loop *loop, ouro_op *op, int64_t res)
     if (res == -ECONNABORTED || (pool && ouro__pool_has(pool)))
         ouro__requeue(loop, op); /* that connection is gone; a buffer came back */
     else if (pool)
-        park(op, &pool->parked);
+        rest(op, &pool->parked);
     else
         ouro__stream_rest(loop, op);
 }
@@ -188,10 +252,10 @@ static void wait_for_better(ouro_loop *loop, ouro_op *op, int64_t res)
 bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     bool ending = op->marks_ & (MARK_CANCEL | MARK_TIMEOUT);
-    bool stopped = op->notes_ & NOTE_STOPPED && !ending;
+    bool stopped = op->stream_ & STREAM_STOPPED && !ending;
     bool success = res >= 0 && !ends_input(op, res);
 
-    op->notes_ &= (uint16_t)~NOTE_STOPPED;
+    op->stream_ &= (uint8_t)~STREAM_STOPPED;
     if (stopped && res == -ECANCELED) {
         op->ready_ = 0;
         ouro__requeue(loop, op);
@@ -238,14 +302,43 @@ void ouro__timer_ticks(ouro_loop *loop, ouro_op *op)
     ouro__stream_more(loop, op, (int64_t)ticks);
 }
 
+/* From where it rests by name. */
+static void go_on(ouro_loop *loop, ouro_op *op)
+{
+    if (op->state_ == STATE_PARKED && !op->worker_ && !(op->stream_ & STREAM_UNREAD))
+        ouro__requeue(loop, op);
+    else if (op->state_ == STATE_TIMING && !(op->stream_ & STREAM_UNREAD))
+        ouro__heap_move(loop, op, ouro__wanted_time(op));
+}
+
 /* A completion that was not the last is in the caller's hand: polls and timers go on. */
 void ouro__stream_collected(ouro_loop *loop, ouro_op *op)
 {
-    if (op->state_ == STATE_PARKED && op->code == OURO_POLL_MANY && !op->worker_ &&
-        !(op->notes_ & NOTE_PAUSED))
-        ouro__requeue(loop, op);
-    else if (op->state_ == STATE_TIMING && !(op->notes_ & NOTE_PAUSED))
-        ouro__heap_move(loop, op, ouro__wanted_time(op));
+    op->stream_ &= (uint8_t)~STREAM_UNREAD;
+    if (!(op->stream_ & STREAM_PAUSED))
+        go_on(loop, op);
+}
+
+/* What events bring that nobody will collect. */
+static void drop(ouro_loop *loop, const ouro_event *event)
+{
+    if (event->cflags & EVENT_FD)
+        ouro__fd_close((int)event->res);
+    for (ouro_pool *pool = event->cflags & OURO_C_BUF ? loop->pools : NULL; pool; pool = pool->next)
+        if (ouro__pool_give(pool, event->data))
+            return;
+}
+
+void ouro__events_drop(ouro_loop *loop)
+{
+    struct ouro__ring *rings[] = { &loop->calls, &loop->events };
+
+    for (unsigned i = 0; i < 2; i++) {
+        for (uint32_t at = rings[i]->head; at != rings[i]->tail; at++)
+            drop(loop, &rings[i]->at[at & rings[i]->mask]);
+        rings[i]->head = rings[i]->tail = 0;
+    }
+    loop->holes = 0;
 }
 
 /* ---- Pause and resume ------------------------------------------------------------------------ */
@@ -259,17 +352,20 @@ static int check_stream(const ouro_op *op)
 
 static void pause_stream(ouro_loop *loop, ouro_op *op)
 {
-    op->notes_ |= NOTE_PAUSED;
+    op->stream_ |= STREAM_PAUSED;
     switch (op->state_) {
     case STATE_QUEUED:
         ouro__unlink(&loop->queue, op);
-        park(op, NULL);
+        rest(op, NULL);
         break;
-    case STATE_PARKED: ouro__unpark(op); break;
-    case STATE_RUNNING:
-        op->notes_ |= NOTE_STOPPED;
-        loop->engine->cancel(loop, op);
-        loop->asked = true;
+    case STATE_PARKED:
+        ouro__unpark(op);
+        ouro__hold_file(op);
+        break;
+    case STATE_RUNNING: stop(loop, op); break;
+    case STATE_AWAY:
+        if (ouro__workers_cancel(loop, op))
+            rest(op, NULL);
         break;
     case STATE_TIMING: ouro__heap_move(loop, op, op->deadline ? op->deadline : UINT64_MAX); break;
     default: break; /* what is under way ends, and then it rests */
@@ -283,7 +379,7 @@ int ouro_pause(ouro_loop *loop, ouro_op *op)
     if (r < 0)
         return r;
     r = check_stream(op);
-    if (r == 0 && !(op->notes_ & NOTE_PAUSED) && op->state_ != STATE_REPORTED &&
+    if (r == 0 && !(op->stream_ & STREAM_PAUSED) && op->state_ != STATE_REPORTED &&
         op->state_ != STATE_DONE)
         pause_stream(loop, op);
     ouro__leave(loop);
@@ -297,12 +393,9 @@ int ouro_resume(ouro_loop *loop, ouro_op *op)
     if (r < 0)
         return r;
     r = check_stream(op);
-    if (r == 0 && op->notes_ & NOTE_PAUSED) {
-        op->notes_ &= (uint16_t)~NOTE_PAUSED;
-        if (op->state_ == STATE_PARKED)
-            ouro__requeue(loop, op);
-        else if (op->state_ == STATE_TIMING)
-            ouro__heap_move(loop, op, ouro__wanted_time(op));
+    if (r == 0 && op->stream_ & STREAM_PAUSED) {
+        op->stream_ &= (uint8_t)~STREAM_PAUSED;
+        go_on(loop, op);
         ouro__submitted(loop);
     }
     ouro__leave(loop);
@@ -312,5 +405,5 @@ int ouro_resume(ouro_loop *loop, ouro_op *op)
 /* Instead of the queue, for one that is paused. */
 void ouro__stream_sleep(ouro_op *op)
 {
-    park(op, NULL);
+    rest(op, NULL);
 }

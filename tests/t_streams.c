@@ -544,35 +544,6 @@ static void ticks_leave_places_for_the_last_completions(struct test *t)
 
 /* ---- Limits and refusals --------------------------------------------------------------------- */
 
-/* Completions that nobody collects fill their places; the rest stays with the kernel. */
-static void uncollected_completions_have_a_limit(struct test *t)
-{
-    struct sockaddr_in addr;
-    int listener, clients[64];
-    ouro_op *op;
-    ouro_counters counters;
-
-    close_loop(t);
-    t->config.max_ops = 16;
-    open_loop(t);
-    listener = listening(t, &addr);
-    op = stream(t, accepted);
-    record_of(op)->own_event = true;
-    ouro_prep_accept_many(op, listener, 0);
-    start(t, op);
-    for (int i = 0; i < 64; i++)
-        clients[i] = connected(&addr);
-    let_pass(t);
-    CHECK_EQ(ouro_get_counters(t->loop, &counters, sizeof(counters)), 0);
-    CHECK(counters.uncollected >= 8 && counters.uncollected <= 16);
-    await(t, 64);
-    cancel_and_finish(t, op);
-    for (int i = 0; i < 64; i++) {
-        close(clients[i]);
-        close(seen.fds[i]);
-    }
-}
-
 static void bad_streams_are_refused(struct test *t)
 {
     ouro_op *op = stream(t, received), *other = op_new(t), *chain[2] = { op, other };
@@ -717,7 +688,6 @@ static const struct test_case cases[] = {
     { NAMED(ticks_leave_places_for_the_last_completions), .needs = NEED_DRIVER },
     { NAMED(an_uncollected_poll_floods_nobody), .needs = NEED_DRIVER },
     { NAMED(a_timer_ticks) },
-    { NAMED(uncollected_completions_have_a_limit), .needs = NEED_DRIVER },
     { NAMED(bad_streams_are_refused) },
     { NAMED(streams_and_pools_survive_the_loss_of_the_ring), .needs = NEED_URING },
     { NAMED(callbacks_of_a_stream_do_not_overlap), .needs = NEED_THREADS },

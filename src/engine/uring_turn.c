@@ -204,6 +204,13 @@ static void forget_cancel(struct uring *u, ouro_op *op)
 
 /* ---- Reaping ------------------------------------------------------------------------------- */
 
+/* It waits, and then has the result itself. */
+static void leave_to_worker(ouro_loop *loop, ouro_op *op)
+{
+    op->ready_ = 0;
+    ouro__to_worker(loop, op, ROUTE_BLOCKER);
+}
+
 /* A poll in the ring also ends when the peer closes its half of a socket, which poll(2) reports to
  * who asked only. A worker waits for the rest. */
 static void report_poll(ouro_loop *loop, ouro_op *op, int32_t res)
@@ -214,7 +221,7 @@ static void report_poll(ouro_loop *loop, ouro_op *op, int32_t res)
     if (bits)
         ouro__report(loop, op, bits);
     else
-        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+        leave_to_worker(loop, op);
 }
 
 /* Cancels' own answers say nothing: the operation reports in any case. */
@@ -252,8 +259,7 @@ static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
     if (res > 0) {
         report_poll(loop, op, res);
     } else if (res == -EINVAL) {
-        op->ready_ = 0; /* a bit that the file never has, or a file that is always ready */
-        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+        leave_to_worker(loop, op); /* a bit that the file never has, or one that is always ready */
     } else {
         ouro__report(loop, op, res);
     }
@@ -278,7 +284,7 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
     }
     ouro__stream_bring(op, data);
     if (cqe->flags & RING_CQE_MORE)
-        ouro__stream_more(loop, op, res);
+        ouro__stream_goes_on(loop, op, res);
     else
         ouro__report(loop, op, res);
 }
@@ -375,8 +381,8 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
                 ouro__slot_of(loop, ring_cqe(ring, first + done + AHEAD)->user_data));
         if (op && op->state_ == STATE_PLAIN && ouro__run_has(cqe->user_data))
             plain = reap_plain(loop, ring, first + done, count - done);
-        else if (op && op->marks_ & MARK_STREAM && !ouro__more_room(loop))
-            break; /* until the caller has taken some */
+        else if (op && cqe->flags & RING_CQE_MORE && ouro__ring_space(loop) < 0)
+            break; /* no memory: until the caller has taken some */
         u->running -= plain;
         done += plain ? plain : 1;
         if (!plain)
