@@ -16,14 +16,14 @@
 static struct {
     pthread_mutex_t lock;
     ouro_pool *pool;
-    unsigned count;               /* completions that were not final */
+    _Atomic unsigned count;       /* completions that were not final */
     int fds[512];                 /* accepted */
     unsigned char bytes[1 << 20]; /* received, in order */
-    size_t size;
+    _Atomic size_t size;
     void *kept[64]; /* buffers not given back */
-    unsigned kept_count;
+    _Atomic unsigned kept_count;
     bool keeps;
-    int64_t last, sum;
+    _Atomic int64_t last, sum;
     atomic_int inside; /* callbacks of one stream that run */
 } seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
