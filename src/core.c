@@ -792,6 +792,21 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 
 /* ---- The end ------------------------------------------------------------------------------- */
 
+/* Who still waits for readiness there waits for a file that had this number before: the program has
+ * closed it. Tried again, it ends with -EBADF. */
+static int displace(ouro_loop *loop, ouro_op *op, void *user)
+{
+    const ouro_fd *fd = user;
+
+    if (op->state_ == STATE_RUNNING && op->ready_ && ouro__names_fd(op, *fd)) {
+        op->notes_ |= NOTE_HELD;
+        op->result_ = 0;
+        loop->engine->cancel(loop, op);
+        loop->asked = true;
+    }
+    return 0;
+}
+
 int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     struct ouro__direct *direct;
@@ -803,7 +818,10 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
     if (op->notes_ & NOTE_UNBLOCK)
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
     if (!op->arg[ARG_SLOT]) {
-        struct ouro__file *file = ouro__file_make(loop, (ouro_fd)fd);
+        ouro_fd number = (ouro_fd)fd;
+        struct ouro__file *file = ouro__file_make(loop, number);
+        if (file && OURO__SELDOM(file->in_flight))
+            ouro__each_slot(loop, displace, &number);
         if (file)
             ouro__file_made(file, op);
         return fd;

@@ -1091,7 +1091,8 @@ static inline bool ouro__run_usual(ouro_loop *loop, ouro_op *op, int64_t res)
             ouro__slot_filled(loop, op);
         } else {
             fresh = ouro__file_at(loop, (ouro_fd)res);
-            if (OURO__SELDOM(!fresh || op->arg[ARG_SLOT] || op->notes_ & NOTE_UNBLOCK))
+            if (OURO__SELDOM(!fresh || fresh->in_flight || op->arg[ARG_SLOT] ||
+                             op->notes_ & NOTE_UNBLOCK))
                 return false;
             ouro__file_made(fresh, op);
         }

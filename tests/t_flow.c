@@ -761,6 +761,49 @@ static void a_paused_stream_accepts_nothing(struct test *t)
     permit_registration(t);
 }
 
+/* A program closes a connection behind the loop's back, and the next one gets its number: what
+ * comes there is not for who waited on the first. */
+static void a_new_connection_is_not_its_predecessor(struct test *t)
+{
+    ouro_op *door = stream(t, accepted), *old = op_new(t), *fresh = stream(t, received);
+    struct sockaddr_in addr;
+    int listener = listening(t, &addr), first;
+    int second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte = 0;
+
+    make_pool(t);
+    ouro_prep_accept_many(door, listener, 0);
+    start(t, door);
+    first = connected(&addr);
+    await(t, 1);
+    ouro_prep_recv(old, seen.fds[0], &byte, 1, 0);
+    start(t, old);
+    rest(t);
+    close(seen.fds[0]);
+    CHECK_EQ(connect(second, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    await(t, 2);
+    if (seen.fds[1] == seen.fds[0]) { /* a ring may have taken the number before */
+        ouro_prep_recv_many(fresh, seen.fds[1], seen.pool, 0);
+        start(t, fresh);
+        rest(t);
+        CHECK_EQ(send(second, "2", 1, 0), 1);
+        await(t, 3);
+        CHECK(byte == 0 && seen.bytes[0] == '2');
+        if (!is_final(old)) /* the ring still has the first one */
+            cancel_and_finish(t, old);
+        else
+            CHECK_EQ(RES(old), -EBADF);
+        cancel_and_finish(t, fresh);
+    }
+    CHECK_EQ(ouro_cancel_all(t->loop), 0);
+    reap_all(t);
+    finish_all(t);
+    close(first);
+    close(second);
+    close(seen.fds[1]);
+    destroy_pool();
+}
+
 static const struct test_case cases[] = {
     { NAMED(who_waits_for_others_waits_for_no_place), .needs = NEED_DRIVER },
     { NAMED(a_stream_without_places_stops), .needs = NEED_DRIVER },
@@ -779,6 +822,7 @@ static const struct test_case cases[] = {
     { NAMED(a_posted_stream_that_is_refused_uses_no_pool), .needs = NEED_DRIVER },
     { NAMED(parent_and_child_have_a_pool_each), .needs = NEED_DRIVER },
     { NAMED(bytes_that_others_took_end_no_stream), .needs = NEED_DRIVER },
+    { NAMED(a_new_connection_is_not_its_predecessor), .needs = NEED_DRIVER, .pitfalls = "F3" },
     { NAMED(a_worker_that_waits_for_a_stream_waits), .needs = NEED_DRIVER },
     { NAMED(a_paused_stream_accepts_nothing), .needs = NEED_DRIVER },
     { 0 },
