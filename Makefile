@@ -12,6 +12,7 @@ TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 # A child of a program with threads may have none of its own there; what ThreadSanitizer keeps about
 # 2 GiB of a buffer does not fit into a usual machine.
 TSAN_EXCEPT = --except */fork/the_child_starts_anew \
+    --except */fork/slots_with_descriptors_are_inherited \
     --except */edges/a_child_that_starts_anew_keeps_no_descriptor \
     --except */files/a_huge_read_is_cut_or_goes_on
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
