@@ -504,6 +504,7 @@ void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE lo
 /* For engines, after pulling and before sleeping: how long they may sleep now. Something may have
  * finished on the spot, or a new timer may be due earlier. */
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
+ouro_time ouro__due(const ouro_loop *loop);
 int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
 void ouro__leave(ouro_loop *loop);
 bool ouro__drives(ouro_loop *loop);

@@ -810,16 +810,21 @@ int ouro_pollfd(ouro_loop *loop)
     return r;
 }
 
+/* When the loop wants to be run though its descriptor says nothing. */
+ouro_time ouro__due(const ouro_loop *loop)
+{
+    if (loop->queue.head || loop->asked || callable(loop) || atomic_load(&loop->inbox.rung))
+        return OURO_NOWAIT;
+    return next_time(loop);
+}
+
 ouro_time ouro_next_deadline(ouro_loop *loop)
 {
-    ouro_time at = OURO_FOREVER;
+    ouro_time at;
 
     if (ouro__enter(loop) < 0)
         return OURO_FOREVER;
-    if (loop->queue.head || loop->asked || callable(loop) || atomic_load(&loop->inbox.rung))
-        at = OURO_NOWAIT;
-    else
-        at = next_time(loop);
+    at = ouro__due(loop);
     ouro__leave(loop);
     return at;
 }

@@ -116,7 +116,6 @@ void ouro__notify_fire(ouro_loop *loop)
 void ouro__notify_rearm(ouro_loop *loop)
 {
     struct ouro__notifier *n = loop->notifier;
-    ouro_time deadline = OURO_FOREVER;
 
     if (loop->threading == OURO_SERVICE) {
         atomic_store(&n->fired, false);
@@ -124,11 +123,7 @@ void ouro__notify_rearm(ouro_loop *loop)
             ouro__notify_fire(loop);
         return;
     }
-    if (loop->queue.head || ouro__calls_ready(loop))
-        deadline = OURO_NOWAIT;
-    else if (loop->heap_count)
-        deadline = loop->heap[0].at;
-    atomic_store(&n->deadline, deadline);
+    atomic_store(&n->deadline, ouro__due(loop));
     atomic_store(&n->fired, false);
     poke(n);
 }

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -216,6 +217,41 @@ static void a_stream_without_places_stops(struct test *t)
     cancel_and_finish(t, many.door);
     for (int i = 0; i < CLIENTS; i++)
         close(late[i]);
+    disperse(&many);
+}
+
+/* Who runs the loop only when told to is told that there are places again, and of a cancel. */
+static void who_is_notified_hears_of_streams_that_can_go_on(struct test *t)
+{
+    int signal = made(t, eventfd(0, EFD_CLOEXEC));
+    ouro_event events[4];
+    struct crowd many;
+    unsigned count = 0;
+    bool last = false;
+
+    reopen(t, FEW);
+    set_notify(t, (ouro_notify){ .kind = OURO_NOTIFY_EVENTFD, .fd = signal });
+    crowd(t, &many);
+    while (!last) {
+        uint64_t word;
+        int n;
+        while ((n = ouro_reap(t->loop, events, 4)) > 0) {
+            for (int i = 0; i < n; i++) {
+                last = !(events[i].cflags & OURO_C_MORE);
+                count += !last;
+                ledger_event(t, &events[i]);
+            }
+        }
+        CHECK(count <= CLIENTS);
+        if (count == CLIENTS)
+            CHECK_EQ(ouro_cancel(t->loop, many.door), 0);
+        if (last || ouro_done(many.door)) /* it rested: its end lies there already */
+            continue;
+        CHECK(readable(signal, 2000));
+        CHECK_EQ(read(signal, &word, sizeof(word)), sizeof(word));
+        CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
+    }
+    CHECK_EQ(count, CLIENTS);
     disperse(&many);
 }
 
@@ -807,6 +843,7 @@ static void a_new_connection_is_not_its_predecessor(struct test *t)
 static const struct test_case cases[] = {
     { NAMED(who_waits_for_others_waits_for_no_place), .needs = NEED_DRIVER },
     { NAMED(a_stream_without_places_stops), .needs = NEED_DRIVER },
+    { NAMED(who_is_notified_hears_of_streams_that_can_go_on), .needs = NEED_DRIVER },
     { NAMED(connections_that_nobody_collected_are_closed_with_the_loop), .needs = NEED_DRIVER },
     { NAMED(what_workers_bring_displaces_nothing), .needs = NEED_DRIVER },
     { NAMED(a_resumed_poll_waits_for_who_collects), .needs = NEED_DRIVER },
