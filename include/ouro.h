@@ -74,6 +74,7 @@ extern "C" {
 typedef struct ouro_loop ouro_loop;
 typedef struct ouro_op ouro_op;
 typedef struct ouro_pool ouro_pool; /* buffers that streams receive into */
+typedef struct ouro_sendq ouro_sendq;
 typedef void ouro_cb(ouro_op *op);
 typedef uint64_t ouro_time; /* absolute nanoseconds on the loop's monotonic clock, see ouro_now */
 typedef uint64_t ouro_id; /* names one submission of one operation; never reused in a loop's life */
@@ -199,6 +200,7 @@ struct ouro_op {
     union {
         void *data; /* with OURO_C_BUF: what came; valid in the callback */
         ouro_op *chain_;
+        ouro_sendq *sendq_;
     };
     void *worker_;
     uint32_t heap_at_, epoch2_, waits_;
@@ -419,6 +421,28 @@ int ouro_submit_n(ouro_loop *loop, ouro_op *const *ops, unsigned count);
  * complete, in order, with -ECANCELED and OURO_C_CANCELED. Deadlines run from now. Cancelling a
  * member that has not started ends it and the rest. */
 int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count);
+
+/* A queue of sends on one socket or pipe, in memory of the caller's: what is pushed goes out in the
+ * order of pushing, each of it whole before the next begins. When one fails, or can go out only
+ * in part, the rest complete, in order, with -ECANCELED and OURO_C_CANCELED, and later pushes are
+ * refused with the error. One that is cancelled, or times out, before any of it went out leaves the
+ * queue, and the others go on.
+ * ouro_sendq_init: plain stores, also to begin anew when none is in flight; flags: OURO_DIRECT or
+ * 0. The queue stays until the last one is final.
+ * ouro_sendq_push: ouro_submit for a prepared send, write or writev on that fd, to whose flags it
+ * adds OURO_EXACT and OURO_SERIAL; -EINVAL: it is none.
+ * ouro_sendq_stop: those that have not begun end, in order, as when one fails; one that has begun
+ * goes on; later pushes are refused with -ECANCELED. Driver thread, both. */
+struct ouro_sendq {
+    ouro_loop *loop;
+    ouro_fd fd;
+    uint32_t flags;
+    int32_t error_; /* why nothing more goes out; 0: nothing is wrong */
+    uint32_t spare_[3];
+};
+void ouro_sendq_init(ouro_sendq *queue, ouro_loop *loop, ouro_fd fd, uint32_t flags);
+int ouro_sendq_push(ouro_sendq *queue, ouro_op *op);
+int ouro_sendq_stop(ouro_sendq *queue);
 
 /* ouro_submit from any thread; wakes the driver. ret_id: NULL, or where the submission's
  * name is stored before anyone else can see the operation. What needs memory that is not

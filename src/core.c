@@ -72,7 +72,7 @@ void ouro__clean(ouro_op *op)
 {
     op->marks_ = 0;
     op->done_ = 0;
-    op->lanes_ = op->retries_ = 0;
+    op->lanes_ = op->retries_ = op->stream_ = 0;
     op->notes_ = op->ready_ = 0;
 }
 
@@ -540,6 +540,10 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
     enum ouro__route route;
     int64_t res;
 
+    if (OURO__SELDOM(op->stream_ & SEND_QUEUED) && ouro__sendq_refuses(op)) {
+        ouro__finish(loop, op, -ECANCELED, OURO_C_CANCELED);
+        return true;
+    }
     if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) && (res = check_file(loop, op)) < 0) {
         ouro__ended(loop, op, res);
         return true;
@@ -908,6 +912,8 @@ static OURO__APART void finish_specially(ouro_loop *loop, ouro_op *op)
             ouro__heap_remove(loop, op);
         if (op->flags & OURO_REGBUF)
             loop->regbuf_in_flight--;
+        if (op->stream_ & SEND_QUEUED)
+            ouro__sendq_ended(op);
         if (loop->trace)
             ouro__trace_end(loop, op, op->res, op->cflags);
         release(loop, op);

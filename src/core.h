@@ -90,11 +90,13 @@ enum {
     NOTE_SLOTTED = 8192,    /* the engine opens it into its own table: there is no descriptor */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
-/* op->stream_: the same of streams; the driver's alone, also while a worker has the operation. */
+/* op->stream_: the same of streams, and of sends; the driver's alone, also while a worker has the
+ * operation. */
 enum {
     STREAM_PAUSED = 1,  /* it starts nothing until it is resumed */
     STREAM_STOPPED = 2, /* its start was cancelled, because it shall rest */
-    STREAM_UNREAD = 4   /* a poll or timer whose last completion was not collected yet */
+    STREAM_UNREAD = 4,  /* a poll or timer whose last completion was not collected yet */
+    SEND_QUEUED = 8     /* member of a queue of sends, sendq_ */
 };
 /* ouro_event.cflags, in the rings only. */
 enum {
@@ -581,6 +583,9 @@ void ouro__dared(ouro_loop *loop, ouro_time since);
 
 bool ouro__chain_breaks(const ouro_op *op);
 void ouro__chain_cut(ouro_op *op);
+
+bool ouro__sendq_refuses(const ouro_op *op); /* sendq.c */
+void ouro__sendq_ended(const ouro_op *op);
 
 void ouro__ring_bell(ouro_loop *loop);                        /* any thread */
 void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res); /* any thread: AWAY -> the driver */

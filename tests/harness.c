@@ -370,6 +370,17 @@ int start_post(struct test *t, ouro_op *op)
     return r;
 }
 
+int start_push(struct test *t, ouro_sendq *queue, ouro_op *op)
+{
+    int r;
+
+    dress(t, op);
+    ledger_offer(op);
+    r = ouro_sendq_push(queue, op);
+    ledger_answer(t, op, r >= 0);
+    return r;
+}
+
 /* ---- Completing ---------------------------------------------------------------------------- */
 
 unsigned reap_all(struct test *t)

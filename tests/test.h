@@ -147,6 +147,7 @@ void start(struct test *t, ouro_op *op);    /* must be accepted */
 int start_n(struct test *t, ouro_op *const *ops, unsigned count);
 int start_chain(struct test *t, ouro_op *const *ops, unsigned count);
 int start_post(struct test *t, ouro_op *op);
+int start_push(struct test *t, ouro_sendq *queue, ouro_op *op);
 int64_t finish(struct test *t, ouro_op *op); /* waits for its final completion: res */
 void finish_canceled(struct test *t, ouro_op *op);
 int64_t do_op(struct test *t, ouro_op *op);
@@ -198,8 +199,8 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_trace, subject_signals,
     subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_slots,
-    subject_corners, subject_edges, subject_changes, subject_sockets, subject_streams, subject_flow,
-    subject_ready;
+    subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
+    subject_streams, subject_flow, subject_ready;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
