@@ -46,6 +46,7 @@ static const struct cap {
     { OURO_CAP_NOSIGNAL, "nosignal", "pipes without SIGPIPE" },
     { OURO_CAP_MULTISHOT, "multishot", "streams that go on by themselves" },
     { OURO_CAP_SLOTS, "slots", "direct slots without descriptors" },
+    { OURO_CAP_ZEROCOPY, "zerocopy", "sends without copying" },
 };
 enum { CAPS = sizeof(caps) / sizeof(caps[0]) };
 

@@ -105,8 +105,12 @@ enum {
                               readv, writev, recv, send, recvmsg, sendmsg, accept) */
     OURO_SERIAL = 1u << 8, /* start after the previous SERIAL operation of this fd and direction is
                               final (read, write, readv, writev, recv, send, recvmsg, sendmsg) */
-    OURO_BARRIER = 1u << 9 /* start after all operations that this loop accepted before it on this
-                              fd are final (what takes an fd) */
+    OURO_BARRIER = 1u << 9, /* start after all operations that this loop accepted before it on this
+                               fd are final (what takes an fd) */
+    /* (send, sendmsg) a hint: send from the buffer itself, without copying it first, if that is to
+     * be had and is likely to pay. The completion comes only when nothing reads the buffer any
+     * more, which may be when the peer has acknowledged all, whatever cancel or deadline say. */
+    OURO_ZEROCOPY = 1u << 10
 };
 
 /* ouro_op.cflags and ouro_event.cflags: set by the library with each completion; other bits are
@@ -116,10 +120,11 @@ enum {
     OURO_C_BUF = 1u << 1,  /* data is a buffer of the pool, now the caller's: ouro_pool_release */
     OURO_C_CANCELED = 1u << 2, /* a cancel, or its chain, ended it; res may still be >= 0 */
     OURO_C_TIMEDOUT = 1u << 3, /* its deadline ended it; res may still be >= 0 */
-    OURO_C_INLINE = 1u << 5,   /* finished on the driver thread without waiting */
-    OURO_C_POOLED = 1u << 6,   /* ran on a worker thread */
-    OURO_C_LOST = 1u << 7,     /* the engine was lost under it: res is -EIO, the effect not known */
-    OURO_C_MESSAGE = 1u << 8   /* an event without operation: res is a message's word */
+    OURO_C_COPIED = 1u << 4, /* OURO_ZEROCOPY was of no use: it, or a part, was copied after all */
+    OURO_C_INLINE = 1u << 5, /* finished on the driver thread without waiting */
+    OURO_C_POOLED = 1u << 6, /* ran on a worker thread */
+    OURO_C_LOST = 1u << 7,   /* the engine was lost under it: res is -EIO, the effect not known */
+    OURO_C_MESSAGE = 1u << 8 /* an event without operation: res is a message's word */
 };
 
 /* What an operation does. Bindings may store these numbers; they never change. */
@@ -578,12 +583,13 @@ enum {
     OURO_CAP_CACHED = 1u << 8,    /* cached names are tried on the spot (RESOLVE_CACHED) */
     OURO_CAP_PIDFD = 1u << 9,     /* waiting for one process without a thread */
     OURO_CAP_NOSIGNAL = 1u << 10, /* pipe writes without SIGPIPE (RWF_NOSIGNAL) */
-    OURO_CAP_MULTISHOT =
-        1u << 11,             /* io_uring: streams go on by themselves, buffers are the ring's */
-    OURO_CAP_SLOTS = 1u << 12 /* io_uring, only where config.want asks: files that are opened into
-                                 direct slots are the ring's alone, without a descriptor until
-                                 something needs one. Reads of such are not tried on the spot. If
-                                 the ring is taken away they are lost with it: -EIO, OURO_C_LOST */
+    /* io_uring: streams go on by themselves, buffers are the ring's */
+    OURO_CAP_MULTISHOT = 1u << 11,
+    /* io_uring, only where config.want asks: files that are opened into direct slots are the
+     * ring's alone, without a descriptor until something needs one. Reads of such are not tried on
+     * the spot. If the ring is taken away they are lost with it: -EIO, OURO_C_LOST */
+    OURO_CAP_SLOTS = 1u << 12,
+    OURO_CAP_ZEROCOPY = 1u << 13 /* io_uring: sends without copying */
 };
 
 typedef struct ouro_config {

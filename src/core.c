@@ -931,6 +931,47 @@ static OURO__APART void finish_specially(ouro_loop *loop, ouro_op *op)
     }
 }
 
+static uint32_t told(const ouro_op *op)
+{
+    return (op->notes_ & OURO__NOTES_TOLD) | (op->stream_ & SEND_COPIED);
+}
+
+/* The kernel tells the end of a step and the end of its reading in any order. */
+static void count_kept(ouro_op *op, uint32_t more)
+{
+    if (!(op->stream_ & SEND_KEPT))
+        op->waits_ = 0;
+    op->stream_ |= SEND_KEPT;
+    op->waits_ += more;
+}
+
+void ouro__keep(ouro_op *op)
+{
+    count_kept(op, 1);
+}
+
+/* The result stands, but the kernel still reads the buffer, maybe until a peer has acknowledged
+ * what is in it: those that wait for the operation's file need not wait for that. */
+static void rest(ouro_loop *loop, ouro_op *op)
+{
+    ouro__set_state(op, STATE_PARKED);
+    if (op->stream_ & SEND_QUEUED)
+        ouro__sendq_ended(op);
+    op->stream_ &= (uint8_t)~SEND_QUEUED;
+    if (op->marks_ & MARK_FILE)
+        ouro__file_leave(loop, op);
+    op->marks_ &= (uint8_t)~MARK_FILE;
+}
+
+void ouro__let_go(ouro_loop *loop, ouro_op *op)
+{
+    count_kept(op, UINT32_MAX);
+    if (op->waits_ || op->state_ != STATE_PARKED)
+        return;
+    op->cflags |= told(op);
+    finish_specially(loop, op);
+}
+
 /* The end of an operation, wherever it is. */
 void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
@@ -938,12 +979,14 @@ void ouro__finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
         ouro__stream_finish(loop, op, res, cflags);
         return;
     }
-    cflags |= op->notes_ & OURO__NOTES_TOLD;
+    cflags |= told(op);
     op->res = res;
     op->cflags = cflags;
-    if (OURO__SELDOM((op->marks_ & ~(unsigned)MARK_FILE) | (op->flags & OURO_REGBUF) |
-                         (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) ||
-                     loop->trace))
+    if (OURO__SELDOM(op->stream_ & SEND_KEPT) && op->waits_)
+        rest(loop, op);
+    else if (OURO__SELDOM((op->marks_ & ~(unsigned)MARK_FILE) | (op->flags & OURO_REGBUF) |
+                              (cflags & (OURO_C_CANCELED | OURO_C_TIMEDOUT)) ||
+                          loop->trace))
         finish_specially(loop, op);
     else
         release(loop, op);
@@ -962,6 +1005,8 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
     if (op->state_ <= STATE_INBOX || op->state_ == STATE_REPORTED || ending(op) ||
         op == &loop->lost_watch)
         return;
+    if (op->state_ == STATE_PARKED && !(op->marks_ & MARK_STREAM))
+        return; /* it is over */
     ouro__make_ordinary(loop, op);
     op->marks_ |= (uint8_t)mark;
     switch (op->state_) {

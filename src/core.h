@@ -59,7 +59,7 @@ enum ouro__state {
     STATE_PLAIN,    /* the same, by the short way: nothing but its end is to be seen to */
     STATE_AWAY,     /* a worker or another loop has it, and will return it through the inbox */
     STATE_TIMING,   /* a timer in the heap */
-    STATE_PARKED,   /* a stream that cannot go on for a while */
+    STATE_PARKED,   /* a stream that cannot go on for a while; or all is over but SEND_KEPT */
     STATE_REPORTED, /* final, its callback waits in loop->calls */
     STATE_COUNT
 };
@@ -84,19 +84,22 @@ enum {
     NOTE_AUX = 2,                /* readiness is waited for on aux_fd_, not on fd */
     NOTE_PIDFD = 4,              /* aux_fd_ is a pidfd of ours: close it at the end */
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
-    NOTE_NO_TRY = 16,            /* was tried on the spot already */
+    NOTE_COPIED = OURO_C_COPIED, /* a part of a zero-copy send was copied */
     NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
     NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
     NOTE_SLOTTED = 8192,    /* the engine opens it into its own table: there is no descriptor */
+    NOTE_NO_TRY = 16384,    /* was tried on the spot already */
     NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
 /* op->stream_: the same of streams, and of sends; the driver's alone, also while a worker has the
  * operation. */
 enum {
-    STREAM_PAUSED = 1,  /* it starts nothing until it is resumed */
-    STREAM_STOPPED = 2, /* its start was cancelled, because it shall rest */
-    STREAM_UNREAD = 4,  /* a poll or timer whose last completion was not collected yet */
-    SEND_QUEUED = 8     /* member of a queue of sends, sendq_ */
+    STREAM_PAUSED = 1,           /* it starts nothing until it is resumed */
+    STREAM_STOPPED = 2,          /* its start was cancelled, because it shall rest */
+    STREAM_UNREAD = 4,           /* a poll or timer whose last completion was not collected yet */
+    SEND_QUEUED = 8,             /* member of a queue of sends, sendq_ */
+    SEND_COPIED = OURO_C_COPIED, /* the kernel has copied what it should not */
+    SEND_KEPT = 32 /* waits_: steps that are over, whose buffers the kernel still reads */
 };
 /* ouro_event.cflags, in the rings only. */
 enum {
@@ -104,7 +107,8 @@ enum {
     EVENT_FD = 1 << 29     /* res is a descriptor that nobody else knows */
 };
 #define OURO__EVENT_OURS ((uint32_t)EVENT_LEADS | (uint32_t)EVENT_FD)
-#define OURO__NOTES_TOLD (NOTE_INLINE | NOTE_POOLED | NOTE_LOST) /* are in cflags as well */
+/* Are in cflags as well. */
+#define OURO__NOTES_TOLD (NOTE_COPIED | NOTE_INLINE | NOTE_POOLED | NOTE_LOST)
 
 /* Reads, writes and vectored forms of them have `done_` bytes behind them: what is left of the
  * operation as one step. single: ptr and len; else iov and count. */
@@ -257,6 +261,7 @@ struct ouro__file {
     uint8_t memory;      /* it was FILE_MEMORY when this was last known */
     uint8_t busy;        /* lanes taken */
     uint8_t watched;     /* opened by this loop, and the engine has a registration of it */
+    uint8_t copied;      /* zero-copy sends in a row that were copied */
     uint32_t barriers;   /* held operations that wait for all earlier ones */
     uint32_t held_in[2]; /* held operations that want each lane */
     struct ouro__list held;
@@ -466,6 +471,10 @@ void ouro__cancel_all(ouro_loop *loop);
 bool ouro__names_fd(const ouro_op *op, ouro_fd fd);
 /* The engine's, or a worker's, word on a RUNNING or returned operation: res as the system said. */
 void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res);
+/* A step is about to be reported, or was, after which the kernel still reads its buffer; and has
+ * done with it. No operation is final in between. */
+void ouro__keep(ouro_op *op);
+void ouro__let_go(ouro_loop *loop, ouro_op *op);
 void ouro__clean(ouro_op *op);
 /* The end: res as the last step gave it; and res as the caller shall see it. */
 void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res);
@@ -824,8 +833,10 @@ static inline void ouro__file_rests(struct ouro__file *file)
         file->memory = file->kind == FILE_MEMORY;
         file->kind = FILE_UNKNOWN;
     }
-    if (!file->ours)
+    if (!file->ours) {
         file->cache = CACHE_UNKNOWN;
+        file->copied = 0;
+    }
 }
 
 /* Does anybody wait for operations on it to be final? */
@@ -842,6 +853,7 @@ static inline void ouro__file_made(struct ouro__file *file, const ouro_op *op)
 
     file->ours = named ? OURS_NAMED : OURS_SOCKET;
     file->watched = false;
+    file->copied = 0;
     file->kind = FILE_UNKNOWN;
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;

@@ -35,6 +35,7 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define ON_SOCKET (ANY | OURO_DIRECT | OURO_BARRIER)
 #define ON_STREAM (OURO_DIRECT | OURO_BARRIER)
 #define ON_MESSAGE (ON_SOCKET | OURO_FDMODE | OURO_SERIAL)
+#define ON_SENDING (ON_MESSAGE | OURO_ZEROCOPY)
 
 const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_NOP] = { "nop", ANY, 0 },
@@ -72,10 +73,10 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
                       KIND_FD | KIND_MAKES | KIND_READS | KIND_WAITS },
     [OURO_RECV] = { "recv", ON_MESSAGE | OURO_EXACT,
                     KIND_FD | KIND_BYTES | KIND_READS | KIND_WAITS },
-    [OURO_SEND] = { "send", ON_MESSAGE | OURO_EXACT,
+    [OURO_SEND] = { "send", ON_SENDING | OURO_EXACT,
                     KIND_FD | KIND_BYTES | KIND_WRITES | KIND_WAITS },
     [OURO_RECVMSG] = { "recvmsg", ON_MESSAGE, KIND_FD | KIND_READS | KIND_WAITS },
-    [OURO_SENDMSG] = { "sendmsg", ON_MESSAGE, KIND_FD | KIND_WRITES | KIND_WAITS },
+    [OURO_SENDMSG] = { "sendmsg", ON_SENDING, KIND_FD | KIND_WRITES | KIND_WAITS },
     [OURO_SHUTDOWN] = { "shutdown", ON_SOCKET, KIND_FD },
     [OURO_ACCEPT_MANY] = { "accept_many", ON_STREAM,
                            KIND_FD | KIND_MAKES | KIND_READS | KIND_WAITS | KIND_STREAM },

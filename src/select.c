@@ -121,17 +121,23 @@ static int mark_lost(ouro_loop *loop, ouro_op *op, void *user)
     unsigned *count = user;
 
     ouro__make_ordinary(loop, op);
-    if (op->state_ == STATE_RUNNING) {
+    if (op->state_ == STATE_RUNNING)
         op->notes_ |= NOTE_LOST;
+    if (op->state_ == STATE_RUNNING || op->stream_ & SEND_KEPT)
         ++*count;
-    }
     return 0;
 }
 
 static int end_lost(ouro_loop *loop, ouro_op *op, void *user)
 {
+    bool lost = op->state_ == STATE_RUNNING && op->notes_ & NOTE_LOST;
+
     (void)user;
-    if (op->state_ == STATE_RUNNING && op->notes_ & NOTE_LOST)
+    if (op->stream_ & SEND_KEPT) {
+        op->waits_ = 1;
+        ouro__let_go(loop, op);
+    }
+    if (lost)
         ouro__ended(loop, op, -EIO);
     return 0;
 }
@@ -231,6 +237,8 @@ int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags)
         return -EINVAL;
     if (flags & OURO_REGBUF && !(loop->caps & OURO_CAP_FIXED))
         return loop->routes[code] == ROUTE_NO ? OURO_NO : OURO_EMULATED;
+    if (flags & OURO_ZEROCOPY && !(loop->caps & OURO_CAP_ZEROCOPY))
+        return OURO_EMULATED;
     switch (loop->routes[code]) {
     case ROUTE_NO: return OURO_NO;
     case ROUTE_WORKER:

@@ -51,12 +51,15 @@ static void restore_blocking(const ouro_op *op, bool set)
 
 /* ---- Receiving and sending ------------------------------------------------------------------- */
 
-static int64_t message_step(const ouro_op *op, int flags)
+/* Sends copy. */
+static int64_t message_step(ouro_op *op, int flags)
 {
     char *at = (char *)ouro__ptr(op, ARG_BUF) + op->done_;
     size_t left = (size_t)op->arg[ARG_LEN] - (size_t)op->done_;
     int fd = ouro__fd(op);
 
+    if (op->flags & OURO_ZEROCOPY)
+        op->notes_ |= NOTE_COPIED;
     switch (op->code) {
     case OURO_RECV: return sys_recv(fd, at, left < OURO__STEP_MAX ? left : OURO__STEP_MAX, flags);
     case OURO_SEND:

@@ -28,7 +28,7 @@ static const char *where(const ouro_op *op)
     case STATE_RUNNING: return op->ready_ ? "readiness" : "engine";
     case STATE_AWAY: return op->code == OURO_MESSAGE ? "inbox" : "worker";
     case STATE_TIMING: return "timer";
-    case STATE_PARKED: return "stream";
+    case STATE_PARKED: return op->marks_ & MARK_STREAM ? "stream" : "engine";
     default: return "callback";
     }
 }

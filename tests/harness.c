@@ -595,7 +595,7 @@ void config_for(struct test *t, ouro_config *config)
         [MASK_RING] = OURO_CAP_DEFER | OURO_CAP_SINGLE | OURO_CAP_RING_FD | OURO_CAP_NO_ARRAY |
                       OURO_CAP_RESIZE,
         [MASK_FIXED] = OURO_CAP_FIXED,
-        [MASK_SMALL] = OURO_CAP_PIDFD | OURO_CAP_NOSIGNAL | OURO_CAP_MULTISHOT,
+        [MASK_SMALL] = OURO_CAP_PIDFD | OURO_CAP_NOSIGNAL | OURO_CAP_MULTISHOT | OURO_CAP_ZEROCOPY,
     };
 
     memset(config, 0, sizeof *config);

@@ -89,6 +89,7 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     caps |= ouro__has_nosignal() ? OURO_CAP_NOSIGNAL : 0u;
     /* It came with 6.0, like the receives that go on; nothing else tells of these. */
     caps |= ring_knows(u->ops, RING_OP_SEND_ZC) ? OURO_CAP_MULTISHOT : 0u;
+    caps |= ring_knows(u->ops, RING_OP_SENDMSG_ZC) ? OURO_CAP_ZEROCOPY : 0u;
     /* A registered descriptor saves 5 % of an enter and nothing per operation. But if
      * io_uring_register is taken away later, nothing drops it before its thread ends, and what is
      * in flight then stays so until then. So only who asks for it has it. */

@@ -56,6 +56,14 @@ struct uring {
     struct msghdr *messages;      /* one for each entry, made when the first is needed */
 };
 
+/* Sends of fewer bytes are copied: to pin pages and to take a second completion costs as much as
+ * copying 27 KiB (kernel 6.18, CPU time of send and send_zc over loopback: 2.1 us, 0.08 us a KiB).
+ * After so many in a row that the kernel had to copy all the same (loopback, a device that cannot
+ * gather), the sends on that file are plain ones. */
+#define URING_ZEROCOPY_LEAST (32u * 1024)
+#define URING_COPIED_MOST 8u
+#define URING_COPIED_ALWAYS UINT8_MAX /* such sockets know nothing else */
+
 #define URING_ENTRIES_MOST 4096u /* such a ring locks 0.4 MiB of its user's memory */
 #define URING_CQ_FACTOR 4u       /* completion entries for each submission entry */
 

@@ -44,9 +44,37 @@ static void encode_poll(struct ring_sqe *sqe, int fd, uint32_t events)
 
 /* ---- Sockets ------------------------------------------------------------------------------- */
 
+static uint64_t message_bytes(const ouro_op *op)
+{
+    const struct msghdr *message = ouro__ptr(op, ARG_MSGHDR);
+    uint64_t bytes = 0;
+
+    if (op->code == OURO_SEND)
+        return op->arg[ARG_LEN] - (uint64_t)op->done_;
+    for (size_t i = 0; i < (size_t)message->msg_iovlen; i++)
+        bytes += message->msg_iov[i].iov_len;
+    return bytes;
+}
+
+/* Makes a send one that does not copy, where that pays. A second attempt copies: the first may have
+ * failed for want of memory to pin, or of an opcode that takes the flag (6.2). */
+static void encode_zerocopy(ouro_loop *loop, const struct uring *u, ouro_op *op,
+                            struct ring_sqe *sqe)
+{
+    if (!(u->caps & OURO_CAP_ZEROCOPY) || op->retries_ ||
+        ouro__file_of(loop, op)->copied >= URING_COPIED_MOST ||
+        message_bytes(op) < URING_ZEROCOPY_LEAST) {
+        op->notes_ |= NOTE_COPIED;
+        return;
+    }
+    op->notes_ |= NOTE_TRIED;
+    sqe->opcode = op->code == OURO_SEND ? RING_OP_SEND_ZC : RING_OP_SENDMSG_ZC;
+    sqe->ioprio = RING_SEND_ZC_REPORT_USAGE;
+}
+
 /* Never MSG_WAITALL: the kernel would go on after a part by itself, and then drop the error that
  * ended it. The core asks again, and learns it. */
-static void encode_message(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe)
+static void encode_message(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     bool writes = ouro__kinds[op->code].traits & KIND_WRITES;
     uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
@@ -64,6 +92,8 @@ static void encode_message(const ouro_loop *loop, const ouro_op *op, struct ring
         if (!writes)
             sqe->op_flags |= MSG_CMSG_CLOEXEC;
     }
+    if (OURO__SELDOM(op->flags & OURO_ZEROCOPY))
+        encode_zerocopy(loop, u, op, sqe);
 }
 
 /* The name of a local socket is made in a directory, which may be on a disk. */
@@ -450,7 +480,7 @@ static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, st
     case OURO_RECV:
     case OURO_SEND:
     case OURO_RECVMSG:
-    case OURO_SENDMSG: encode_message(loop, op, sqe); return true;
+    case OURO_SENDMSG: encode_message(loop, u, op, sqe); return true;
     case OURO_SOCKET:
     case OURO_BIND:
     case OURO_LISTEN:

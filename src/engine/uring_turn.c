@@ -289,10 +289,38 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         ouro__report(loop, op, res);
 }
 
+/* A zero-copy send. What local sockets (and others), old kernels and a limit of locked memory
+ * refuse is sent plainly. */
+static void settle_zerocopy(ouro_loop *loop, ouro_op *op, int32_t res)
+{
+    bool refused = res == -EOPNOTSUPP || res == -EINVAL;
+
+    op->notes_ &= (uint16_t)~NOTE_TRIED;
+    if (refused)
+        ouro__file_of(loop, op)->copied = URING_COPIED_ALWAYS;
+    refused = refused || res == -ENOMEM || res == -ENOBUFS;
+    ouro__report(loop, op, refused ? -EINTR : res); /* the core starts it again */
+}
+
+/* The kernel reads the buffer of a zero-copy send no more. */
+static void settle_notice(ouro_loop *loop, ouro_op *op, int32_t res)
+{
+    bool copied = (uint32_t)res & RING_NOTIF_USAGE_ZC_COPIED;
+    struct ouro__file *file = op->marks_ & MARK_FILE ? ouro__file_of(loop, op) : NULL;
+
+    if (copied)
+        op->stream_ |= SEND_COPIED;
+    if (file && file->copied != URING_COPIED_ALWAYS)
+        file->copied = copied ? file->copied + (file->copied < URING_COPIED_MOST) : 0;
+    ouro__let_go(loop, op);
+}
+
 static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 {
     if (OURO__SELDOM(op->ready_ || op->code == OURO_POLL)) {
         settle_poll(loop, op, res);
+    } else if (op->notes_ & NOTE_TRIED && op->flags & OURO_ZEROCOPY) {
+        settle_zerocopy(loop, op, res);
     } else if (op->notes_ & NOTE_TRIED) {
         /* openat2 is strict about flags that openat ignores. */
         bool missed = res == -EAGAIN || res == -EINVAL;
@@ -357,10 +385,15 @@ static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct
     }
     if (u->uncanceled.head && !(cqe->flags & RING_CQE_MORE))
         forget_cancel(u, op);
-    if (OURO__SELDOM(op->marks_ & MARK_STREAM))
+    if (OURO__SELDOM(op->marks_ & MARK_STREAM)) {
         settle_stream(loop, op, cqe);
-    else
+    } else if (OURO__SELDOM(cqe->flags & RING_CQE_NOTIF)) {
+        settle_notice(loop, op, cqe->res);
+    } else {
+        if (OURO__SELDOM(cqe->flags & RING_CQE_MORE))
+            ouro__keep(op);
         settle(loop, op, cqe->res);
+    }
 }
 
 /* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
