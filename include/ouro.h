@@ -168,6 +168,7 @@ enum ouro_code {
     OURO_RECV_MANY,
     OURO_POLL_MANY,
     OURO_TIMER_MANY,
+    OURO_RECVMSG_MANY,
     OURO_CODE_COUNT
 };
 
@@ -401,13 +402,32 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
  * of chains and QUIET they cannot be.
  * accept_many: res is a new descriptor, close-on-exec. recv_many: res bytes, in a buffer of the
  * pool (OURO_C_BUF, data), which the caller gives back; 0 at the end of the stream, which is final.
+ * recvmsg_many: datagrams with their senders: res is the size of the payload (0: an empty one; on
+ * other sockets that is the end, and final), and the buffer has, in this order, 16 bytes, the
+ * sender's address, control data, and the payload: see ouro_datagram_of. addr_room and control_room
+ * are for the former two, the payload has the rest. -EINVAL: it has none, or the pool's size is no
+ * multiple of 16.
  * poll_many: as poll, level-triggered: the next completion can come when this one was collected.
  * timer_many: at that time and then every so many nanoseconds; res: how often since the last
  * completion that was collected. */
 void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags);
 void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags);
+void ouro_prep_recvmsg_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, unsigned addr_room,
+                            unsigned control_room, int flags);
 void ouro_prep_poll_many(ouro_op *op, ouro_fd fd, unsigned events);
 void ouro_prep_timer_many(ouro_op *op, ouro_time at, ouro_time every);
+
+/* Where things lie in the buffer that a completion of recvmsg_many brought; op as it was prepared.
+ * They are good until the buffer is released. Any thread. */
+typedef struct ouro_datagram {
+    const struct sockaddr *addr; /* NULL: it has none */
+    void *control;               /* struct cmsghdr ...; NULL: there is none */
+    void *payload;
+    uint32_t addr_size; /* more than the room: it was cut */
+    uint32_t control_size, size;
+    uint32_t flags; /* MSG_TRUNC: the payload was cut; MSG_CTRUNC: the control data was; MSG_EOR */
+} ouro_datagram;
+void ouro_datagram_of(const ouro_op *op, void *data, ouro_datagram *ret);
 
 /* ---- 4. Submitting ------------------------------------------------------------------------- */
 

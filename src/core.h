@@ -141,7 +141,8 @@ enum {
     KIND_POSITION = 1024, /* uses the position of its file always */
     KIND_MAKES = 2048,    /* a success is a new descriptor, or fills a slot */
     KIND_WAITS = 4096,    /* may wait for ever: for a peer, or for anything */
-    KIND_STREAM = 8192    /* completes many times */
+    KIND_STREAM = 8192,   /* completes many times */
+    KIND_POOL = 16384     /* receives into a pool */
 };
 struct ouro__kind {
     const char *name;
@@ -186,8 +187,10 @@ enum {
     ARG_HOW = 3,       /* accept: flags; shutdown, listen: how, backlog */
     ARG_MSGHDR = 1,
     ARG_MSG_FLAGS = 4, /* recv, send (buf, len), recvmsg, sendmsg */
-    ARG_POOL = 1,      /* recv_many (msg_flags) */
-    ARG_EVERY = 2      /* timer_many (time) */
+    ARG_POOL = 1,
+    ARG_ADDR_ROOM = 2,
+    ARG_CONTROL_ROOM = 3, /* recv_many, recvmsg_many (msg_flags) */
+    ARG_EVERY = 2         /* timer_many (time) */
 };
 static inline void *ouro__ptr(const ouro_op *op, unsigned i)
 {
@@ -196,6 +199,17 @@ static inline void *ouro__ptr(const ouro_op *op, unsigned i)
 static inline int ouro__int(const ouro_op *op, unsigned i)
 {
     return (int)(int64_t)op->arg[i];
+}
+
+/* What stands before an address, control data and a payload in the buffer of a recvmsg_many:
+ * written by io_uring itself, or by socket.c. */
+struct ouro__datagram_head {
+    uint32_t addr_size, control_size, size, flags;
+};
+static inline size_t ouro__datagram_rooms(const ouro_op *op)
+{
+    return sizeof(struct ouro__datagram_head) + (size_t)op->arg[ARG_ADDR_ROOM] +
+           (size_t)op->arg[ARG_CONTROL_ROOM];
 }
 
 /* ---- Parts of the loop --------------------------------------------------------------------- */
@@ -648,6 +662,7 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
+bool ouro__fd_ends(int fd); /* on a receive of nothing: it is no socket of datagrams */
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
 int64_t ouro__poll_one(int fd, short events, int timeout_ms);
 int64_t ouro__not_ready(ouro_op *op, short events); /* a try's wish: -EAGAIN */
@@ -899,6 +914,12 @@ static inline struct ouro__file *ouro__file_of(ouro_loop *loop, const ouro_op *o
     if (op->flags & OURO_DIRECT)
         return &loop->direct[op->fd].file;
     return ouro__file_at(loop, op->fd);
+}
+
+/* NULL: it receives into none. */
+static inline ouro_pool *ouro__pool_of(const ouro_op *op)
+{
+    return ouro__kinds[op->code].traits & KIND_POOL ? ouro__ptr(op, ARG_POOL) : NULL;
 }
 
 /* ---- Trying on the spot (facts.c) ---------------------------------------------------------- */

@@ -33,6 +33,7 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define READS (KIND_FD | KIND_BYTES | KIND_READS | KIND_SPAN | KIND_WAITS)
 #define WRITES (KIND_FD | KIND_BYTES | KIND_WRITES | KIND_SPAN | KIND_WAITS)
 #define ON_SOCKET (ANY | OURO_DIRECT | OURO_BARRIER)
+#define INTO_POOL (KIND_FD | KIND_READS | KIND_WAITS | KIND_STREAM | KIND_POOL)
 #define ON_STREAM (OURO_DIRECT | OURO_BARRIER)
 #define ON_MESSAGE (ON_SOCKET | OURO_FDMODE | OURO_SERIAL)
 #define ON_SENDING (ON_MESSAGE | OURO_ZEROCOPY)
@@ -80,7 +81,8 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_SHUTDOWN] = { "shutdown", ON_SOCKET, KIND_FD },
     [OURO_ACCEPT_MANY] = { "accept_many", ON_STREAM,
                            KIND_FD | KIND_MAKES | KIND_READS | KIND_WAITS | KIND_STREAM },
-    [OURO_RECV_MANY] = { "recv_many", ON_STREAM, KIND_FD | KIND_READS | KIND_WAITS | KIND_STREAM },
+    [OURO_RECV_MANY] = { "recv_many", ON_STREAM, INTO_POOL },
+    [OURO_RECVMSG_MANY] = { "recvmsg_many", ON_STREAM, INTO_POOL },
     [OURO_POLL_MANY] = { "poll_many", ON_STREAM, KIND_FD | KIND_WAITS | KIND_STREAM },
     [OURO_TIMER_MANY] = { "timer_many", 0, KIND_STREAM },
 };
@@ -121,6 +123,9 @@ static int check_recv_many(const ouro_loop *loop, const ouro_op *op)
 
     if (!pool)
         return -EFAULT;
+    if (op->code == OURO_RECVMSG_MANY &&
+        (pool->size % 16 || pool->size <= ouro__datagram_rooms(op)))
+        return -EINVAL;
     return pool->loop != loop || op->arg[ARG_MSG_FLAGS] & odd ? -EINVAL : 0;
 }
 
@@ -169,7 +174,8 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_POLL_MANY: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
     case OURO_TIMER: return op->arg[ARG_TIME] ? 0 : -EINVAL;
     case OURO_TIMER_MANY: return op->arg[ARG_TIME] && op->arg[ARG_EVERY] ? 0 : -EINVAL;
-    case OURO_RECV_MANY: return check_recv_many(loop, op);
+    case OURO_RECV_MANY:
+    case OURO_RECVMSG_MANY: return check_recv_many(loop, op);
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
     case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
     case OURO_BIND:

@@ -674,7 +674,8 @@ int64_t ouro__perform(ouro_op *op, unsigned how)
     case OURO_SENDMSG:
     case OURO_SHUTDOWN:
     case OURO_ACCEPT_MANY:
-    case OURO_RECV_MANY: return ouro__perform_socket(op, how);
+    case OURO_RECV_MANY:
+    case OURO_RECVMSG_MANY: return ouro__perform_socket(op, how);
     default: return how == PERFORM_TRY ? -EOPNOTSUPP : perform_call(op);
     }
 }

@@ -329,6 +329,16 @@ void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags)
     op->arg[ARG_MSG_FLAGS] = (uint64_t)flags;
 }
 
+/* Rounded up, so that control data lies as its reader wants it. */
+void ouro_prep_recvmsg_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, unsigned addr_room,
+                            unsigned control_room, int flags)
+{
+    ouro_prep_recv_many(op, fd, pool, flags);
+    op->code = OURO_RECVMSG_MANY;
+    op->arg[ARG_ADDR_ROOM] = ((uint64_t)addr_room + 7) & ~(uint64_t)7;
+    op->arg[ARG_CONTROL_ROOM] = ((uint64_t)control_room + 7) & ~(uint64_t)7;
+}
+
 void ouro_prep_poll_many(ouro_op *op, ouro_fd fd, unsigned events)
 {
     ouro_prep_poll(op, fd, events);

@@ -222,11 +222,43 @@ bool ouro__fd_lingers(int fd)
            linger.l_linger;
 }
 
+/* Does a receive of nothing say that there will be no more? */
+bool ouro__fd_ends(int fd)
+{
+    int type = 0;
+    unsigned size = sizeof(type);
+
+    return sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) >= 0 &&
+           (type == SOCK_STREAM || type == SOCK_SEQPACKET);
+}
+
+/* A datagram with its sender, laid out as io_uring does. */
+static int64_t receive_datagram(const ouro_op *op, char *data, size_t size, int flags)
+{
+    size_t rooms = ouro__datagram_rooms(op);
+    char *addr = data + sizeof(struct ouro__datagram_head);
+    struct iovec payload = { data + rooms, size - rooms };
+    struct msghdr message = { .msg_iov = &payload, .msg_iovlen = 1 };
+    int64_t r;
+
+    message.msg_name = addr;
+    message.msg_namelen = (socklen_t)op->arg[ARG_ADDR_ROOM];
+    message.msg_control = addr + op->arg[ARG_ADDR_ROOM];
+    message.msg_controllen = (size_t)op->arg[ARG_CONTROL_ROOM];
+    r = sys_recvmsg(ouro__fd(op), &message, flags | MSG_CMSG_CLOEXEC);
+    *(struct ouro__datagram_head *)(void *)data =
+        (struct ouro__datagram_head){ message.msg_namelen, (uint32_t)message.msg_controllen,
+                                      r > 0 ? (uint32_t)r : 0, (uint32_t)message.msg_flags };
+    return r;
+}
+
 /* A buffer is taken when bytes may be there, and given back when none were. Pools are the driver's:
  * a worker only waits, and the core tries again. */
 static int64_t perform_recv_many(ouro_op *op, unsigned how)
 {
     ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+    int flags = ouro__int(op, ARG_MSG_FLAGS) | MSG_DONTWAIT;
+    bool datagrams = op->code == OURO_RECVMSG_MANY, empty;
     void *data;
     int64_t r;
 
@@ -237,9 +269,13 @@ static int64_t perform_recv_many(ouro_op *op, unsigned how)
     data = ouro__pool_take(pool);
     if (!data)
         return -ENOBUFS;
-    r = sys_recv(ouro__fd(op), data, pool->size, ouro__int(op, ARG_MSG_FLAGS) | MSG_DONTWAIT);
-    ouro__stream_bring(op, r > 0 ? data : NULL);
-    if (r <= 0)
+    if (datagrams)
+        r = receive_datagram(op, data, pool->size, flags);
+    else
+        r = sys_recv(ouro__fd(op), data, pool->size, flags);
+    empty = r < 0 || (r == 0 && !datagrams);
+    ouro__stream_bring(op, empty ? NULL : data);
+    if (empty)
         (void)ouro__pool_give(pool, data);
     return r == -EAGAIN ? ouro__not_ready(op, POLLIN) : r;
 }
@@ -248,7 +284,8 @@ int64_t ouro__perform_socket(ouro_op *op, unsigned how)
 {
     switch (op->code) {
     case OURO_ACCEPT_MANY: return perform_accept(op, how);
-    case OURO_RECV_MANY: return perform_recv_many(op, how);
+    case OURO_RECV_MANY:
+    case OURO_RECVMSG_MANY: return perform_recv_many(op, how);
     case OURO_SOCKET:
         return sys_socket(ouro__int(op, ARG_DOMAIN), ouro__int(op, ARG_TYPE) | SOCK_CLOEXEC,
                           ouro__int(op, ARG_PROTOCOL));

@@ -12,6 +12,7 @@
  * descriptor that stays ready floods nobody. */
 #include "core.h"
 
+#define MESSAGE_CUT 0xa8u       /* MSG_TRUNC, MSG_CTRUNC, MSG_EOR */
 #define PATIENCE (20 * OURO_MS) /* between tries where nothing tells when one is worth it */
 
 bool ouro__more_room(ouro_loop *loop)
@@ -36,8 +37,8 @@ int ouro__stream_in(ouro_loop *loop, ouro_op *op)
     op->marks_ |= MARK_STREAM;
     op->stream_ = 0;
     op->engine_[0] = op->engine_[1] = 0;
-    if (op->code == OURO_RECV_MANY)
-        ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams++;
+    if (ouro__pool_of(op))
+        ouro__pool_of(op)->streams++;
     return 0;
 }
 
@@ -47,8 +48,8 @@ void ouro__stream_out(ouro_loop *loop, ouro_op *op)
     ouro__set_places(loop);
     op->marks_ &= (uint8_t)~MARK_STREAM;
     op->stream_ = 0;
-    if (op->code == OURO_RECV_MANY)
-        ((ouro_pool *)ouro__ptr(op, ARG_POOL))->streams--;
+    if (ouro__pool_of(op))
+        ouro__pool_of(op)->streams--;
 }
 
 /* ---- Parking --------------------------------------------------------------------------------- */
@@ -178,6 +179,8 @@ void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cfl
 {
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
 
+    if (op->engine_[1] && ouro__pool_of(op)) /* the end of the input came with a buffer */
+        (void)ouro__pool_give(ouro__pool_of(op), (void *)(uintptr_t)op->engine_[1]);
     cflags |= op->notes_ & OURO__NOTES_TOLD;
     loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
     loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);
@@ -208,6 +211,25 @@ void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cfl
         ouro__served(loop, op);
 }
 
+void ouro_datagram_of(const ouro_op *op, void *data, ouro_datagram *ret)
+{
+    const ouro_pool *pool = ouro__ptr(op, ARG_POOL);
+    size_t addr_room = (size_t)op->arg[ARG_ADDR_ROOM], rooms = ouro__datagram_rooms(op);
+    const struct ouro__datagram_head *head = data;
+    char *addr = (char *)data + sizeof(*head);
+    uint32_t room = pool->size - (uint32_t)rooms;
+
+    *ret = (ouro_datagram){
+        .addr = head->addr_size && addr_room ? (const struct sockaddr *)(void *)addr : NULL,
+        .control = head->control_size ? addr + addr_room : NULL,
+        .payload = (char *)data + rooms,
+        .addr_size = head->addr_size,
+        .control_size = head->control_size,
+        .size = head->size < room ? head->size : room,
+        .flags = head->flags & MESSAGE_CUT,
+    };
+}
+
 /* What it was started for has come; the next. */
 static void next(ouro_loop *loop, ouro_op *op, int64_t res)
 {
@@ -222,13 +244,14 @@ static void next(ouro_loop *loop, ouro_op *op, int64_t res)
 
 static bool ends_input(const ouro_op *op, int64_t res)
 {
-    return res == 0 && op->code == OURO_RECV_MANY;
+    return res == 0 && (op->code == OURO_RECV_MANY ||
+                        (op->code == OURO_RECVMSG_MANY && ouro__fd_ends(ouro__fd(op))));
 }
 
 /* Errors after which a stream goes on, now or later. */
 static bool passes(const ouro_op *op, int64_t res)
 {
-    if (op->code == OURO_RECV_MANY)
+    if (ouro__pool_of(op))
         return res == -ENOBUFS;
     if (op->code != OURO_ACCEPT_MANY)
         return false;
@@ -238,7 +261,7 @@ static bool passes(const ouro_op *op, int64_t res)
 
 static void wait_for_better(ouro_loop *loop, ouro_op *op, int64_t res)
 {
-    ouro_pool *pool = op->code == OURO_RECV_MANY ? ouro__ptr(op, ARG_POOL) : NULL;
+    ouro_pool *pool = ouro__pool_of(op);
 
     if (res == -ECONNABORTED || (pool && ouro__pool_has(pool)))
         ouro__requeue(loop, op); /* that connection is gone; a buffer came back */

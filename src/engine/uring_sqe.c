@@ -207,8 +207,8 @@ static bool encode_send(ouro_loop *loop, struct uring *u, struct ring_sqe *sqe)
         struct msghdr *message = message_of(loop, u, sqe);
         if (!message)
             return false;
-        message->msg_iov = (struct iovec *)(uintptr_t)sqe->addr;
-        message->msg_iovlen = sqe->len;
+        *message = (struct msghdr){ .msg_iov = (struct iovec *)(uintptr_t)sqe->addr,
+                                    .msg_iovlen = sqe->len };
         sqe->opcode = RING_OP_SENDMSG;
         sqe->addr = address(message);
         sqe->len = 1;
@@ -425,6 +425,22 @@ static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ri
 
 /* ---- Streams ------------------------------------------------------------------------------- */
 
+static bool encode_datagrams(ouro_loop *loop, struct uring *u, const ouro_op *op,
+                             struct ring_sqe *sqe)
+{
+    struct msghdr *message = message_of(loop, u, sqe);
+
+    if (!message)
+        return false;
+    *message = (struct msghdr){ .msg_namelen = (socklen_t)op->arg[ARG_ADDR_ROOM],
+                                .msg_controllen = (size_t)op->arg[ARG_CONTROL_ROOM] };
+    sqe->opcode = RING_OP_RECVMSG;
+    sqe->addr = address(message);
+    sqe->len = 1;
+    sqe->op_flags |= MSG_CMSG_CLOEXEC;
+    return true;
+}
+
 /* False: by readiness, like everywhere else. */
 static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
@@ -453,6 +469,10 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
     sqe->ioprio = RING_RECV_MULTISHOT;
     sqe->buf_group = pool->group;
     sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS];
+    if (op->code == OURO_RECVMSG_MANY && !encode_datagrams(loop, u, op, sqe)) {
+        ouro__report(loop, op, -ENOMEM);
+        return false;
+    }
     return true;
 }
 
@@ -489,6 +509,7 @@ static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, st
     case OURO_SHUTDOWN: return encode_socket(loop, u, op, sqe) || encode_specially(loop, op, sqe);
     case OURO_ACCEPT_MANY:
     case OURO_RECV_MANY:
+    case OURO_RECVMSG_MANY:
     case OURO_POLL_MANY: return encode_stream(loop, u, op, sqe);
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);

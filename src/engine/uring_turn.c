@@ -268,7 +268,7 @@ static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
 /* One completion of a stream, perhaps with more to come from the same entry. */
 static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *cqe)
 {
-    ouro_pool *pool = op->code == OURO_RECV_MANY ? ouro__ptr(op, ARG_POOL) : NULL;
+    ouro_pool *pool = ouro__pool_of(op);
     int32_t res = cqe->res;
     void *data = NULL;
 
@@ -282,6 +282,8 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         (void)ouro__pool_give(pool, data);
         data = NULL;
     }
+    if (data && op->code == OURO_RECVMSG_MANY)
+        res -= (int32_t)ouro__datagram_rooms(op);
     ouro__stream_bring(op, data);
     if (cqe->flags & RING_CQE_MORE)
         ouro__stream_goes_on(loop, op, res);
