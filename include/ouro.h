@@ -15,9 +15,11 @@ struct iovec {
 };
 struct sockaddr;
 struct msghdr;
+struct addrinfo;
 #else
 #include <sys/socket.h>
 #include <sys/uio.h>
+struct addrinfo;     /* <netdb.h> */
 typedef int ouro_fd; /* a file descriptor */
 #endif
 
@@ -169,6 +171,7 @@ enum ouro_code {
     OURO_POLL_MANY,
     OURO_TIMER_MANY,
     OURO_RECVMSG_MANY,
+    OURO_RESOLVE,
     OURO_CODE_COUNT
 };
 
@@ -199,7 +202,8 @@ struct ouro_op {
     uint16_t notes_, ready_;
     uint64_t file_;
     int32_t real_fd_;
-    int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file */
+    int32_t cause; /* the caller's: of an EXACT transfer that fell short: -errno; 0: end of file;
+                      of a failed resolve: EAI_... */
     uint32_t epoch_, region_;
     int64_t result_;
     /* Seldom needed: the last cache line. */
@@ -355,6 +359,15 @@ void ouro_prep_work(ouro_op *op, int64_t (*fn)(void *arg), void *arg);
 /* waitpid(2): result: the child's pid, and its status in *status if not NULL. options as there, but
  * WNOHANG, with which 0 is a result. */
 void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options);
+
+/* getaddrinfo(3), on a worker of the class that may wait for ever. host or service may be NULL;
+ * hints: NULL, or what to look for. Result: 0, and a list in *ret that is the caller's to give to
+ * freeaddrinfo(3); else *ret is not touched, and op->cause is what getaddrinfo returned: -ENOENT:
+ * no such name or service; -EHOSTUNREACH: no answer for now; -EIO: the answer was a failure;
+ * -EINVAL, -ENOMEM, or the system's own error. It cannot be interrupted: a cancel or deadline ends
+ * it while it waits for a worker; once it runs its answer is waited for, and stands. */
+void ouro_prep_resolve(ouro_op *op, const char *host, const char *service,
+                       const struct addrinfo *hints, struct addrinfo **ret);
 
 /* Delivers word to another loop (or this one), which must stay open meanwhile: there it comes as an
  * event without operation and with OURO_C_MESSAGE. Completes with 0 when the other loop has it in

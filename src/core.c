@@ -215,6 +215,8 @@ static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
 {
     if (op->code == OURO_WORK)
         return op->flags & OURO_BG ? ROUTE_BLOCKER : ROUTE_WORKER;
+    if (op->code == OURO_RESOLVE)
+        return ROUTE_BLOCKER;
     if (op->code == OURO_COPY)
         return ouro__route_copy(loop, op);
     if (op->route_ == ROUTE_ENGINE && loop->engine->route_op)

@@ -142,7 +142,8 @@ enum {
     KIND_MAKES = 2048,    /* a success is a new descriptor, or fills a slot */
     KIND_WAITS = 4096,    /* may wait for ever: for a peer, or for anything */
     KIND_STREAM = 8192,   /* completes many times */
-    KIND_POOL = 16384     /* receives into a pool */
+    KIND_POOL = 16384,    /* receives into a pool */
+    KIND_STRANGE = 32768  /* runs code that is not ours, on a worker: never interrupted */
 };
 struct ouro__kind {
     const char *name;
@@ -179,6 +180,10 @@ enum {
     ARG_OPTIONS = 3, /* waitpid */
     ARG_TO = 1,
     ARG_WORD = 2, /* message */
+    ARG_HOST = 1,
+    ARG_SERVICE = 2,
+    ARG_HINTS = 3,
+    ARG_LIST = 4, /* resolve */
     ARG_DOMAIN = 1,
     ARG_TYPE = 2,
     ARG_PROTOCOL = 3, /* socket (slot) */

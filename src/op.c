@@ -63,7 +63,7 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
                       KIND_FD | KIND_FD2 | KIND_BYTES | KIND_WAITS },
     [OURO_TIMER] = { "timer", ANY, 0 },
     [OURO_POLL] = { "poll", ON_SOCKET, KIND_FD | KIND_WAITS },
-    [OURO_WORK] = { "work", ANY | OURO_BG, 0 },
+    [OURO_WORK] = { "work", ANY | OURO_BG, KIND_STRANGE },
     [OURO_WAITPID] = { "waitpid", ANY | OURO_BG, KIND_WAITS },
     [OURO_MESSAGE] = { "message", ANY, 0 },
     [OURO_SOCKET] = { "socket", ANY, KIND_MAKES },
@@ -84,6 +84,7 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_RECV_MANY] = { "recv_many", ON_STREAM, INTO_POOL },
     [OURO_RECVMSG_MANY] = { "recvmsg_many", ON_STREAM, INTO_POOL },
     [OURO_POLL_MANY] = { "poll_many", ON_STREAM, KIND_FD | KIND_WAITS | KIND_STREAM },
+    [OURO_RESOLVE] = { "resolve", ANY, KIND_WAITS | KIND_STRANGE },
     [OURO_TIMER_MANY] = { "timer_many", 0, KIND_STREAM },
 };
 
@@ -176,6 +177,8 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_TIMER_MANY: return op->arg[ARG_TIME] && op->arg[ARG_EVERY] ? 0 : -EINVAL;
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY: return check_recv_many(loop, op);
+    case OURO_RESOLVE:
+        return (op->arg[ARG_HOST] || op->arg[ARG_SERVICE]) && op->arg[ARG_LIST] ? 0 : -EFAULT;
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;
     case OURO_MESSAGE: return op->arg[ARG_TO] ? 0 : -EFAULT;
     case OURO_BIND:

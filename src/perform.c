@@ -15,6 +15,7 @@
 #include "core.h"
 
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -619,6 +620,43 @@ static int64_t perform_work(const ouro_op *op)
     return fn(ouro__ptr(op, ARG_FN_ARG));
 }
 
+/* Nothing may look like a wish to be asked again, or like a deadline. */
+static int64_t lookup_error(int64_t error, int code)
+{
+    switch (code) {
+    case EAI_NONAME:
+    case EAI_SERVICE: return -ENOENT;
+#ifdef EAI_NODATA
+    case EAI_NODATA:
+    case EAI_ADDRFAMILY: return -ENOENT;
+#endif
+    case EAI_AGAIN: return -EHOSTUNREACH;
+    case EAI_BADFLAGS:
+    case EAI_FAMILY:
+    case EAI_SOCKTYPE: return -EINVAL;
+    case EAI_MEMORY: return -ENOMEM;
+    case EAI_SYSTEM:
+        return error == -EAGAIN || error == -EINTR || error == -ETIMEDOUT ? -EHOSTUNREACH : error;
+    default: return -EIO;
+    }
+}
+
+static int64_t perform_resolve(ouro_op *op)
+{
+    void **ret = ouro__ptr(op, ARG_LIST);
+    void *list;
+    int code;
+    int64_t r = sys_getaddrinfo(ouro__ptr(op, ARG_HOST), ouro__ptr(op, ARG_SERVICE),
+                                ouro__ptr(op, ARG_HINTS), &list, &code);
+
+    if (r < 0) {
+        op->cause = code;
+        return lookup_error(r, code);
+    }
+    *ret = list;
+    return 0;
+}
+
 /* What only a call that may block can do. */
 static int64_t perform_call(ouro_op *op)
 {
@@ -645,6 +683,7 @@ static int64_t perform_call(ouro_op *op)
     case OURO_READDIR: return perform_readdir(op);
     case OURO_COPY: return perform_copy(op);
     case OURO_WORK: return perform_work(op);
+    case OURO_RESOLVE: return perform_resolve(op);
     default: return -EINVAL; /* timers and messages are the core's */
     }
 }

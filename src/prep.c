@@ -212,6 +212,16 @@ void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options)
     op->arg[ARG_OPTIONS] = (uint64_t)(int64_t)options;
 }
 
+void ouro_prep_resolve(ouro_op *op, const char *host, const char *service,
+                       const struct addrinfo *hints, struct addrinfo **ret)
+{
+    prepare(op, OURO_RESOLVE, -1);
+    op->arg[ARG_HOST] = pointer_word(host);
+    op->arg[ARG_SERVICE] = pointer_word(service);
+    op->arg[ARG_HINTS] = pointer_word(hints);
+    op->arg[ARG_LIST] = pointer_word(ret);
+}
+
 void ouro_prep_message(ouro_op *op, ouro_loop *to, int64_t word)
 {
     prepare(op, OURO_MESSAGE, -1);

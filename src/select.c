@@ -245,7 +245,7 @@ int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags)
     case ROUTE_BLOCKER: return OURO_ON_WORKER;
     case ROUTE_CORE: return OURO_NATIVE;
     default:
-        if (code == OURO_WORK || code == OURO_COPY)
+        if (code == OURO_WORK || code == OURO_COPY || code == OURO_RESOLVE)
             return OURO_ON_WORKER;
         return ouro__kinds[code].traits & KIND_FD2 || code == OURO_WAITPID || flags & OURO_DIRECT
                    ? OURO_EMULATED

@@ -22,6 +22,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 
 #if !defined(_WIN32)
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -554,6 +555,23 @@ long ouro__do_sigaction(int signo, const struct sigaction *action, struct sigact
 long ouro__do_sigmask(int how, const void *set, void *old)
 {
     return -pthread_sigmask(how, set, old);
+}
+
+/* *ret_code: the library's own EAI_...; -EIO stands for all of these but EAI_SYSTEM. */
+long ouro__do_getaddrinfo(const char *host, const char *service, const void *hints, void **ret,
+                          int *ret_code)
+{
+    struct addrinfo *list = NULL;
+    int saved = errno;
+    long r = 0;
+
+    *ret_code = getaddrinfo(host, service, hints, &list);
+    if (*ret_code)
+        r = *ret_code == EAI_SYSTEM ? -errno : -EIO;
+    else
+        *ret = list;
+    errno = saved;
+    return r;
 }
 
 /* Takes one signal that is pending for this thread, which blocks it; -EAGAIN: none is. */

@@ -23,7 +23,7 @@ struct stat;
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
  * which also says where a call is not quite the system's (thread, ppoll, epoll_wait,
- * take_signal). */
+ * take_signal, getaddrinfo). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))
@@ -63,6 +63,9 @@ struct stat;
     X(shutdown, (int fd, int how), (fd, how))                                                  \
     X(getsockopt, (int fd, int level, int option, void *ret, unsigned *ret_size),              \
       (fd, level, option, ret, ret_size))                                                      \
+    X(getaddrinfo,                                                                             \
+      (const char *host, const char *service, const void *hints, void **ret, int *ret_code),   \
+      (host, service, hints, ret, ret_code))                                                   \
     X(lseek, (int fd, int64_t offset, int whence), (fd, offset, whence))                       \
     X(fsync, (int fd), (fd))                                                                   \
     X(fdatasync, (int fd), (fd))                                                               \

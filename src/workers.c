@@ -10,8 +10,9 @@
  * A blocker is interrupted by a signal. It may arrive just before the system call begins, and is
  * lost then, so a thread of its own (the "nagger") repeats it until the worker is back. The
  * signal is a free real-time one with an empty handler, unblocked on blockers' threads only, and
- * blocked while they run the user's work, which is never interrupted. There are two of them: if
- * the program takes one for itself while a worker is blocked, the other one still ends its call. */
+ * blocked while they run code that is not ours, which is never interrupted. There are two of them:
+ * if the program takes one for itself while a worker is blocked, the other one still ends its
+ * call. */
 #include "core.h"
 
 #include <signal.h>
@@ -164,16 +165,17 @@ static void perform(struct worker *worker, ouro_op *op)
 {
     struct ouro__workers *all = worker->all;
     ouro_loop *loop = all->loop;
+    bool strange = ouro__kinds[op->code].traits & KIND_STRANGE;
     int64_t res;
 
     if (worker->crew == &all->crews[CREW_BLOCKERS])
-        hear(worker, op->code != OURO_WORK);
+        hear(worker, !strange);
     op->notes_ |= NOTE_POOLED;
     res = ouro__perform(op, PERFORM_BLOCK);
 
     pthread_mutex_lock(&all->lock);
     /* A signal for the operation before may come late. */
-    while (res == -EINTR && op->code != OURO_WORK && !worker->interrupt) {
+    while (res == -EINTR && !strange && !worker->interrupt) {
         pthread_mutex_unlock(&all->lock);
         res = ouro__perform(op, PERFORM_BLOCK);
         pthread_mutex_lock(&all->lock);
@@ -371,7 +373,7 @@ int ouro__workers_cancel(ouro_loop *loop, ouro_op *op)
         crew->queued--;
         op->worker_ = NULL;
         taken = 1;
-    } else if (op->worker_ && op->code != OURO_WORK) {
+    } else if (op->worker_ && !(ouro__kinds[op->code].traits & KIND_STRANGE)) {
         worker = op->worker_;
         if (worker->crew == &all->crews[CREW_BLOCKERS] && !worker->interrupt) {
             worker->interrupt = true;
