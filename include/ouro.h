@@ -172,6 +172,8 @@ enum ouro_code {
     OURO_TIMER_MANY,
     OURO_RECVMSG_MANY,
     OURO_RESOLVE,
+    OURO_SIGNAL,
+    OURO_SIGNAL_MANY,
     OURO_CODE_COUNT
 };
 
@@ -360,6 +362,20 @@ void ouro_prep_work(ouro_op *op, int64_t (*fn)(void *arg), void *arg);
  * WNOHANG, with which 0 is a result. */
 void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options);
 
+/* Takes one signal of a set, as sigwaitinfo(2) does. signals: OURO_SIGNAL_BIT of each. Result: its
+ * number, with what came with it in *ret if that is not NULL. All threads of the program must have
+ * these blocked: otherwise a signal may go its usual way instead. What is pending stays so until an
+ * operation takes it; several that wait for the same share what comes. Signals of one thread
+ * (pthread_kill) may never be seen. -EINVAL: the set is empty, or has SIGKILL or SIGSTOP. */
+#define OURO_SIGNAL_BIT(signo) ((uint64_t)1 << ((signo)-1))
+struct ouro_signal { /* the fields of siginfo_t */
+    int32_t signo, code;
+    int32_t pid, status;
+    uint32_t uid, reserved;
+    uint64_t value; /* of sigqueue(3): sival_ptr */
+};
+void ouro_prep_signal(ouro_op *op, uint64_t signals, struct ouro_signal *ret);
+
 /* getaddrinfo(3), on a worker of the class that may wait for ever. host or service may be NULL;
  * hints: NULL, or what to look for. Result: 0, and a list in *ret that is the caller's to give to
  * freeaddrinfo(3); else *ret is not touched, and op->cause is what getaddrinfo returned: -ENOENT:
@@ -421,6 +437,7 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
  * are for the former two, the payload has the rest. -EINVAL: it has none, or the pool's size is no
  * multiple of 16.
  * poll_many: as poll, level-triggered: the next completion can come when this one was collected.
+ * signal_many: as signal; res is the number alone.
  * timer_many: at that time and then every so many nanoseconds; res: how often since the last
  * completion that was collected. */
 void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags);
@@ -428,6 +445,7 @@ void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags);
 void ouro_prep_recvmsg_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, unsigned addr_room,
                             unsigned control_room, int flags);
 void ouro_prep_poll_many(ouro_op *op, ouro_fd fd, unsigned events);
+void ouro_prep_signal_many(ouro_op *op, uint64_t signals);
 void ouro_prep_timer_many(ouro_op *op, ouro_time at, ouro_time every);
 
 /* Where things lie in the buffer that a completion of recvmsg_many brought; op as it was prepared.

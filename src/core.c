@@ -721,9 +721,9 @@ static void readied(ouro_loop *loop, ouro_op *op, int64_t res)
         ouro__ended(loop, op, res);
         return;
     }
-    if (op->notes_ & NOTE_PIDFD) {
+    if (op->notes_ & NOTE_AUX_OURS) {
         ouro__fd_close(op->aux_fd_);
-        op->notes_ &= (uint16_t) ~(NOTE_PIDFD | NOTE_AUX);
+        op->notes_ &= (uint16_t) ~(NOTE_AUX_OURS | NOTE_AUX);
     }
     op->notes_ &= (uint16_t)~NOTE_AUX;
     if (ending(op))
@@ -861,7 +861,7 @@ static OURO__APART void ended_specially(ouro_loop *loop, ouro_op *op, int64_t re
 {
     uint32_t cflags = 0;
 
-    if (op->notes_ & NOTE_PIDFD)
+    if (op->notes_ & NOTE_AUX_OURS)
         ouro__fd_close(op->aux_fd_);
     if (cut) {
         bool timeout = op->marks_ & MARK_TIMEOUT;
@@ -884,7 +884,7 @@ void ouro__ended(ouro_loop *loop, ouro_op *op, int64_t res)
         res = made_or_not(loop, op, res);
     else if (op->code == OURO_CLOSE && res != -EBADF && res != -ENOMEM && !cut)
         ouro__file_closed(loop, op, ouro__file_counted(op));
-    if (OURO__SELDOM(cut || op->done_ || op->notes_ & NOTE_PIDFD))
+    if (OURO__SELDOM(cut || op->done_ || op->notes_ & NOTE_AUX_OURS))
         ended_specially(loop, op, res, cut);
     else
         ouro__finish(loop, op, res, 0);

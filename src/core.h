@@ -45,6 +45,7 @@
 
 _Static_assert(sizeof(struct ouro_op) == OURO_OP_SIZE, "the operation's size is ABI");
 _Static_assert(sizeof(struct ouro_event) == 32, "the event's size is ABI");
+_Static_assert(sizeof(struct ouro_signal) == 32, "the struct's size is ABI");
 _Static_assert(sizeof(struct ouro_stat) == 256, "the kernel writes it");
 
 /* ---- The operation's states (op->state_) --------------------------------------------------- */
@@ -82,7 +83,7 @@ enum {
     NOTE_LOST = OURO_C_LOST,     /* ended by the loss of its engine */
     NOTE_UNBLOCK = 1,            /* the opened file must lose the O_NONBLOCK that we gave it */
     NOTE_AUX = 2,                /* readiness is waited for on aux_fd_, not on fd */
-    NOTE_PIDFD = 4,              /* aux_fd_ is a pidfd of ours: close it at the end */
+    NOTE_AUX_OURS = 4,           /* aux_fd_ is a pidfd or signalfd of ours: close it at the end */
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_COPIED = OURO_C_COPIED, /* a part of a zero-copy send was copied */
     NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
@@ -180,6 +181,8 @@ enum {
     ARG_OPTIONS = 3, /* waitpid */
     ARG_TO = 1,
     ARG_WORD = 2, /* message */
+    ARG_SIGNALS = 1,
+    ARG_SIGNAL = 2, /* signal: the set, and where it goes */
     ARG_HOST = 1,
     ARG_SERVICE = 2,
     ARG_HINTS = 3,

@@ -25,7 +25,8 @@ const uint16_t ouro__next_states[STATE_COUNT] = {
 #define MESSAGE_ZEROCOPY 0x4000000u
 #define MESSAGE_ONCE 0x2023u /* OOB, PEEK, TRUNC, ERRQUEUE */
 #define MESSAGE_DONTWAIT 0x40u
-#define ADDRESS_MAX 128u /* struct sockaddr_storage */
+#define UNBLOCKABLE (OURO_SIGNAL_BIT(9) | OURO_SIGNAL_BIT(19)) /* SIGKILL, SIGSTOP */
+#define ADDRESS_MAX 128u                                       /* struct sockaddr_storage */
 
 #define ANY (OURO_QUIET | OURO_SOFT)
 #define ON_FD (ANY | OURO_BG | OURO_DIRECT | OURO_BARRIER)
@@ -85,6 +86,8 @@ const struct ouro__kind ouro__kinds[OURO_CODE_COUNT] = {
     [OURO_RECVMSG_MANY] = { "recvmsg_many", ON_STREAM, INTO_POOL },
     [OURO_POLL_MANY] = { "poll_many", ON_STREAM, KIND_FD | KIND_WAITS | KIND_STREAM },
     [OURO_RESOLVE] = { "resolve", ANY, KIND_WAITS | KIND_STRANGE },
+    [OURO_SIGNAL] = { "signal", ANY, KIND_WAITS },
+    [OURO_SIGNAL_MANY] = { "signal_many", 0, KIND_WAITS | KIND_STREAM },
     [OURO_TIMER_MANY] = { "timer_many", 0, KIND_STREAM },
 };
 
@@ -177,6 +180,9 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_TIMER_MANY: return op->arg[ARG_TIME] && op->arg[ARG_EVERY] ? 0 : -EINVAL;
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY: return check_recv_many(loop, op);
+    case OURO_SIGNAL:
+    case OURO_SIGNAL_MANY:
+        return op->arg[ARG_SIGNALS] && !(op->arg[ARG_SIGNALS] & UNBLOCKABLE) ? 0 : -EINVAL;
     case OURO_RESOLVE:
         return (op->arg[ARG_HOST] || op->arg[ARG_SERVICE]) && op->arg[ARG_LIST] ? 0 : -EFAULT;
     case OURO_WORK: return op->arg[ARG_FN] ? 0 : -EFAULT;

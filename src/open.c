@@ -191,7 +191,7 @@ static int drain(ouro_loop *loop, ouro_time until)
 static int drop_descriptor(ouro_loop *loop, ouro_op *op, void *user)
 {
     (void)user;
-    if (op->notes_ & NOTE_PIDFD)
+    if (op->notes_ & NOTE_AUX_OURS)
         ouro__fd_close(op->aux_fd_);
     if (op == &loop->lost_watch)
         ouro__drop(loop, (int)op->fd);

@@ -592,6 +592,16 @@ static int64_t perform_poll(ouro_op *op, unsigned how)
     return r == 0 ? ouro__not_ready(op, events) : r;
 }
 
+/* On a descriptor made for it; without one, a worker waits. */
+static int64_t wait_on(ouro_op *op, long fd)
+{
+    if (fd < 0)
+        return -EOPNOTSUPP;
+    op->aux_fd_ = (int32_t)fd;
+    op->notes_ |= NOTE_AUX | NOTE_AUX_OURS;
+    return ouro__not_ready(op, POLLIN);
+}
+
 /* A pidfd shows an end, nothing else; and only one process has one. */
 static int64_t perform_waitpid(ouro_op *op, unsigned how)
 {
@@ -601,16 +611,24 @@ static int64_t perform_waitpid(ouro_op *op, unsigned how)
 
     if (r != 0 || how == PERFORM_BLOCK || options & WNOHANG)
         return r;
-    if (!(op->notes_ & NOTE_PIDFD)) {
-        if (pid <= 0 || options & (WUNTRACED | WCONTINUED) || masked(op, OURO_CAP_PIDFD))
-            return -EOPNOTSUPP;
-        r = sys_pidfd_open(pid);
-        if (r < 0)
-            return -EOPNOTSUPP;
-        op->aux_fd_ = (int32_t)r;
-        op->notes_ |= NOTE_AUX | NOTE_PIDFD;
-    }
-    return ouro__not_ready(op, POLLIN);
+    if (op->notes_ & NOTE_AUX_OURS)
+        return ouro__not_ready(op, POLLIN);
+    if (pid <= 0 || options & (WUNTRACED | WCONTINUED) || masked(op, OURO_CAP_PIDFD))
+        return -EOPNOTSUPP;
+    return wait_on(op, sys_pidfd_open(pid));
+}
+
+/* Signals are taken by a call; the descriptor only shows that there are some. */
+static int64_t perform_signal(ouro_op *op, unsigned how)
+{
+    uint64_t signals = op->arg[ARG_SIGNALS];
+    int64_t r = sys_wait_signal(signals, ouro__ptr(op, ARG_SIGNAL), how == PERFORM_BLOCK);
+
+    if (r != -EAGAIN || how == PERFORM_BLOCK)
+        return r;
+    if (op->notes_ & NOTE_AUX_OURS)
+        return ouro__not_ready(op, POLLIN);
+    return wait_on(op, sys_signalfd(signals, O_CLOEXEC | O_NONBLOCK));
 }
 
 static int64_t perform_work(const ouro_op *op)
@@ -702,6 +720,8 @@ int64_t ouro__perform(ouro_op *op, unsigned how)
     case OURO_POLL:
     case OURO_POLL_MANY: return perform_poll(op, how);
     case OURO_WAITPID: return perform_waitpid(op, how);
+    case OURO_SIGNAL:
+    case OURO_SIGNAL_MANY: return perform_signal(op, how);
     case OURO_SOCKET:
     case OURO_BIND:
     case OURO_LISTEN:

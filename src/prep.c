@@ -212,6 +212,19 @@ void ouro_prep_waitpid(ouro_op *op, int pid, int *status, int options)
     op->arg[ARG_OPTIONS] = (uint64_t)(int64_t)options;
 }
 
+void ouro_prep_signal(ouro_op *op, uint64_t signals, struct ouro_signal *ret)
+{
+    prepare(op, OURO_SIGNAL, -1);
+    op->arg[ARG_SIGNALS] = signals;
+    op->arg[ARG_SIGNAL] = pointer_word(ret);
+}
+
+void ouro_prep_signal_many(ouro_op *op, uint64_t signals)
+{
+    ouro_prep_signal(op, signals, NULL);
+    op->code = OURO_SIGNAL_MANY;
+}
+
 void ouro_prep_resolve(ouro_op *op, const char *host, const char *service,
                        const struct addrinfo *hints, struct addrinfo **ret)
 {

@@ -247,7 +247,8 @@ int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags)
     default:
         if (code == OURO_WORK || code == OURO_COPY || code == OURO_RESOLVE)
             return OURO_ON_WORKER;
-        return ouro__kinds[code].traits & KIND_FD2 || code == OURO_WAITPID || flags & OURO_DIRECT
+        return ouro__kinds[code].traits & KIND_FD2 || code == OURO_WAITPID || code == OURO_SIGNAL ||
+                       code == OURO_SIGNAL_MANY || flags & OURO_DIRECT
                    ? OURO_EMULATED
                    : OURO_NATIVE;
     }

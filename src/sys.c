@@ -30,6 +30,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -583,6 +584,53 @@ long ouro__do_take_signal(int signo)
     sigemptyset(&set);
     sigaddset(&set, signo);
     RETURN(sigtimedwait(&set, NULL, &none));
+}
+
+static int set_of(uint64_t signals, sigset_t *ret)
+{
+    int saved = errno, r = 0;
+
+    sigemptyset(ret);
+    for (int signo = 1; signals; signo++, signals >>= 1)
+        if (signals & 1 && sigaddset(ret, signo) < 0)
+            r = -EINVAL; /* the library keeps it for itself */
+    errno = saved;
+    return r;
+}
+
+/* One of the set, bit signo - 1 each; -EAGAIN: none is pending, and wait is 0. */
+long ouro__do_wait_signal(uint64_t signals, struct ouro_signal *ret, int wait)
+{
+    static const struct timespec none;
+    siginfo_t info;
+    sigset_t set;
+    int saved = errno, r = set_of(signals, &set);
+
+    if (r < 0)
+        return r;
+    r = wait ? sigwaitinfo(&set, &info) : sigtimedwait(&set, &info, &none);
+    r = r < 0 ? -errno : r;
+    errno = saved;
+    if (r > 0 && ret)
+        *ret = (struct ouro_signal){
+            .signo = r,
+            .code = info.si_code,
+            .pid = info.si_pid,
+            .status = r == SIGCHLD ? info.si_status : 0,
+            .uid = info.si_uid,
+            .value = r == SIGCHLD ? 0 : (uintptr_t)info.si_value.sival_ptr,
+        };
+    return r;
+}
+
+long ouro__do_signalfd(uint64_t signals, int flags)
+{
+    sigset_t set;
+    int r = set_of(signals, &set);
+
+    if (r < 0)
+        return r;
+    RETURN(signalfd(-1, &set, flags));
 }
 
 long ouro__do_signal_thread(void *thread, int signo)

@@ -23,90 +23,92 @@ struct stat;
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
  * which also says where a call is not quite the system's (thread, ppoll, epoll_wait,
- * take_signal, getaddrinfo). */
+ * take_signal, wait_signal, getaddrinfo). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))
 
 #if !defined(_WIN32)
-#define SYS_POSIX_CALLS(X)                                                                     \
-    X(io_uring_setup, (unsigned entries, struct ring_params *params), (entries, params))       \
-    X(io_uring_enter,                                                                          \
-      (int fd, unsigned submit, unsigned min, unsigned flags, const void *arg, size_t size),   \
-      (fd, submit, min, flags, arg, size))                                                     \
-    X(io_uring_register, (int fd, unsigned code, const void *arg, unsigned count),             \
-      (fd, code, arg, count))                                                                  \
-    X(mmap, (void **ret, size_t len, int prot, int flags, int fd, int64_t offset),             \
-      (ret, len, prot, flags, fd, offset))                                                     \
-    X(munmap, (void *at, size_t len), (at, len))                                               \
-    X(madvise, (void *at, size_t len, int advice), (at, len, advice))                          \
-    X(eventfd, (unsigned start, int flags), (start, flags))                                    \
-    X(pipe2, (int fds[2], int flags), (fds, flags))                                            \
-    X(read, (int fd, void *buf, size_t len), (fd, buf, len))                                   \
-    X(write, (int fd, const void *buf, size_t len), (fd, buf, len))                            \
-    X(pread, (int fd, void *buf, size_t len, int64_t offset), (fd, buf, len, offset))          \
-    X(pwrite, (int fd, const void *buf, size_t len, int64_t offset), (fd, buf, len, offset))   \
-    X(preadv2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),        \
-      (fd, iov, count, offset, flags))                                                         \
-    X(pwritev2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),       \
-      (fd, iov, count, offset, flags))                                                         \
-    X(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))                 \
-    X(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))           \
-    X(recvmsg, (int fd, void *msghdr, int flags), (fd, msghdr, flags))                         \
-    X(sendmsg, (int fd, const void *msghdr, int flags), (fd, msghdr, flags))                   \
-    X(socket, (int domain, int type, int protocol), (domain, type, protocol))                  \
-    X(bind, (int fd, const void *addr, unsigned size), (fd, addr, size))                       \
-    X(listen, (int fd, int backlog), (fd, backlog))                                            \
-    X(connect, (int fd, const void *addr, unsigned size), (fd, addr, size))                    \
-    X(accept4, (int fd, void *ret_addr, unsigned *ret_size, int flags),                        \
-      (fd, ret_addr, ret_size, flags))                                                         \
-    X(shutdown, (int fd, int how), (fd, how))                                                  \
-    X(getsockopt, (int fd, int level, int option, void *ret, unsigned *ret_size),              \
-      (fd, level, option, ret, ret_size))                                                      \
-    X(getaddrinfo,                                                                             \
-      (const char *host, const char *service, const void *hints, void **ret, int *ret_code),   \
-      (host, service, hints, ret, ret_code))                                                   \
-    X(lseek, (int fd, int64_t offset, int whence), (fd, offset, whence))                       \
-    X(fsync, (int fd), (fd))                                                                   \
-    X(fdatasync, (int fd), (fd))                                                               \
-    X(openat, (int dir, const char *path, int flags, unsigned mode), (dir, path, flags, mode)) \
-    X(openat2, (int dir, const char *path, int flags, unsigned mode, uint64_t resolve),        \
-      (dir, path, flags, mode, resolve))                                                       \
-    X(close, (int fd), (fd))                                                                   \
-    X(statx, (int dir, const char *path, int flags, unsigned mask, void *ret),                 \
-      (dir, path, flags, mask, ret))                                                           \
-    X(fstat, (int fd, struct stat *ret), (fd, ret))                                            \
-    X(renameat2, (int od, const char *op, int nd, const char *np, unsigned flags),             \
-      (od, op, nd, np, flags))                                                                 \
-    X(unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                    \
-    X(mkdirat, (int dir, const char *path, unsigned mode), (dir, path, mode))                  \
-    X(symlinkat, (const char *target, int dir, const char *path), (target, dir, path))         \
-    X(linkat, (int od, const char *op, int nd, const char *np, int flags),                     \
-      (od, op, nd, np, flags))                                                                 \
-    X(fallocate, (int fd, int mode, int64_t offset, int64_t len), (fd, mode, offset, len))     \
-    X(ftruncate, (int fd, int64_t len), (fd, len))                                             \
-    X(fadvise, (int fd, int64_t offset, int64_t len, int advice), (fd, offset, len, advice))   \
-    X(getdents64, (int fd, void *buf, size_t len), (fd, buf, len))                             \
-    X(copy_file_range, (int in, int64_t *io, int out, int64_t *oo, size_t len),                \
-      (in, io, out, oo, len))                                                                  \
-    X(splice, (int in, int64_t *io, int out, int64_t *oo, size_t len, unsigned flags),         \
-      (in, io, out, oo, len, flags))                                                           \
-    X(poll, (struct pollfd * fds, unsigned count, int timeout_ms), (fds, count, timeout_ms))   \
-    X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))      \
-    X(epoll_create, (int flags), (flags))                                                      \
-    X(epoll_ctl, (int epoll, int code, int fd, unsigned events, uint64_t word),                \
-      (epoll, code, fd, events, word))                                                         \
-    X(epoll_wait, (int epoll, struct epoll_event *ret, unsigned room, ouro_time until),        \
-      (epoll, ret, room, until))                                                               \
-    X(timerfd_create, (int flags), (flags))                                                    \
-    X(timerfd_set, (int fd, ouro_time after), (fd, after))                                     \
-    X(wait4, (int pid, int *status, int options), (pid, status, options))                      \
-    X(pidfd_open, (int pid), (pid))                                                            \
-    X(fcntl, (int fd, int command, long arg), (fd, command, arg))                              \
-    X(sigaction, (int signo, const struct sigaction *action, struct sigaction *old),           \
-      (signo, action, old))                                                                    \
-    X(sigmask, (int how, const void *set, void *old), (how, set, old))                         \
-    X(take_signal, (int signo), (signo))                                                       \
+#define SYS_POSIX_CALLS(X)                                                                       \
+    X(io_uring_setup, (unsigned entries, struct ring_params *params), (entries, params))         \
+    X(io_uring_enter,                                                                            \
+      (int fd, unsigned submit, unsigned min, unsigned flags, const void *arg, size_t size),     \
+      (fd, submit, min, flags, arg, size))                                                       \
+    X(io_uring_register, (int fd, unsigned code, const void *arg, unsigned count),               \
+      (fd, code, arg, count))                                                                    \
+    X(mmap, (void **ret, size_t len, int prot, int flags, int fd, int64_t offset),               \
+      (ret, len, prot, flags, fd, offset))                                                       \
+    X(munmap, (void *at, size_t len), (at, len))                                                 \
+    X(madvise, (void *at, size_t len, int advice), (at, len, advice))                            \
+    X(eventfd, (unsigned start, int flags), (start, flags))                                      \
+    X(pipe2, (int fds[2], int flags), (fds, flags))                                              \
+    X(read, (int fd, void *buf, size_t len), (fd, buf, len))                                     \
+    X(write, (int fd, const void *buf, size_t len), (fd, buf, len))                              \
+    X(pread, (int fd, void *buf, size_t len, int64_t offset), (fd, buf, len, offset))            \
+    X(pwrite, (int fd, const void *buf, size_t len, int64_t offset), (fd, buf, len, offset))     \
+    X(preadv2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),          \
+      (fd, iov, count, offset, flags))                                                           \
+    X(pwritev2, (int fd, const struct iovec *iov, int count, int64_t offset, int flags),         \
+      (fd, iov, count, offset, flags))                                                           \
+    X(recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))                   \
+    X(send, (int fd, const void *buf, size_t len, int flags), (fd, buf, len, flags))             \
+    X(recvmsg, (int fd, void *msghdr, int flags), (fd, msghdr, flags))                           \
+    X(sendmsg, (int fd, const void *msghdr, int flags), (fd, msghdr, flags))                     \
+    X(socket, (int domain, int type, int protocol), (domain, type, protocol))                    \
+    X(bind, (int fd, const void *addr, unsigned size), (fd, addr, size))                         \
+    X(listen, (int fd, int backlog), (fd, backlog))                                              \
+    X(connect, (int fd, const void *addr, unsigned size), (fd, addr, size))                      \
+    X(accept4, (int fd, void *ret_addr, unsigned *ret_size, int flags),                          \
+      (fd, ret_addr, ret_size, flags))                                                           \
+    X(shutdown, (int fd, int how), (fd, how))                                                    \
+    X(getsockopt, (int fd, int level, int option, void *ret, unsigned *ret_size),                \
+      (fd, level, option, ret, ret_size))                                                        \
+    X(getaddrinfo,                                                                               \
+      (const char *host, const char *service, const void *hints, void **ret, int *ret_code),     \
+      (host, service, hints, ret, ret_code))                                                     \
+    X(lseek, (int fd, int64_t offset, int whence), (fd, offset, whence))                         \
+    X(fsync, (int fd), (fd))                                                                     \
+    X(fdatasync, (int fd), (fd))                                                                 \
+    X(openat, (int dir, const char *path, int flags, unsigned mode), (dir, path, flags, mode))   \
+    X(openat2, (int dir, const char *path, int flags, unsigned mode, uint64_t resolve),          \
+      (dir, path, flags, mode, resolve))                                                         \
+    X(close, (int fd), (fd))                                                                     \
+    X(statx, (int dir, const char *path, int flags, unsigned mask, void *ret),                   \
+      (dir, path, flags, mask, ret))                                                             \
+    X(fstat, (int fd, struct stat *ret), (fd, ret))                                              \
+    X(renameat2, (int od, const char *op, int nd, const char *np, unsigned flags),               \
+      (od, op, nd, np, flags))                                                                   \
+    X(unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                      \
+    X(mkdirat, (int dir, const char *path, unsigned mode), (dir, path, mode))                    \
+    X(symlinkat, (const char *target, int dir, const char *path), (target, dir, path))           \
+    X(linkat, (int od, const char *op, int nd, const char *np, int flags),                       \
+      (od, op, nd, np, flags))                                                                   \
+    X(fallocate, (int fd, int mode, int64_t offset, int64_t len), (fd, mode, offset, len))       \
+    X(ftruncate, (int fd, int64_t len), (fd, len))                                               \
+    X(fadvise, (int fd, int64_t offset, int64_t len, int advice), (fd, offset, len, advice))     \
+    X(getdents64, (int fd, void *buf, size_t len), (fd, buf, len))                               \
+    X(copy_file_range, (int in, int64_t *io, int out, int64_t *oo, size_t len),                  \
+      (in, io, out, oo, len))                                                                    \
+    X(splice, (int in, int64_t *io, int out, int64_t *oo, size_t len, unsigned flags),           \
+      (in, io, out, oo, len, flags))                                                             \
+    X(poll, (struct pollfd * fds, unsigned count, int timeout_ms), (fds, count, timeout_ms))     \
+    X(ppoll, (struct pollfd * fds, unsigned count, ouro_time until), (fds, count, until))        \
+    X(epoll_create, (int flags), (flags))                                                        \
+    X(epoll_ctl, (int epoll, int code, int fd, unsigned events, uint64_t word),                  \
+      (epoll, code, fd, events, word))                                                           \
+    X(epoll_wait, (int epoll, struct epoll_event *ret, unsigned room, ouro_time until),          \
+      (epoll, ret, room, until))                                                                 \
+    X(timerfd_create, (int flags), (flags))                                                      \
+    X(timerfd_set, (int fd, ouro_time after), (fd, after))                                       \
+    X(wait4, (int pid, int *status, int options), (pid, status, options))                        \
+    X(pidfd_open, (int pid), (pid))                                                              \
+    X(fcntl, (int fd, int command, long arg), (fd, command, arg))                                \
+    X(sigaction, (int signo, const struct sigaction *action, struct sigaction *old),             \
+      (signo, action, old))                                                                      \
+    X(sigmask, (int how, const void *set, void *old), (how, set, old))                           \
+    X(take_signal, (int signo), (signo))                                                         \
+    X(wait_signal, (uint64_t signals, struct ouro_signal * ret, int wait), (signals, ret, wait)) \
+    X(signalfd, (uint64_t signals, int flags), (signals, flags))                                 \
     X(signal_thread, (void *thread, int signo), (thread, signo))
 #else
 #define SYS_POSIX_CALLS(X)

@@ -55,7 +55,7 @@ if chosen['source'] == 'automatic':
 if chosen['engine']:
     assert engines[chosen['engine']]['available'] and chosen['errno'] == 0
     assert set(chosen['operations'].values()) <= {'native', 'emulated', 'worker', 'no'}, chosen
-    assert len(chosen['operations']) == 41 and chosen['operations']['work'] != 'no'
+    assert len(chosen['operations']) == 43 and chosen['operations']['work'] != 'no'
     ways = [chosen['files']['cached'], chosen['files']['uncached'], chosen['direct_files']['how'],
             chosen['sockets']['poll']]
     assert set(ways) <= {'inline', 'native', 'worker', None} and ways[1] and ways[3], ways

@@ -930,7 +930,7 @@ static void waits_for_children(void)
     CHECK_EQ(try(), -EOPNOTSUPP);
     ouro_prep_waitpid(&op, pid, &status, 0);
     CHECK_EQ(try(), -EAGAIN);
-    CHECK_EQ(op.notes_, NOTE_AUX | NOTE_PIDFD);
+    CHECK_EQ(op.notes_, NOTE_AUX | NOTE_AUX_OURS);
     CHECK_EQ(fcntl(op.aux_fd_, F_GETFD), FD_CLOEXEC);
     CHECK_EQ(try(), -EAGAIN); /* with the same pidfd */
     close(leash);

@@ -198,8 +198,8 @@ void block_calls(const long *numbers, unsigned count, int error); /* by their nu
 extern const struct subject subject_basics, subject_files, subject_names, subject_space,
     subject_time, subject_cancel, subject_chains, subject_order, subject_poll, subject_work,
     subject_threads, subject_hosting, subject_closing, subject_fork, subject_trace, subject_signals,
-    subject_limits, subject_refusal, subject_fault, subject_cost, subject_register, subject_slots,
-    subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
+    subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
+    subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
     subject_ready;
 

@@ -235,7 +235,7 @@ static struct ouro__file *own_file(ouro_loop *loop, const ouro_op *op)
 {
     struct ouro__file *file;
 
-    if (op->notes_ & NOTE_PIDFD)
+    if (op->notes_ & NOTE_AUX_OURS)
         return NULL;
     file = op->notes_ & NOTE_AUX ? ouro__file_at(loop, op->aux_fd_) : ouro__file_of(loop, op);
     return file && file->ours ? file : NULL;

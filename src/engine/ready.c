@@ -237,6 +237,8 @@ enum ouro__route ouro__ready_route(ouro_loop *loop, unsigned code)
     case OURO_ACCEPT_MANY:
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY:
+    case OURO_SIGNAL:
+    case OURO_SIGNAL_MANY:
     case OURO_POLL_MANY:
     case OURO_SPLICE: return ROUTE_ENGINE; /* route_op knows more */
     case OURO_TIMER:

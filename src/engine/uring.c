@@ -203,6 +203,8 @@ static enum ouro__route uring_route(ouro_loop *loop, unsigned code)
     case OURO_ACCEPT_MANY:
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY:
+    case OURO_SIGNAL:
+    case OURO_SIGNAL_MANY:
     case OURO_POLL_MANY: return ROUTE_ENGINE;
     case OURO_WAITPID: return u->caps & OURO_CAP_PIDFD ? ROUTE_ENGINE : ROUTE_BLOCKER;
     case OURO_OPEN:

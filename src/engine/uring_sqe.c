@@ -511,6 +511,8 @@ static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, st
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY:
     case OURO_POLL_MANY: return encode_stream(loop, u, op, sqe);
+    case OURO_SIGNAL:
+    case OURO_SIGNAL_MANY:
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
     default: encode_file(op, sqe); return true;
