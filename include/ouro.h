@@ -429,7 +429,8 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
  * is a cancel's, an error's, or the end of the input. The loop re-arms what the engine ends early,
  * and goes on by itself after a lack of buffers, of descriptors, or of places for events. Members
  * of chains and QUIET they cannot be.
- * accept_many: res is a new descriptor, close-on-exec. recv_many: res bytes, in a buffer of the
+ * accept_many: res is a new descriptor, close-on-exec; _direct: res is the number of a slot of the
+ * direct table, which was free; it rests while none is. recv_many: res bytes, in a buffer of the
  * pool (OURO_C_BUF, data), which the caller gives back; 0 at the end of the stream, which is final.
  * recvmsg_many: datagrams with their senders: res is the size of the payload (0: an empty one; on
  * other sockets that is the end, and final), and the buffer has, in this order, 16 bytes, the
@@ -441,6 +442,7 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
  * timer_many: at that time and then every so many nanoseconds; res: how often since the last
  * completion that was collected. */
 void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags);
+void ouro_prep_accept_many_direct(ouro_op *op, ouro_fd fd, int flags);
 void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags);
 void ouro_prep_recvmsg_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, unsigned addr_room,
                             unsigned control_room, int flags);

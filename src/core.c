@@ -49,8 +49,8 @@ static int reserve_slot(ouro_loop *loop, ouro_op *op)
 
 static void unreserve_slot(ouro_loop *loop, ouro_op *op)
 {
-    if (ouro__kinds[op->code].traits & KIND_MAKES && op->arg[ARG_SLOT])
-        loop->direct[op->arg[ARG_SLOT] - 1].fd = OURO__SLOT_EMPTY;
+    if (ouro__kinds[op->code].traits & KIND_MAKES && *ouro__slot_word(op))
+        loop->direct[*ouro__slot_word(op) - 1].fd = OURO__SLOT_EMPTY;
 }
 
 static bool is_timer(const ouro_op *op)
@@ -572,7 +572,7 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
     ouro_op *op;
 
     while ((op = ouro__pop(&loop->queue))) {
-        if (op->marks_ & MARK_STREAM && !ouro__more_room(loop)) {
+        if (op->marks_ & MARK_STREAM && !ouro__stream_may_start(loop, op)) {
             ouro__stream_rest(loop, op);
             continue;
         }
@@ -815,7 +815,7 @@ static int displace(ouro_loop *loop, ouro_op *op, void *user)
 
 int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
-    struct ouro__direct *direct;
+    uint64_t *slot = ouro__slot_word(op), at = *slot - 1;
 
     if (op->notes_ & NOTE_SLOTTED) {
         ouro__slot_filled(loop, op);
@@ -823,7 +823,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
     }
     if (op->notes_ & NOTE_UNBLOCK)
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
-    if (!op->arg[ARG_SLOT]) {
+    if (!*slot) {
         ouro_fd number = (ouro_fd)fd;
         struct ouro__file *file = ouro__file_make(loop, number);
         if (file && OURO__SELDOM(file->in_flight))
@@ -832,11 +832,13 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
             ouro__file_made(file, op);
         return fd;
     }
-    direct = &loop->direct[op->arg[ARG_SLOT] - 1];
-    ouro__file_made(&direct->file, op);
-    direct->fd = (int)fd;
-    ouro__direct_tell(loop, (uint32_t)op->arg[ARG_SLOT] - 1, (int)fd);
-    return 0;
+    ouro__file_made(&loop->direct[at].file, op);
+    loop->direct[at].fd = (int)fd;
+    ouro__direct_tell(loop, (uint32_t)at, (int)fd);
+    if (!(op->marks_ & MARK_STREAM))
+        return 0;
+    *slot = 0; /* the next one gets another */
+    return (int64_t)at;
 }
 
 /* Does this result mean that it was ended before it did anything? */

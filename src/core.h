@@ -192,6 +192,7 @@ enum {
     ARG_PROTOCOL = 3, /* socket (slot) */
     ARG_ADDR = 1,
     ARG_ADDR_SIZE = 2, /* bind, connect; accept: where it is (slot) */
+    ARG_ANY_SLOT = 5,  /* accept_many: a free slot for each */
     ARG_HOW = 3,       /* accept: flags; shutdown, listen: how, backlog */
     ARG_MSGHDR = 1,
     ARG_MSG_FLAGS = 4, /* recv, send (buf, len), recvmsg, sendmsg */
@@ -203,6 +204,12 @@ enum {
 static inline void *ouro__ptr(const ouro_op *op, unsigned i)
 {
     return (void *)(uintptr_t)op->arg[i];
+}
+/* Of KIND_MAKES: the slot that its file goes into, plus 1; 0: none. A stream has one after the
+ * other. */
+static inline uint64_t *ouro__slot_word(ouro_op *op)
+{
+    return op->code == OURO_ACCEPT_MANY ? &op->engine_[2] : &op->arg[ARG_SLOT];
 }
 static inline int ouro__int(const ouro_op *op, unsigned i)
 {
@@ -392,7 +399,7 @@ struct ouro_loop {
         bool native; /* the engine knows the slot by its number */
         struct ouro__file file;
     } * direct;
-    uint32_t direct_count;
+    uint32_t direct_count, direct_next; /* where a search for a free one begins */
     struct iovec *regions;
     uint32_t region_count, regbuf_in_flight;
     bool regions_native;
@@ -572,6 +579,7 @@ void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cfl
 void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__stream_goes_on(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__events_drop(ouro_loop *loop);
+bool ouro__stream_may_start(ouro_loop *loop, ouro_op *op);
 bool ouro__stream_report(ouro_loop *loop, ouro_op *op, int64_t res);
 void ouro__stream_collected(ouro_loop *loop, ouro_op *op);
 ouro_time ouro__timer_at(const ouro_op *op);

@@ -178,6 +178,7 @@ static int check_arguments(const ouro_loop *loop, const ouro_op *op)
     case OURO_POLL_MANY: return op->arg[ARG_EVENTS] > UINT16_MAX ? -EINVAL : 0;
     case OURO_TIMER: return op->arg[ARG_TIME] ? 0 : -EINVAL;
     case OURO_TIMER_MANY: return op->arg[ARG_TIME] && op->arg[ARG_EVERY] ? 0 : -EINVAL;
+    case OURO_ACCEPT_MANY: return op->arg[ARG_ANY_SLOT] && !loop->direct_count ? -EINVAL : 0;
     case OURO_RECV_MANY:
     case OURO_RECVMSG_MANY: return check_recv_many(loop, op);
     case OURO_SIGNAL:

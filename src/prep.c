@@ -343,6 +343,13 @@ void ouro_prep_accept_many(ouro_op *op, ouro_fd fd, int flags)
 {
     accepting(op, fd, NULL, NULL, flags, 0);
     op->code = OURO_ACCEPT_MANY;
+    op->arg[ARG_ANY_SLOT] = 0;
+}
+
+void ouro_prep_accept_many_direct(ouro_op *op, ouro_fd fd, int flags)
+{
+    ouro_prep_accept_many(op, fd, flags);
+    op->arg[ARG_ANY_SLOT] = 1;
 }
 
 void ouro_prep_recv_many(ouro_op *op, ouro_fd fd, ouro_pool *pool, int flags)

@@ -20,6 +20,32 @@ bool ouro__more_room(ouro_loop *loop)
     return ouro__room(loop) > 0 || ouro__ring_room(loop, 1) == 0;
 }
 
+/* A slot for what is accepted next, kept while it waits. */
+static bool find_slot(ouro_loop *loop, ouro_op *op)
+{
+    for (uint32_t i = 0; i < loop->direct_count; i++) {
+        uint32_t at = (loop->direct_next + i) % loop->direct_count;
+
+        if (loop->direct[at].fd == OURO__SLOT_EMPTY) {
+            loop->direct[at].fd = OURO__SLOT_OPENING;
+            loop->direct_next = at + 1;
+            *ouro__slot_word(op) = (uint64_t)at + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is there all that a start of it needs? */
+bool ouro__stream_may_start(ouro_loop *loop, ouro_op *op)
+{
+    bool wants_slot = op->code == OURO_ACCEPT_MANY && op->arg[ARG_ANY_SLOT];
+
+    if (!ouro__more_room(loop))
+        return false;
+    return !wants_slot || *ouro__slot_word(op) || find_slot(loop, op);
+}
+
 /* ---- Beginning and end ----------------------------------------------------------------------- */
 
 /* One that runs has a place for a completion beside its last, whatever others take meanwhile. */
@@ -36,7 +62,7 @@ int ouro__stream_in(ouro_loop *loop, ouro_op *op)
     ouro__set_places(loop);
     op->marks_ |= MARK_STREAM;
     op->stream_ = 0;
-    op->engine_[0] = op->engine_[1] = 0;
+    op->engine_[0] = op->engine_[1] = op->engine_[2] = 0;
     if (ouro__pool_of(op))
         ouro__pool_of(op)->streams++;
     return 0;
@@ -132,7 +158,7 @@ void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res)
 
     if (ouro__kinds[op->code].traits & KIND_MAKES) {
         res = ouro__made(loop, op, res);
-        ours = EVENT_FD;
+        ours = op->arg[ARG_ANY_SLOT] ? 0 : EVENT_FD; /* what is in a slot has an owner */
     }
     ring->at[ring->tail++ & ring->mask] = (ouro_event){
         .op = op,

@@ -248,6 +248,70 @@ static void a_lack_of_descriptors_is_waited_out(struct test *t)
     close(seen.fds[0]);
 }
 
+static void into_slot(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op, (void)data;
+    CHECK(res >= 0 && res < 4);
+    pthread_mutex_lock(&seen.lock);
+    seen.fds[seen.count++] = (int)res;
+    pthread_mutex_unlock(&seen.lock);
+}
+
+static void close_slot(struct test *t, int slot)
+{
+    ouro_op *op = op_new(t);
+
+    ouro_prep_close(op, slot);
+    op->flags = OURO_DIRECT;
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+/* Each gets a slot of its own, and who finds none waits for one. */
+static void connections_go_into_free_slots(struct test *t)
+{
+    struct sockaddr_in addr;
+    int listener = listening(t, &addr), clients[8], slots = 0;
+    ouro_op *op = stream(t, into_slot), *other = op_new(t);
+    char byte;
+
+    ouro_prep_accept_many_direct(op, listener, 0);
+    CHECK_EQ(start_try(t, op), -EINVAL); /* there is no table */
+    CHECK_EQ(ouro_direct_table(t->loop, 4), 0);
+    start(t, op);
+    for (int i = 0; i < 8; i++) {
+        clients[i] = connected(&addr);
+        CHECK_EQ(send(clients[i], &(char){ (char)('a' + i) }, 1, 0), 1);
+    }
+    await(t, 4);
+    rest(t);
+    CHECK_EQ(count_seen(), 4);
+    CHECK(!is_final(op));
+    for (int i = 0; i < 8; i++) {
+        await(t, (unsigned)i + 1);
+        ouro_prep_recv(other, seen.fds[i], &byte, 1, 0);
+        other->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, other), 1);
+        CHECK_EQ(byte, 'a' + i);
+        if (i >= 4) {
+            slots |= 1 << seen.fds[i];
+            continue;
+        }
+        close_slot(t, seen.fds[i]);
+        await(t, (unsigned)i + 5);
+        CHECK_EQ(seen.fds[i + 4], seen.fds[i]);
+    }
+    CHECK_EQ(slots, 15);
+    close_slot(t, seen.fds[7]); /* it waits for a connection with that one */
+    rest(t);
+    cancel_and_finish(t, op);
+    ouro_prep_socket_direct(other, AF_INET, SOCK_STREAM, 0, (unsigned)seen.fds[7]);
+    CHECK_EQ(do_op(t, other), 0);
+    for (int i = 0; i < 4; i++)
+        close_slot(t, i);
+    for (int i = 0; i < 8; i++)
+        close(clients[i]);
+}
+
 /* ---- recv_many ------------------------------------------------------------------------------ */
 
 static void all_bytes_come_in_order_and_then_the_end(struct test *t)
@@ -676,6 +740,7 @@ static const struct test_case cases[] = {
     { NAMED(every_connection_is_accepted_once) },
     { NAMED(an_overflow_loses_no_connection), .pitfalls = "C2" },
     { NAMED(a_lack_of_descriptors_is_waited_out) },
+    { NAMED(connections_go_into_free_slots) },
     { NAMED(all_bytes_come_in_order_and_then_the_end) },
     { NAMED(a_lack_of_buffers_is_waited_out), .pitfalls = "F15" },
     { NAMED(streams_share_a_small_pool) },

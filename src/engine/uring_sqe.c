@@ -454,7 +454,8 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
     if (op->code == OURO_ACCEPT_MANY) {
         sqe->opcode = RING_OP_ACCEPT;
         sqe->op_flags = (uint32_t)op->arg[ARG_HOW] | SOCK_CLOEXEC;
-        sqe->ioprio = u->caps & OURO_CAP_MULTISHOT ? RING_ACCEPT_MULTISHOT : 0;
+        if (u->caps & OURO_CAP_MULTISHOT && !op->arg[ARG_ANY_SLOT])
+            sqe->ioprio = RING_ACCEPT_MULTISHOT;
         return true;
     }
     if (!pool->native)
