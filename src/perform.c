@@ -642,12 +642,12 @@ static int64_t perform_work(const ouro_op *op)
 static int64_t lookup_error(int64_t error, int code)
 {
     switch (code) {
-    case EAI_NONAME:
-    case EAI_SERVICE: return -ENOENT;
 #ifdef EAI_NODATA
     case EAI_NODATA:
-    case EAI_ADDRFAMILY: return -ENOENT;
+    case EAI_ADDRFAMILY:
 #endif
+    case EAI_NONAME:
+    case EAI_SERVICE: return -ENOENT;
     case EAI_AGAIN: return -EHOSTUNREACH;
     case EAI_BADFLAGS:
     case EAI_FAMILY:

@@ -47,9 +47,13 @@ static int push(ouro_loop *loop, ouro_sendq *queue, ouro_op *op)
 
 int ouro_sendq_push(ouro_sendq *queue, ouro_op *op)
 {
-    ouro_loop *loop = queue ? queue->loop : NULL;
-    int r = op ? ouro__enter(loop) : -EINVAL;
+    ouro_loop *loop;
+    int r;
 
+    if (!queue || !op)
+        return -EINVAL;
+    loop = queue->loop;
+    r = ouro__enter(loop);
     if (r < 0)
         return r;
     r = check(queue, op);
@@ -104,9 +108,13 @@ static void end_waiting(ouro_loop *loop, const ouro_sendq *queue)
 
 int ouro_sendq_stop(ouro_sendq *queue)
 {
-    ouro_loop *loop = queue ? queue->loop : NULL;
-    int r = ouro__enter(loop);
+    ouro_loop *loop;
+    int r;
 
+    if (!queue)
+        return -EINVAL;
+    loop = queue->loop;
+    r = ouro__enter(loop);
     if (r < 0)
         return r;
     if (!queue->error_)

@@ -558,20 +558,19 @@ long ouro__do_sigmask(int how, const void *set, void *old)
     return -pthread_sigmask(how, set, old);
 }
 
-/* *ret_code: the library's own EAI_...; -EIO stands for all of these but EAI_SYSTEM. */
+/* *ret_code: of a failure, the library's own EAI_...; -EIO stands for all of these but EAI_SYSTEM. */
 long ouro__do_getaddrinfo(const char *host, const char *service, const void *hints, void **ret,
                           int *ret_code)
 {
     struct addrinfo *list = NULL;
-    int saved = errno;
-    long r = 0;
+    int saved = errno, code = getaddrinfo(host, service, hints, &list);
+    long r = code == EAI_SYSTEM ? -errno : code ? -EIO : 0;
 
-    *ret_code = getaddrinfo(host, service, hints, &list);
-    if (*ret_code)
-        r = *ret_code == EAI_SYSTEM ? -errno : -EIO;
+    errno = saved;
+    if (code)
+        *ret_code = code;
     else
         *ret = list;
-    errno = saved;
     return r;
 }
 

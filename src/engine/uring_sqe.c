@@ -58,11 +58,10 @@ static uint64_t message_bytes(const ouro_op *op)
 
 /* Makes a send one that does not copy, where that pays. A second attempt copies: the first may have
  * failed for want of memory to pin, or of an opcode that takes the flag (6.2). */
-static void encode_zerocopy(ouro_loop *loop, const struct uring *u, ouro_op *op,
-                            struct ring_sqe *sqe)
+static void encode_zerocopy(const struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     if (!(u->caps & OURO_CAP_ZEROCOPY) || op->retries_ ||
-        ouro__file_of(loop, op)->copied >= URING_COPIED_MOST ||
+        ouro__file_counted(op)->copied >= URING_COPIED_MOST ||
         message_bytes(op) < URING_ZEROCOPY_LEAST) {
         op->notes_ |= NOTE_COPIED;
         return;
@@ -74,7 +73,8 @@ static void encode_zerocopy(ouro_loop *loop, const struct uring *u, ouro_op *op,
 
 /* Never MSG_WAITALL: the kernel would go on after a part by itself, and then drop the error that
  * ended it. The core asks again, and learns it. */
-static void encode_message(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+static void encode_message(const ouro_loop *loop, struct uring *u, ouro_op *op,
+                           struct ring_sqe *sqe)
 {
     bool writes = ouro__kinds[op->code].traits & KIND_WRITES;
     uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
@@ -93,7 +93,7 @@ static void encode_message(ouro_loop *loop, struct uring *u, ouro_op *op, struct
             sqe->op_flags |= MSG_CMSG_CLOEXEC;
     }
     if (OURO__SELDOM(op->flags & OURO_ZEROCOPY))
-        encode_zerocopy(loop, u, op, sqe);
+        encode_zerocopy(u, op, sqe);
 }
 
 /* The name of a local socket is made in a directory, which may be on a disk. */

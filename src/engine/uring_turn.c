@@ -299,7 +299,7 @@ static void settle_zerocopy(ouro_loop *loop, ouro_op *op, int32_t res)
 
     op->notes_ &= (uint16_t)~NOTE_TRIED;
     if (refused)
-        ouro__file_of(loop, op)->copied = URING_COPIED_ALWAYS;
+        ouro__file_counted(op)->copied = URING_COPIED_ALWAYS;
     refused = refused || res == -ENOMEM || res == -ENOBUFS;
     ouro__report(loop, op, refused ? -EINTR : res); /* the core starts it again */
 }
@@ -308,7 +308,7 @@ static void settle_zerocopy(ouro_loop *loop, ouro_op *op, int32_t res)
 static void settle_notice(ouro_loop *loop, ouro_op *op, int32_t res)
 {
     bool copied = (uint32_t)res & RING_NOTIF_USAGE_ZC_COPIED;
-    struct ouro__file *file = op->marks_ & MARK_FILE ? ouro__file_of(loop, op) : NULL;
+    struct ouro__file *file = op->marks_ & MARK_FILE ? ouro__file_counted(op) : NULL;
 
     if (copied)
         op->stream_ |= SEND_COPIED;
