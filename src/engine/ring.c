@@ -2,10 +2,9 @@
 /*
  * Opening, waiting on, resizing and closing one raw io_uring; the queues themselves are in ring.h.
  *
- * Most of this file is about refusal: finding out without being killed whether the ring may be
- * used, getting the best ring that this kernel and these limits allow, and saying in plain words
- * why there is none. System calls go through sys.h; the few direct ones only ask the process about
- * itself.
+ * Most of this file is about refusal: getting the best ring that this kernel and these limits
+ * allow, and saying in plain words why there is none. System calls go through sys.h; the few direct
+ * ones only ask the process about itself.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -14,31 +13,18 @@
 #include "ring.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../sys.h"
-
-/* gcc's name for it, which clang does not define. */
-#if !defined(__SANITIZE_THREAD__) && defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
+#include "refusal.h"
 
 #define SECOND_NS 1000000000ull
 #define SHORTAGE_PAUSE_MS 50
-#define PROBE_STACK 65536u
 
 /* Flags that change the layout or the ownership of the ring's memory, which this file knows in one
  * shape only. The last two came with 6.19: entries of mixed sizes, and queues without counters. */
@@ -47,51 +33,6 @@
      RING_SETUP_CQE_MIXED | (3u << 19))
 
 /* ---- why there is no ring */
-
-static const char *error_name(int error)
-{
-    static const struct {
-        int error;
-        const char *name;
-    } names[] = {
-        { EPERM, "EPERM" },   { ENOSYS, "ENOSYS" }, { ENOMEM, "ENOMEM" },
-        { EINVAL, "EINVAL" }, { EACCES, "EACCES" }, { EMFILE, "EMFILE" },
-        { ENFILE, "ENFILE" }, { EAGAIN, "EAGAIN" }, { EFAULT, "EFAULT" },
-        { EBUSY, "EBUSY" },   { ENODEV, "ENODEV" }, { EOPNOTSUPP, "EOPNOTSUPP" },
-    };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (names[i].error == error)
-            return names[i].name;
-    }
-    return "an unexpected error";
-}
-
-/* The value of kernel.io_uring_disabled (6.6 and later), or -1. */
-static int disabled_by_sysctl(void)
-{
-    char text[8] = "";
-    long r = sys_openat(AT_FDCWD, "/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC, 0);
-    int fd = (int)r;
-
-    if (r < 0)
-        return -1;
-    r = sys_read(fd, text, sizeof(text) - 1);
-    (void)sys_close(fd);
-    return r > 0 ? text[0] - '0' : -1;
-}
-
-/* PR_GET_SECCOMP says 0 or 2 (in mode 1 nobody lives to ask). Where the question itself is
- * filtered, there is a filter. */
-static bool seccomp_filtered(void)
-{
-    int saved = errno;
-    int mode = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
-    bool filtered = mode > 0 || (mode < 0 && errno != EINVAL);
-
-    errno = saved;
-    return filtered;
-}
 
 static unsigned long limit_of(int resource)
 {
@@ -114,22 +55,22 @@ static void kernel_release(struct utsname *ret)
 
 static void explain_refusal(const char *call, int error, char *why, size_t size)
 {
-    int disabled = disabled_by_sysctl();
-    const char *name = error_name(error);
+    int64_t disabled = ouro__number_in("/proc/sys/kernel/io_uring_disabled"); /* from 6.6 on */
+    const char *name = ouro__error_name(error);
 
     if (disabled == 2)
         snprintf(why, size,
                  "%s failed with %s: the sysctl kernel.io_uring_disabled is 2, off for everybody; "
                  "as root run: sysctl kernel.io_uring_disabled=0",
                  call, name);
-    else if (disabled == 1 && !seccomp_filtered())
+    else if (disabled == 1 && !ouro__seccomp_filtered())
         snprintf(
             why, size,
             "%s failed with %s: the sysctl kernel.io_uring_disabled is 1, for CAP_SYS_ADMIN and "
             "the group of kernel.io_uring_group only; join that group, or as root run: "
             "sysctl kernel.io_uring_disabled=0",
             call, name);
-    else if (seccomp_filtered())
+    else if (ouro__seccomp_filtered())
         snprintf(
             why, size,
             "%s failed with %s: a seccomp filter is in force and most likely refuses it, as the "
@@ -148,7 +89,7 @@ static void explain_missing(const char *call, char *why, size_t size)
     struct utsname system;
 
     kernel_release(&system);
-    if (seccomp_filtered())
+    if (ouro__seccomp_filtered())
         snprintf(
             why, size,
             "%s failed with ENOSYS: a seccomp filter is in force and most likely hides it; run "
@@ -203,132 +144,55 @@ static void explain(const char *call, int error, char *why, size_t size)
         break;
     default:
         snprintf(why, size, "%s failed with %s (%d), which ouro knows no cause for", call,
-                 error_name(error), error);
+                 ouro__error_name(error), error);
     }
 }
 
 /* ---- may we, without being killed for asking? */
 
-struct probe {
-    const char *volatile call; /* being tried, or that was refused; NULL: all are allowed */
-    volatile int error;        /* 0 while the call has not returned */
-};
-
 /*
- * Runs in the child. Arguments are chosen so that a kernel which allows the call refuses it at
- * once: no memory for the answer, no such descriptor. So no ring is made and nothing is charged.
+ * Arguments are chosen so that a kernel which allows the call refuses it at once: no memory for the
+ * answer, no such descriptor. So no ring is made and nothing is charged.
  */
-static int probe_child(void *arg)
+static void try_calls(struct refusal *refusal)
 {
-    struct probe *probe = arg;
-    /* A filter that kills asks for a core dump. 1 byte and not 0, since 0 does not stop a program
-     * that receives core dumps by a pipe. */
-    struct rlimit limit = { 0, 0 };
-
-    if (getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur > 1) {
-        limit.rlim_cur = 1;
-        (void)setrlimit(RLIMIT_CORE, &limit);
-    }
-    probe->call = "io_uring_setup";
-    probe->error = (int)-sys_io_uring_setup(0, NULL);
-    if (probe->error != EFAULT && probe->error != EINVAL)
-        return 1;
-    probe->error = 0;
-    probe->call = "io_uring_enter";
-    probe->error = (int)-sys_io_uring_enter(-1, 0, 0, 0, NULL, 0);
-    if (probe->error != EBADF)
-        return 1;
-    probe->error = 0;
-    probe->call = "io_uring_register";
-    probe->error = (int)-sys_io_uring_register(-1, RING_REGISTER_PROBE, NULL, 0);
-    if (probe->error != EBADF && probe->error != EINVAL)
-        return 1;
-    probe->call = NULL;
-    return 0;
-}
-
-/*
- * A child that shares our memory is cheap, but before 5.16 a core dump took along every process
- * that shared the memory: us. There, and under ThreadSanitizer, which takes every clone() for a
- * fork(), the child gets a copy.
- */
-static int probe_flags(void)
-{
-#if defined(__SANITIZE_THREAD__)
-    return 0;
-#else
-    struct utsname system;
-    int major = 0, minor = 0;
-
-    kernel_release(&system);
-    if (sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
-        (major > 5 || (major == 5 && minor >= 16)))
-        return CLONE_VFORK | CLONE_VM;
-    return 0;
-#endif
-}
-
-/*
- * Starts the child and waits for its end. All signals are blocked meanwhile, so that the program's
- * handlers never run in the child. There is no exit signal: the program hears nothing of it, and
- * its own wait() calls do not see it.
- */
-static int probe_run(struct probe *probe, char *stack_top)
-{
-    sigset_t all, before;
-    int saved = errno, status = 0, pid, r;
-    long waited;
-
-    sigfillset(&all);
-    r = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (r)
-        return -r;
-    pid = clone(probe_child, stack_top, probe_flags(), probe);
-    r = pid < 0 ? -errno : 0;
-    if (r == 0) {
-        do
-            waited = sys_wait4(pid, &status, (int)__WCLONE);
-        while (waited == -EINTR);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = saved;
-    return r;
+    refusal->call = "io_uring_setup";
+    refusal->error = (int)-sys_io_uring_setup(0, NULL);
+    if (refusal->error != EFAULT && refusal->error != EINVAL)
+        return;
+    refusal->error = 0;
+    refusal->call = "io_uring_enter";
+    refusal->error = (int)-sys_io_uring_enter(-1, 0, 0, 0, NULL, 0);
+    if (refusal->error != EBADF)
+        return;
+    refusal->error = 0;
+    refusal->call = "io_uring_register";
+    refusal->error = (int)-sys_io_uring_register(-1, RING_REGISTER_PROBE, NULL, 0);
+    if (refusal->error == EBADF || refusal->error == EINVAL)
+        refusal->call = NULL;
 }
 
 int ring_blocked(char *why, size_t why_size)
 {
-    struct probe *probe;
-    void *map = NULL;
-    long r;
+    struct refusal refusal;
+    int r = ouro__try_calls(try_calls, &refusal);
 
-    if (!seccomp_filtered())
-        return 0;
-    /* Shared, so that the child's notes are seen also when it has a copy of our memory. */
-    r = sys_mmap(&map, PROBE_STACK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r < 0) {
-        explain("mmap of the seccomp probe", (int)-r, why, why_size);
-        return (int)r;
-    }
-    probe = map;
-    probe->call = "the start of the probe";
-    r = probe_run(probe, (char *)map + PROBE_STACK);
     if (r < 0) {
         snprintf(why, why_size,
                  "a seccomp filter is in force and the process that tries io_uring "
-                 "could not be started (%s); raise the limit on processes",
-                 error_name((int)-r));
-    } else if (probe->call && probe->error) {
-        r = -probe->error;
-        explain(probe->call, probe->error, why, why_size);
-    } else if (probe->call) {
+                 "could not be started (%s); raise the limits on processes and memory",
+                 ouro__error_name(-r));
+    } else if (refusal.call && refusal.error) {
+        r = -refusal.error;
+        explain(refusal.call, refusal.error, why, why_size);
+    } else if (refusal.call) {
         r = -EPERM;
         snprintf(why, why_size,
                  "a seccomp filter kills whoever calls %s (tried in a child); run with "
                  "a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
-                 probe->call);
+                 refusal.call);
     }
-    (void)sys_munmap(map, PROBE_STACK);
-    return (int)r;
+    return r;
 }
 
 /* ---- opening */
