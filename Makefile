@@ -91,7 +91,7 @@ valgrind: $(BUILD)/build.ninja ## the threads engine under valgrind, which write
 
 soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=1000000
 	@$(NINJA) -C $(BUILD) tests
-	@for engine in uring epoll threads; do \
+	@for engine in uring kaio epoll threads; do \
 	    $(BUILD)/tests/soak --engine $$engine --ops $(OPS) || exit; done
 
 cover: build-cover/build.ninja ## which lines of the library the suite runs

@@ -109,6 +109,7 @@ struct ouro__engine {
     int (*abandon)(ouro_loop *loop);
 };
 
-extern const struct ouro__engine ouro__engine_uring, ouro__engine_epoll, ouro__engine_threads;
+extern const struct ouro__engine ouro__engine_uring, ouro__engine_kaio, ouro__engine_epoll,
+    ouro__engine_threads;
 
 #endif

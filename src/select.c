@@ -7,6 +7,7 @@
 /* Best first. */
 static const struct ouro__engine *const engines[] = {
     &ouro__engine_uring,
+    &ouro__engine_kaio,
     &ouro__engine_epoll,
     &ouro__engine_threads,
 };

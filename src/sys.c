@@ -118,6 +118,34 @@ long ouro__do_io_uring_register(int fd, unsigned code, const void *arg, unsigned
     RETURN(syscall(SYS_io_uring_register, fd, code, arg, count));
 }
 
+long ouro__do_io_setup(unsigned count, unsigned long *ret)
+{
+    RETURN(syscall(SYS_io_setup, count, ret));
+}
+
+long ouro__do_io_submit(unsigned long context, long count, struct kaio_control *batch[])
+{
+    RETURN(syscall(SYS_io_submit, context, count, batch));
+}
+
+/* Never waits. Some new 32-bit machines have only a younger form of it. */
+long ouro__do_io_getevents(unsigned long context, long most, struct kaio_event *ret)
+{
+#ifdef SYS_io_getevents
+    static const int64_t no_time[2];
+
+    RETURN(syscall(SYS_io_getevents, context, 0L, most, ret, no_time));
+#else
+    (void)context, (void)most, (void)ret;
+    return -ENOSYS;
+#endif
+}
+
+long ouro__do_io_destroy(unsigned long context)
+{
+    RETURN(syscall(SYS_io_destroy, context));
+}
+
 long ouro__do_mmap(void **ret, size_t len, int prot, int flags, int fd, int64_t offset)
 {
     int saved = errno;

@@ -12,6 +12,8 @@
 
 #include "ouro.h"
 
+struct kaio_control;
+struct kaio_event;
 struct ring_params;
 struct epoll_event;
 struct pollfd;
@@ -22,7 +24,7 @@ struct stat;
 #undef sigmask
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
- * which also says where a call is not quite the system's (thread, ppoll, epoll_wait,
+ * which also says where a call is not quite the system's (thread, io_getevents, ppoll, epoll_wait,
  * take_signal, wait_signal, getaddrinfo). */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
@@ -36,6 +38,12 @@ struct stat;
       (fd, submit, min, flags, arg, size))                                                       \
     X(io_uring_register, (int fd, unsigned code, const void *arg, unsigned count),               \
       (fd, code, arg, count))                                                                    \
+    X(io_setup, (unsigned count, unsigned long *ret), (count, ret))                              \
+    X(io_submit, (unsigned long context, long count, struct kaio_control *batch[]),              \
+      (context, count, batch))                                                                   \
+    X(io_getevents, (unsigned long context, long most, struct kaio_event *ret),                  \
+      (context, most, ret))                                                                      \
+    X(io_destroy, (unsigned long context), (context))                                            \
     X(mmap, (void **ret, size_t len, int prot, int flags, int fd, int64_t offset),               \
       (ret, len, prot, flags, fd, offset))                                                       \
     X(munmap, (void *at, size_t len), (at, len))                                                 \

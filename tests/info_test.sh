@@ -43,7 +43,7 @@ assert list(doc) == ['schema', 'version', 'kernel', 'cpus', 'engines', 'chosen',
 assert doc['kernel']['release'] == platform.release(), doc['kernel']
 assert doc['cpus'] == os.cpu_count()
 engines = {e['name']: e for e in doc['engines']}
-assert [e['name'] for e in doc['engines']] == ['uring', 'epoll', 'threads']
+assert [e['name'] for e in doc['engines']] == ['uring', 'kaio', 'epoll', 'threads']
 for e in doc['engines']:
     assert e['available'] == (e['errno'] == 0) == (e['why'] is None), e
     assert not set(e['features']) & set(e['features_on_request']), e
@@ -83,7 +83,7 @@ says_json()
 }
 
 refused='not engines["uring"]["available"]'
-fallen='chosen["engine"] == "epoll" and chosen["files"]["uncached"] == "worker"'
+fallen='chosen["engine"] == "kaio" and chosen["files"]["uncached"] == "worker"'
 threads='chosen["engine"] == "threads" and chosen["files"]["uncached"] == "worker"'
 reason='engines["uring"]["why"]'
 
@@ -96,7 +96,7 @@ check 'limits are those of the process' says_json \
     'doc["limits"]["memlock_hard_bytes"] == limit(resource.RLIMIT_MEMLOCK)[1]' \
     'doc["limits"]["aio_max_nr"] == int(open("/proc/sys/fs/aio-max-nr").read())' \
     -- "$ouro" info --json
-check 'blocked with EPERM: status 0, epoll is chosen, the filter is named' \
+check 'blocked with EPERM: status 0, kaio is chosen, the filter is named' \
     says_json "$refused" "$fallen" "'seccomp' in $reason and 'EPERM' in $reason" \
     'doc["limits"]["seccomp_mode"] == 2' -- blocked 1 "$ouro" info --json
 check 'hidden with ENOSYS: the filter is named, not the kernel' \

@@ -36,6 +36,7 @@
 /* Words of our own; descriptors are below. */
 #define WORD_BELL ((uint64_t)UINT32_MAX)
 #define WORD_TIMER ((uint64_t)UINT32_MAX - 1)
+#define WORD_ENGINE ((uint64_t)UINT32_MAX - 2)
 
 #define DOUBT_NS (1 * OURO_S)
 #define ANYTHING ((uint32_t)UINT16_MAX & ~(uint32_t)POLLNVAL)
@@ -83,6 +84,7 @@ static long make_set(struct epoll_set *set)
     if (r < 0)
         return r;
     set->fd = (int)r;
+    set->made++;
     ouro__own(ready->loop, set->fd);
     r = control(set, EPOLL_CTL_ADD, ouro__doorbell_fd(&ready->bell), EPOLLIN, WORD_BELL);
     if (r < 0) {
@@ -119,6 +121,16 @@ static bool sure(struct epoll_set *set)
     if (!ready->sure)
         ready->sure = ouro__owns(ready->loop, set->fd) || make_anew(set);
     return ready->sure;
+}
+
+bool ouro__epoll_set_sure(struct epoll_set *set)
+{
+    return sure(set);
+}
+
+long ouro__epoll_set_hear(struct epoll_set *set, int fd)
+{
+    return control(set, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, WORD_ENGINE);
 }
 
 /* ---- Trust ---------------------------------------------------------------------------------- */
@@ -378,6 +390,7 @@ static void collect(struct epoll_set *set, const struct epoll_event *event)
         if (sure(set))
             doubt(set);
         break;
+    case WORD_ENGINE: break; /* it looks anyway */
     default: got(set, event); break;
     }
 }

@@ -68,12 +68,17 @@ static int64_t arm(struct ready *ready, ouro_op *op)
     return 0;
 }
 
-static void disarm(struct ready *ready, struct watch *watch, ouro_op *op, int64_t res)
+static void leave(struct ready *ready, ouro_op *op, int64_t res)
 {
-    ouro__unlink(&watch->ops, op);
     op->worker_ = NULL;
     op->result_ = res;
     ouro__push(&ready->ended, op);
+}
+
+static void disarm(struct ready *ready, struct watch *watch, ouro_op *op, int64_t res)
+{
+    ouro__unlink(&watch->ops, op);
+    leave(ready, op, res);
     ready->armed--;
 }
 
@@ -144,7 +149,8 @@ static void take(struct ready *ready, ouro_op *op)
 
     op->worker_ = NULL;
     if (!op->ready_) {
-        try(ready, op);
+        if (!ready->more || !ready->more->take(ready, op))
+            try(ready, op);
         return;
     }
     res = arm(ready, op);
@@ -163,6 +169,8 @@ static void submit(struct ready *ready)
     report_ended(ready);
     for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++)
         take(ready, op);
+    if (ready->more)
+        ready->more->run(ready);
 }
 
 void ouro__ready_submit(ouro_loop *loop)
@@ -181,11 +189,26 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
     until = ouro__until(loop, until);
     if (loop->queue.head || ready->ended.head)
         until = OURO_NOWAIT;
+    else if (ready->deaf)
+        until = ouro__sooner(until, sys_now() + OURO__DEAF_NS);
     if (until != OURO_NOWAIT || ready->armed || ready->strays || ouro__doorbell_rung(&ready->bell))
         ready->way->look(ready, until);
     report_ended(ready);
-    if (loop->queue.head) /* what was waited for can go on */
+    if (loop->queue.head || ready->more) /* what was waited for can go on */
         submit(ready);
+}
+
+/* The driver may be asleep. */
+static void hurry(struct ready *ready)
+{
+    if (ready->loop->sleeping || ready->hosted)
+        ouro__doorbell_ring(&ready->bell);
+}
+
+void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res)
+{
+    leave(ready, op, res);
+    hurry(ready);
 }
 
 void ouro__ready_cancel(ouro_loop *loop, ouro_op *op)
@@ -200,8 +223,7 @@ void ouro__ready_cancel(ouro_loop *loop, ouro_op *op)
     disarm(ready, watch, op, -ECANCELED);
     if (!watch->ops.head)
         ready->way->unwatch(ready, fd, watch);
-    if (loop->sleeping || ready->hosted)
-        ouro__doorbell_ring(&ready->bell);
+    hurry(ready);
 }
 
 void ouro__ready_wake(void *state)

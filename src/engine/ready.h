@@ -44,10 +44,20 @@ struct ready_way {
     void (*look)(struct ready *ready, ouro_time until);
 };
 
+/* What an engine does by itself besides. */
+struct ready_more {
+    /* op is to be tried. True: the engine has it and will report it. */
+    bool (*take)(struct ready *ready, ouro_op *op);
+
+    /* Starts what was taken, and reports what has ended; before each sleep and behind it. */
+    void (*run)(struct ready *ready);
+};
+
 struct ready {
     ouro_loop *loop;
     const struct ready_way *way;
-    size_t size; /* of the whole state of the engine */
+    const struct ready_more *more; /* may be NULL */
+    size_t size;                   /* of the whole state of the engine */
     struct doorbell bell;
     struct watch *watches; /* by descriptor number */
     uint32_t room;
@@ -56,6 +66,7 @@ struct ready {
     bool hosted;             /* somebody has our descriptor in a set of his own */
     bool strays;             /* it may be readable for what nobody waits for: each turn looks */
     bool sure;               /* the set's own: false again at the start of each turn */
+    bool deaf;               /* the engine's own: it has to look, nothing would wake it */
 };
 
 /* Makes loop->engine_state, of so many bytes, with a doorbell; on failure nothing is left. */
@@ -74,6 +85,9 @@ void ouro__ready_wake(void *state);
 /* For ways: the bits hold on this watch's descriptor: ends who waits for them, or whom they end
  * unasked (errors, hang-ups; POLLNVAL with -EBADF). True: others still wait, for watch->wants. */
 bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits);
+
+/* For engines: a RUNNING operation that is in no list ends so; the driver hears of it. */
+void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res);
 
 /* Which OURO_CAP_* the calls have that tries and workers make. */
 uint64_t ouro__ready_caps(void);
