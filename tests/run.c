@@ -24,7 +24,7 @@ static const struct subject *const subjects[] = {
     &subject_signals, &subject_sigwait,   &subject_limits,  &subject_refusal,  &subject_fault,
     &subject_cost,    &subject_register,  &subject_slots,   &subject_corners,  &subject_edges,
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
-    &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,
+    &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 

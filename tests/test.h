@@ -201,7 +201,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
-    subject_ready;
+    subject_ready, subject_direct;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

@@ -2,10 +2,10 @@
 /* kaio.c: the engine of the kernel's older asynchronous I/O: reads, writes and syncs of files that
  * are open with O_DIRECT go to io_submit(2); everything else goes as on epoll.
  *
- * io_submit waits for whatever a file makes it wait for: locks, the page cache, blocks that a longer
- * file needs. So a request refuses to wait (RWF_NOWAIT), and what would have waited is for a worker,
- * as is what the file cannot do this way at all. A file without RWF_NOWAIT could make the loop wait
- * without end: all of it is for workers. Syncs wait on a thread of the kernel's.
+ * io_submit waits for whatever a file makes it wait for: locks, the page cache, blocks that a
+ * longer file needs. So a request refuses to wait (RWF_NOWAIT), and what would have waited is for a
+ * worker, as is what the file cannot do this way at all. A file without RWF_NOWAIT could make the
+ * loop wait without end: all of it is for workers. Syncs wait on a thread of the kernel's.
  *
  * The context is made for the first request: most programs have none, the whole system shares a few
  * thousand requests, and to close a context takes tens of milliseconds.

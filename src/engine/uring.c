@@ -222,14 +222,28 @@ static enum ouro__route uring_route(ouro_loop *loop, unsigned code)
     return opcodes[code] && ring_knows(u->ops, opcodes[code]) ? ROUTE_ENGINE : ROUTE_WORKER;
 }
 
+/* What a device is asked for directly ends without moving the file's position (seen up to 6.18). */
+static bool would_not_move(ouro_loop *loop, const ouro_op *op)
+{
+    return (int64_t)op->arg[ARG_OFFSET] == OURO_CUR && !(op->notes_ & NOTE_STREAM) &&
+           ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op)) == FILE_DIRECT;
+}
+
 static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
 {
     const struct uring *u = loop->engine_state;
     struct ouro__file *file;
 
     switch (op->code) {
+    case OURO_READ:
+    case OURO_READV:
+        if (would_not_move(loop, op))
+            return ROUTE_WORKER;
+        break;
     case OURO_WRITE:
     case OURO_WRITEV:
+        if (would_not_move(loop, op))
+            return ROUTE_WORKER;
         if (u->nosignal)
             break;
         /* Written by this thread, a broken pipe would kill the process. */
