@@ -758,6 +758,15 @@ int make_file(struct test *t, const char *name, const void *data, size_t len)
     return fd;
 }
 
+int make_direct(struct test *t, const char *name, const void *data, size_t len)
+{
+    int fd = make_file(t, name, data, len);
+
+    CHECK_EQ(fsync(fd), 0);
+    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    return made(t, open(path_in(t, name), O_RDWR | O_DIRECT | O_CLOEXEC));
+}
+
 void make_pipe(struct test *t, int fds[2])
 {
     if (pipe2(fds, O_CLOEXEC) != 0)

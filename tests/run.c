@@ -25,6 +25,7 @@ static const struct subject *const subjects[] = {
     &subject_cost,    &subject_register,  &subject_slots,   &subject_corners,  &subject_edges,
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
     &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
+    &subject_kaio,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 
@@ -305,17 +306,24 @@ static void run_row(const struct test_case *what, unsigned engine, const char *n
     }
 }
 
+/* The one that a test is about; NULL: none. */
+static const char *needed_engine(const struct test_case *what)
+{
+    return what->needs & NEED_URING ? "uring" : what->needs & NEED_KAIO ? "kaio" : NULL;
+}
+
 static void run_test(const struct subject *subject, const struct test_case *what, unsigned engine,
                      unsigned index)
 {
     char name[160], skip[300];
+    const char *needed;
     struct rows rows;
 
     snprintf(name, sizeof name, "%s/%s/%s", engine_word(engine), subject->name, what->name);
     if (!wanted(name))
         return;
-    if (what->needs & NEED_URING &&
-        !(options.engines[engine] && strcmp(options.engines[engine], "uring") == 0)) {
+    needed = needed_engine(what);
+    if (needed && !(options.engines[engine] && strcmp(options.engines[engine], needed) == 0)) {
         if (!options.list && !options.row) {
             snprintf(skip, sizeof skip, "engine=%s", engine_word(engine));
             result(true, name, skip);
@@ -363,9 +371,10 @@ static void check_skips(void)
                     if (!axis_allows(what, axis, value))
                         ok &= skips_use(&list, subjects[s]->name, what->name, axis_names[axis],
                                         value_word(axis, value));
-            for (unsigned i = 1; what->needs & NEED_URING && ouro_engine_list(i); i++)
-                ok &=
-                    skips_use(&list, subjects[s]->name, what->name, "engine", ouro_engine_list(i));
+            for (unsigned i = 0; needed_engine(what) && ouro_engine_list(i); i++)
+                if (strcmp(ouro_engine_list(i), needed_engine(what)) != 0)
+                    ok &= skips_use(&list, subjects[s]->name, what->name, "engine",
+                                    ouro_engine_list(i));
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);

@@ -15,18 +15,13 @@
 enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS };
 static _Alignas(BLOCK) char data[SIZE], got[SIZE];
 
-/* A file of BLOCKS blocks, each filled by its number. The file of the caller's: O_DIRECT. */
-static int make_direct(struct test *t, const char *name)
+/* Each block is filled by its number. */
+static int make_blocks(struct test *t, const char *name)
 {
-    int fd = make_file(t, name, NULL, 0);
-
     for (uint32_t i = 0; i < BLOCKS; i++)
         fill(data + (size_t)i * BLOCK, BLOCK, i);
-    CHECK_EQ(pwrite(fd, data, SIZE, 0), SIZE);
-    CHECK_EQ(fsync(fd), 0);
-    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
     memset(got, 0, sizeof got);
-    return made(t, open(path_in(t, name), O_RDWR | O_DIRECT | O_CLOEXEC));
+    return make_direct(t, name, data, SIZE);
 }
 
 static void prep_block(ouro_op *op, bool writes, int fd, uint32_t block)
@@ -47,7 +42,7 @@ static void check_block(uint32_t block, uint32_t seed)
 static void blocks_are_read_and_written(struct test *t)
 {
     ouro_op *ops[BLOCKS];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (uint32_t i = 0; i < BLOCKS; i++) {
         ouro_prep_nop(ops[i] = op_new(t));
@@ -72,7 +67,7 @@ static void vectors_are_read_and_written(struct test *t)
 {
     struct iovec out[BLOCKS], in[BLOCKS];
     ouro_op *op = op_new(t);
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (uint32_t i = 0; i < BLOCKS; i++) {
         uint32_t other = (i * 7 + 3) % BLOCKS; /* all of them, in another order */
@@ -101,13 +96,11 @@ static void many_vectors_go_on(struct test *t)
     static struct iovec in[COUNT];
     static _Alignas(BLOCK) char large[COUNT * PART], want[COUNT * PART];
     ouro_op *op = op_new(t);
-    int fd = make_file(t, "f", NULL, 0);
     ssize_t plain_result;
+    int fd;
 
     fill(want, sizeof want, 5);
-    CHECK_EQ(pwrite(fd, want, sizeof want, 0), sizeof want);
-    CHECK_EQ(fsync(fd), 0);
-    fd = made(t, open(path_in(t, "f"), O_RDONLY | O_DIRECT | O_CLOEXEC));
+    fd = make_direct(t, "f", want, sizeof want);
     for (int i = 0; i < COUNT; i++)
         in[i] = (struct iovec){ large + i * PART, PART };
     plain_result = plain(preadv(fd, in, 1024, 0));
@@ -132,7 +125,7 @@ static void ends_are_those_of_the_plain_calls(struct test *t)
                   { BLOCK - 1, 0 },   { BLOCK, 1 },         { SIZE - BLOCK, SIZE - BLOCK },
                   { SIZE - 512, 512 } };
     ouro_op *op = op_new(t);
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (unsigned pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
@@ -155,7 +148,7 @@ static void ends_are_those_of_the_plain_calls(struct test *t)
 static void a_growing_file_is_written_in_place(struct test *t)
 {
     ouro_op *ops[BLOCKS];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     CHECK_EQ(ftruncate(fd, 0), 0);
     for (uint32_t i = 0; i < BLOCKS; i++) {
@@ -174,7 +167,7 @@ static void a_growing_file_is_written_in_place(struct test *t)
 static void the_position_moves_in_order(struct test *t)
 {
     ouro_op *ops[BLOCKS];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (uint32_t i = 0; i < BLOCKS; i++) {
         ouro_prep_read(ops[i] = op_new(t), fd, got + (size_t)i * BLOCK, BLOCK, OURO_CUR);
@@ -203,7 +196,7 @@ static void order_holds(struct test *t)
 {
     enum { COUNT = 24 };
     ouro_op *writes[COUNT], *sync = op_new(t), *read_op = op_new(t);
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (uint32_t i = 0; i < COUNT; i++) {
         fill(data + (size_t)i * BLOCK, BLOCK, i + 70);
@@ -230,7 +223,7 @@ static void order_holds(struct test *t)
 static void a_chain_writes_syncs_and_reads(struct test *t)
 {
     ouro_op *ops[4];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (int i = 0; i < 4; i++)
         ops[i] = op_new(t);
@@ -260,7 +253,7 @@ static void the_loop_opens_reads_and_closes(struct test *t)
 {
     ouro_op *op = op_new(t);
 
-    make_direct(t, "f");
+    make_blocks(t, "f");
     for (uint32_t i = 0; i < 20; i++) {
         int64_t fd = open_by_the_loop(t, "f", O_RDWR | O_DIRECT);
 
@@ -284,7 +277,7 @@ static void slots_and_regions_serve_it_too(struct test *t)
     struct iovec regions[2] = { { data, SIZE }, { got, SIZE } };
     ouro_op *op = op_new(t);
 
-    make_direct(t, "f");
+    make_blocks(t, "f");
     CHECK_EQ(ouro_direct_table(t->loop, 8), 0);
     CHECK_EQ(ouro_register_buffers(t->loop, regions, 2), 0);
     ouro_prep_open_direct(op, OURO_HERE, path_in(t, "f"), O_RDWR | O_DIRECT, 0, 5);
@@ -310,7 +303,7 @@ static void slots_and_regions_serve_it_too(struct test *t)
 static void cancels_and_deadlines_tell_the_truth(struct test *t)
 {
     ouro_op *ops[BLOCKS];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (unsigned round = 0; round < 10; round++) {
         memset(got, 0x5a, sizeof got);
@@ -344,7 +337,7 @@ static void closing_the_file_waits_for_what_reads_it(struct test *t)
 {
     ouro_op *ops[BLOCKS], *closing = op_new(t);
 
-    make_direct(t, "f");
+    make_blocks(t, "f");
     for (int round = 0; round < 5; round++) {
         int64_t fd = open_by_the_loop(t, "f", O_RDONLY | O_DIRECT);
 
@@ -394,7 +387,7 @@ static void the_loop_closes_with_reads_in_flight(struct test *t)
 {
     enum { COUNT = 400 };
     ouro_op *ops[COUNT];
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     for (uint32_t i = 0; i < COUNT; i++) {
         record_of(ops[i] = op_new(t))->own_cb = true;
@@ -414,7 +407,7 @@ static void a_missing_buffer_is_efault(struct test *t)
 {
     struct iovec iov = { (void *)16, BLOCK };
     ouro_op *op = op_new(t);
-    int fd = make_direct(t, "f");
+    int fd = make_blocks(t, "f");
 
     ouro_prep_read(op, fd, iov.iov_base, BLOCK, 0);
     CHECK_EQ(do_op(t, op), -EFAULT);

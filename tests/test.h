@@ -42,7 +42,8 @@ enum {
     NEED_DRIVER = 1u << 0,  /* a thread of the program drives the loop: not SERVICE */
     NEED_OWNED = 1u << 1,   /* one thread drives the loop */
     NEED_THREADS = 1u << 2, /* several threads may use the loop: not OWNED */
-    NEED_URING = 1u << 3    /* it is about io_uring itself */
+    NEED_URING = 1u << 3,   /* it is about io_uring itself */
+    NEED_KAIO = 1u << 4     /* it is about the engine kaio itself */
 };
 
 struct test;
@@ -171,6 +172,8 @@ void ledger_answer(struct test *t, ouro_op *op, bool accepted);
 
 const char *path_in(struct test *t, const char *name); /* in t->dir; good for 16 further calls */
 int make_file(struct test *t, const char *name, const void *data, size_t len); /* O_RDWR */
+int make_direct(struct test *t, const char *name, const void *data,
+                size_t len); /* open with O_DIRECT, and not in the page cache */
 void make_pipe(struct test *t, int fds[2]);
 void make_socketpair(struct test *t, int fds[2]);
 void make_stream(struct test *t, bool socket, int fds[2]); /* one of the two */
@@ -201,7 +204,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
-    subject_ready, subject_direct;
+    subject_ready, subject_direct, subject_kaio;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

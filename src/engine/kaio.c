@@ -115,7 +115,8 @@ static bool is_native(ouro_loop *loop, ouro_op *op)
     case OURO_WRITE:
     case OURO_READV:
     case OURO_WRITEV:
-        if ((int64_t)op->arg[ARG_OFFSET] == OURO_CUR || op->notes_ & NOTE_STREAM)
+        if ((int64_t)op->arg[ARG_OFFSET] == OURO_CUR || op->notes_ & NOTE_STREAM ||
+            !(loop->caps & OURO_CAP_NOWAIT))
             return false;
         break;
     case OURO_FSYNC: break;
@@ -146,11 +147,9 @@ static void encode_transfer(const ouro_loop *loop, ouro_op *op, struct kaio_cont
     control->buf = (uintptr_t)(span.single ? span.ptr : (const void *)span.iov);
     control->len = span.single ? span.len : span.count;
     control->offset = span.offset;
-    control->rw_flags = (uint32_t)span.rwf;
-    if (loop->caps & OURO_CAP_NOWAIT && !(span.rwf & RWF_NOWAIT)) {
-        control->rw_flags |= RWF_NOWAIT;
+    control->rw_flags = (uint32_t)span.rwf | RWF_NOWAIT;
+    if (!(span.rwf & RWF_NOWAIT))
         op->notes_ |= NOTE_TRIED;
-    }
     if (writes && loop->caps & OURO_CAP_NOSIGNAL)
         control->rw_flags |= RWF_NOSIGNAL;
 }
@@ -349,7 +348,9 @@ static enum ouro__route kaio_route(ouro_loop *loop, unsigned code)
 
 static enum ouro__route kaio_route_op(ouro_loop *loop, ouro_op *op)
 {
-    return is_native(loop, op) ? ROUTE_ENGINE : ouro__ready_route_op(loop, op);
+    if (is_native(loop, op))
+        return ROUTE_ENGINE;
+    return op->code == OURO_FSYNC ? ROUTE_WORKER : ouro__ready_route_op(loop, op);
 }
 
 static int kaio_close(ouro_loop *loop, int forked, ouro_time until)
