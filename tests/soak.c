@@ -20,7 +20,8 @@ enum {
     KEPT = 16,
     FILES = 4,
     FILE_SIZE = 65536,
-    BUF = 4096
+    BUF = 4096,
+    DIRECT_BLOCKS = 64 /* of BUF bytes */
 };
 
 struct item {
@@ -29,8 +30,8 @@ struct item {
     uint32_t accepted, completed;
     int pipe; /* its pipe, or -1 */
     unsigned kind;
-    char buf[BUF];
     struct ouro_stat st;
+    _Alignas(BUF) char buf[BUF];
 };
 
 static struct {
@@ -41,11 +42,11 @@ static struct {
     _Atomic unsigned in_flight; /* SERVICE counts on its own thread */
     _Atomic uint64_t completed, canceled, timed_out, streamed;
     uint64_t ops, submitted, refused, seed, random;
-    int pipes[PIPES][2], files[FILES], directory;
+    int pipes[PIPES][2], files[FILES], direct;
     ouro_pool *pool;
     void *kept[KEPT]; /* buffers of the pool that are given back later */
     int64_t bytes_in[PIPES], bytes_out[PIPES];
-    char dir[64], paths[FILES + 2][96];
+    char dir[64], paths[FILES + 2][96], direct_path[96];
     uint64_t kinds[OURO_CODE_COUNT];
     pthread_mutex_t lock;
     _Atomic long live;
@@ -198,6 +199,7 @@ static void prepare_files(struct item *item, unsigned kind)
     ouro_op *op = &item->op;
     int fd = soak.files[draw(FILES)];
     const char *path = soak.paths[draw(FILES + 2)];
+    int64_t block = (int64_t)draw(DIRECT_BLOCKS) * BUF;
 
     switch (kind) {
     case 0: ouro_prep_read(op, fd, item->buf, 1 + draw(BUF), draw(FILE_SIZE)); break;
@@ -206,6 +208,9 @@ static void prepare_files(struct item *item, unsigned kind)
     case 3: ouro_prep_stat(op, OURO_HERE, path, 0, &item->st); break;
     case 4: ouro_prep_read(op, fd, item->buf, 1 + draw(64), OURO_CUR); break;
     case 5: ouro_prep_fadvise(op, fd, 0, 0, POSIX_FADV_NORMAL); break;
+    case 7: ouro_prep_read(op, soak.direct, item->buf, BUF, block); break;
+    case 8: ouro_prep_write(op, soak.direct, item->buf, BUF, block); break;
+    case 9: ouro_prep_fdatasync(op, soak.direct); break;
     case 6: ouro_prep_mkdir(op, OURO_HERE, soak.dir, 0700); break;
     default: ouro_prep_unlink(op, OURO_HERE, soak.paths[FILES + 1], 0); break;
     }
@@ -269,7 +274,7 @@ static void prepare(struct item *item)
     } else if (kind < 80) {
         ouro_prep_work(op, some_work, NULL);
     } else {
-        prepare_files(item, draw(8));
+        prepare_files(item, draw(11));
     }
     if (reads(op) && !draw(8))
         op->flags |= OURO_SERIAL;
@@ -347,6 +352,25 @@ static void cancel_many(void)
 
 /* ---- The whole ----------------------------------------------------------------------------- */
 
+/* Files in memory did not know O_DIRECT before 6.6: then it is one more plain file. */
+static void open_direct(void)
+{
+    static char blocks[DIRECT_BLOCKS * BUF];
+    int flags = O_RDWR | O_CREAT | O_CLOEXEC;
+
+    snprintf(soak.direct_path, sizeof soak.direct_path, "%s/direct", soak.dir);
+    soak.direct = open(soak.direct_path, flags, 0600);
+    if (soak.direct < 0 || write(soak.direct, blocks, sizeof blocks) != sizeof blocks ||
+        fsync(soak.direct) != 0)
+        DIE("no file");
+    close(soak.direct);
+    soak.direct = open(soak.direct_path, flags | O_DIRECT, 0600);
+    if (soak.direct < 0)
+        soak.direct = open(soak.direct_path, flags, 0600);
+    if (soak.direct < 0)
+        DIE("no file");
+}
+
 static void open_all(void)
 {
     int r;
@@ -361,6 +385,7 @@ static void open_all(void)
         if (soak.files[i] < 0 || ftruncate(soak.files[i], FILE_SIZE) != 0)
             DIE("no file");
     }
+    open_direct();
     for (int i = 0; i < PIPES; i++) {
         int mode = i & 1 ? O_NONBLOCK : 0;
         if (i < SOCKETS ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | mode, 0, soak.pipes[i])
@@ -393,6 +418,8 @@ static void close_all(void)
         close(soak.files[i]);
         unlink(soak.paths[i]);
     }
+    close(soak.direct);
+    unlink(soak.direct_path);
     rmdir(soak.dir);
 }
 
@@ -515,9 +542,10 @@ int main(int argc, char **argv)
     parse(argc, argv);
     soak.random = soak.seed;
     pthread_mutex_init(&soak.lock, NULL);
-    soak.items = calloc(soak.depth, sizeof *soak.items);
+    soak.items = aligned_alloc(BUF, soak.depth * sizeof *soak.items);
     if (!soak.items)
         return 1;
+    memset(soak.items, 0, soak.depth * sizeof *soak.items);
     open_all();
     printf("# engine %s, seed %llu, %llu operations\n", ouro_engine_name(soak.loop),
            (unsigned long long)soak.seed, (unsigned long long)soak.ops);

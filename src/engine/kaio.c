@@ -233,11 +233,12 @@ static void hand_over(struct kaio *kaio)
             kaio->in_flight += (unsigned)taken;
             kaio->deaf |= !heard;
         } else if (taken == -EAGAIN && kaio->in_flight) {
-            return; /* full after all: what ends makes room */
+            break; /* full after all: what ends makes room */
         } else {
             give_up(kaio, pop_waiting(kaio));
         }
     }
+    loop_of(kaio)->stats.queue_full += kaio->waiting.head != NULL;
 }
 
 /* ---- Completions ---------------------------------------------------------------------------- */
