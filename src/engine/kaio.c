@@ -100,11 +100,11 @@ static bool hears(struct kaio *kaio)
 /* ---- Submitting ----------------------------------------------------------------------------- */
 
 /* What the loop has opened so is taken for a file without a further look. */
-static bool is_direct(ouro_loop *loop, const ouro_op *op)
+static bool is_direct(const ouro_op *op)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
+    struct ouro__file *file = ouro__file_counted(op);
 
-    return (file && file->ours == OURS_NAMED && file->cache == CACHE_NO) ||
+    return (file->ours == OURS_NAMED && file->cache == CACHE_NO) ||
            ouro__file_kind(file, ouro__fd(op)) == FILE_DIRECT;
 }
 
@@ -122,7 +122,7 @@ static bool is_native(ouro_loop *loop, ouro_op *op)
     case OURO_FSYNC: break;
     default: return false;
     }
-    return is_direct(loop, op);
+    return is_direct(op);
 }
 
 static bool kaio_take(struct ready *ready, ouro_op *op)
@@ -181,8 +181,8 @@ static ouro_op *pop_waiting(struct kaio *kaio)
  * would wait for without end. */
 static void give_up(struct kaio *kaio, ouro_op *op)
 {
+    struct ouro__file *file = ouro__file_counted(op);
     ouro_loop *loop = loop_of(kaio);
-    struct ouro__file *file = ouro__file_of(loop, op);
 
     op->notes_ &= (uint16_t)~NOTE_TRIED;
     file->kind = FILE_UNKNOWN;
