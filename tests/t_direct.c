@@ -12,8 +12,8 @@
 #define RWF_DSYNC 2
 #endif
 
-enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS };
-static _Alignas(BLOCK) char data[SIZE], got[SIZE];
+enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS, READS_MOST = 400 };
+static _Alignas(BLOCK) char data[SIZE], got[READS_MOST * BLOCK];
 
 /* Each block is filled by its number. */
 static int make_blocks(struct test *t, const char *name)
@@ -31,7 +31,7 @@ static void prep_block(ouro_op *op, bool writes, int fd, uint32_t block)
     if (writes)
         ouro_prep_write(op, fd, at, BLOCK, (int64_t)block * BLOCK);
     else
-        ouro_prep_read(op, fd, at, BLOCK, (int64_t)block * BLOCK);
+        ouro_prep_read(op, fd, at, BLOCK, (int64_t)(block % BLOCKS) * BLOCK);
 }
 
 static void check_block(uint32_t block, uint32_t seed)
@@ -385,22 +385,22 @@ static void a_pipe_of_direct_packets_is_a_pipe(struct test *t)
 
 static void the_loop_closes_with_reads_in_flight(struct test *t)
 {
-    enum { COUNT = 400 };
-    ouro_op *ops[COUNT];
+    ouro_op *ops[READS_MOST];
     int fd = make_blocks(t, "f");
 
-    for (uint32_t i = 0; i < COUNT; i++) {
+    for (uint32_t i = 0; i < READS_MOST; i++) {
         record_of(ops[i] = op_new(t))->own_cb = true;
-        prep_block(ops[i], false, fd, i % BLOCKS);
+        prep_block(ops[i], false, fd, i);
         start(t, ops[i]);
     }
     step(t);
     close_loop(t);
-    for (int i = 0; i < COUNT; i++)
-        CHECK(RES(ops[i]) == BLOCK || RES(ops[i]) == -ECANCELED);
-    for (uint32_t i = 0; i < BLOCKS; i++)
+    for (uint32_t i = 0; i < READS_MOST; i++) {
         if (RES(ops[i]) == BLOCK)
-            check_block(i, i);
+            check_block(i, i % BLOCKS);
+        else
+            CHECK_EQ(RES(ops[i]), -ECANCELED);
+    }
 }
 
 static void a_missing_buffer_is_efault(struct test *t)

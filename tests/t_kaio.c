@@ -24,8 +24,8 @@
 #define RWF_NOWAIT 8
 #endif
 
-enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS, HELD_MOST = 64 };
-static _Alignas(BLOCK) char data[SIZE], got[SIZE];
+enum { BLOCK = 4096, BLOCKS = 64, SIZE = BLOCK * BLOCKS, READS_MOST = 900, HELD_MOST = 64 };
+static _Alignas(BLOCK) char data[SIZE], got[READS_MOST * BLOCK];
 
 /* ---- The calls ------------------------------------------------------------------------------ */
 
@@ -180,13 +180,13 @@ static bool is_asynchronous(const struct test *t, int fd)
 
 static void prep_block(ouro_op *op, int fd, uint32_t block)
 {
-    ouro_prep_read(op, fd, got + (size_t)block * BLOCK, BLOCK, (int64_t)block * BLOCK);
+    ouro_prep_read(op, fd, got + (size_t)block * BLOCK, BLOCK, (int64_t)(block % BLOCKS) * BLOCK);
 }
 
 static void start_reads(struct test *t, ouro_op **ops, uint32_t count, int fd)
 {
     for (uint32_t i = 0; i < count; i++) {
-        prep_block(ops[i] = op_new(t), fd, i % BLOCKS);
+        prep_block(ops[i] = op_new(t), fd, i);
         start(t, ops[i]);
     }
     step(t);
@@ -196,7 +196,7 @@ static void finish_reads(struct test *t, ouro_op **ops, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         CHECK_EQ(finish(t, ops[i]), BLOCK);
-        check_filled(got + (size_t)(i % BLOCKS) * BLOCK, BLOCK, i % BLOCKS);
+        check_filled(got + (size_t)i * BLOCK, BLOCK, i % BLOCKS);
     }
 }
 
@@ -414,7 +414,7 @@ static void a_full_context_holds_up_nothing_else(struct test *t)
 /* The kernel says -EAGAIN before the engine thinks that it is full. */
 static void a_smaller_context_than_thought_serves_all(struct test *t)
 {
-    enum { COUNT = 900 };
+    enum { COUNT = READS_MOST };
     static ouro_op *ops[COUNT];
     int fd;
 
