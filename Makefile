@@ -14,6 +14,7 @@ TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 TSAN_EXCEPT = --except */fork/the_child_starts_anew \
     --except */fork/slots_with_descriptors_are_inherited \
     --except */edges/a_child_that_starts_anew_keeps_no_descriptor \
+    --except */posixaio/a_child_of_its_user_writes_without_it \
     --except */files/a_huge_read_is_cut_or_goes_on
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
@@ -31,7 +32,8 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     --except threads/slots/more_slots_than_descriptors_are_slots_all_the_same
 
 NINJA = ninja -j$(JOBS)
-QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test abi_liburing abi_kernel) \
+QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi_liburing \
+    abi_kernel) \
     $(addprefix tests/, tidy summary planted header exports man readme examples) \
     $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh consumer/run musl/run)
 
@@ -91,7 +93,7 @@ valgrind: $(BUILD)/build.ninja ## the threads engine under valgrind, which write
 
 soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=1000000
 	@$(NINJA) -C $(BUILD) tests
-	@for engine in uring kaio epoll threads; do \
+	@for engine in uring kaio epoll threads posixaio; do \
 	    $(BUILD)/tests/soak --engine $$engine --ops $(OPS) || exit; done
 
 cover: build-cover/build.ninja ## which lines of the library the suite runs

@@ -692,8 +692,9 @@ int ouro_support(ouro_loop *loop, unsigned code, uint32_t flags);
 const char *ouro_engine_name(ouro_loop *loop);
 const char *ouro_engine_why(ouro_loop *loop);
 
-/* Without a loop: the i-th known engine's name, best first, NULL after the last; and whether it
- * could be opened here: 0, or -errno with the reason in why.
+/* Without a loop: the i-th known engine's name, best first, NULL after the last (posixaio, which
+ * stands there, is taken by name alone); and whether it could be opened here: 0, or -errno with the
+ * reason in why.
  * ouro_code_name: "read", ... or NULL. */
 const char *ouro_engine_list(unsigned i);
 int ouro_probe(const char *engine, char *why, size_t why_size, uint64_t *ret_caps);

@@ -505,8 +505,7 @@ void ouro__hold_file(ouro_op *op)
     op->result_ = ouro__fd_identity((int)op->fd);
 }
 
-/* Does its descriptor or slot still stand for the file that it stood for? */
-static int check_file(ouro_loop *loop, ouro_op *op)
+int ouro__check_file(ouro_loop *loop, ouro_op *op)
 {
     int r = 0;
 
@@ -546,7 +545,8 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
         ouro__finish(loop, op, -ECANCELED, OURO_C_CANCELED);
         return true;
     }
-    if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) && (res = check_file(loop, op)) < 0) {
+    if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) &&
+        (res = ouro__check_file(loop, op)) < 0) {
         ouro__ended(loop, op, res);
         return true;
     }

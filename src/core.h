@@ -493,6 +493,9 @@ void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
 void ouro__make_ordinary(ouro_loop *loop, ouro_op *op); /* leaves the short way */
 void ouro__hold_file(ouro_op *op);
+/* Does its slot, or the descriptor that it was held for, still stand for the same file? 0, or what
+ * it ends with. */
+int ouro__check_file(ouro_loop *loop, ouro_op *op);
 void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);

@@ -110,6 +110,6 @@ struct ouro__engine {
 };
 
 extern const struct ouro__engine ouro__engine_uring, ouro__engine_kaio, ouro__engine_epoll,
-    ouro__engine_threads;
+    ouro__engine_threads, ouro__engine_posixaio;
 
 #endif

@@ -4,14 +4,13 @@
 
 #include <stdio.h>
 
-/* Best first. */
+/* Best first; those behind AUTOMATIC are taken by name alone. */
 static const struct ouro__engine *const engines[] = {
-    &ouro__engine_uring,
-    &ouro__engine_kaio,
-    &ouro__engine_epoll,
-    &ouro__engine_threads,
+    &ouro__engine_uring,   &ouro__engine_kaio,     &ouro__engine_epoll,
+    &ouro__engine_threads, &ouro__engine_posixaio,
 };
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
+#define AUTOMATIC (ENGINES - 1)
 
 const char *ouro_engine_list(unsigned i)
 {
@@ -30,7 +29,7 @@ static const struct ouro__engine *find(const char *name, size_t len)
 static const struct ouro__engine *preferred(const char *list, unsigned i, bool *ret_bad)
 {
     if (!list[0])
-        return i < ENGINES ? engines[i] : NULL;
+        return i < AUTOMATIC ? engines[i] : NULL;
     for (; *list; i--) {
         size_t len = strcspn(list, ",");
         if (i == 0) {
@@ -166,7 +165,7 @@ static void open_next(ouro_loop *loop)
      * asked for at open cannot be had any more. */
     loop->engines[0] = 0;
     loop->config.want = 0;
-    while (ouro__select(loop, ENGINES - 1) < 0)
+    while (ouro__select(loop, AUTOMATIC - 1) < 0)
         ouro__pause();
 }
 

@@ -12,6 +12,7 @@
 
 #include "ouro.h"
 
+struct aiocb;
 struct kaio_control;
 struct kaio_event;
 struct ring_params;
@@ -25,7 +26,10 @@ struct stat;
 
 /* X(name, parameters, arguments): each is long ouro__do_NAME(parameters), defined in sys.c,
  * which also says where a call is not quite the system's (thread, io_getevents, ppoll, epoll_wait,
- * take_signal, wait_signal, getaddrinfo). */
+ * take_signal, wait_signal, getaddrinfo). aio_*: the C library's own
+ * (engine/libc_aio.c): find: -ENOSYS where it cannot be reached; start: what aio_lio_opcode says,
+ * or with sync (O_SYNC, O_DSYNC) aio_fsync; result: what the request came to, once, or
+ * -EINPROGRESS; suspend: until one of them is over. */
 #define SYS_PORTABLE_CALLS(X)                                                                    \
     X(thread, (void **ret, void *(*fn)(void *), void *arg, size_t stack), (ret, fn, arg, stack)) \
     X(join, (void *thread), (thread))
@@ -108,6 +112,11 @@ struct stat;
       (epoll, ret, room, until))                                                                 \
     X(timerfd_create, (int flags), (flags))                                                      \
     X(timerfd_set, (int fd, ouro_time after), (fd, after))                                       \
+    X(aio_find, (void), ())                                                                      \
+    X(aio_start, (struct aiocb * request, int sync), (request, sync))                            \
+    X(aio_result, (struct aiocb * request), (request))                                           \
+    X(aio_cancel, (int fd, struct aiocb *request), (fd, request))                                \
+    X(aio_suspend, (const struct aiocb *const *requests, unsigned count), (requests, count))     \
     X(wait4, (int pid, int *status, int options), (pid, status, options))                        \
     X(pidfd_open, (int pid), (pid))                                                              \
     X(fcntl, (int fd, int command, long arg), (fd, command, arg))                                \

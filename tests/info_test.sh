@@ -43,7 +43,7 @@ assert list(doc) == ['schema', 'version', 'kernel', 'cpus', 'engines', 'chosen',
 assert doc['kernel']['release'] == platform.release(), doc['kernel']
 assert doc['cpus'] == os.cpu_count()
 engines = {e['name']: e for e in doc['engines']}
-assert [e['name'] for e in doc['engines']] == ['uring', 'kaio', 'epoll', 'threads']
+assert [e['name'] for e in doc['engines']] == ['uring', 'kaio', 'epoll', 'threads', 'posixaio']
 for e in doc['engines']:
     assert e['available'] == (e['errno'] == 0) == (e['why'] is None), e
     assert not set(e['features']) & set(e['features_on_request']), e
@@ -59,7 +59,7 @@ if chosen['engine']:
     ways = [chosen['files']['cached'], chosen['files']['uncached'], chosen['direct_files']['how'],
             chosen['sockets']['poll']]
     assert set(ways) <= {'inline', 'native', 'worker', None} and ways[1] and ways[3], ways
-    assert ways[1] == ('native' if chosen['engine'] == 'uring' else 'worker'), ways
+    assert ways[1] == ('native' if chosen['engine'] in ('uring', 'posixaio') else 'worker'), ways
 else:
     assert chosen['errno'] > 0, chosen
 def limit(which):

@@ -25,7 +25,7 @@ static const struct subject *const subjects[] = {
     &subject_cost,    &subject_register,  &subject_slots,   &subject_corners,  &subject_edges,
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
     &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
-    &subject_kaio,
+    &subject_kaio,    &subject_posixaio,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 
@@ -309,7 +309,10 @@ static void run_row(const struct test_case *what, unsigned engine, const char *n
 /* The one that a test is about; NULL: none. */
 static const char *needed_engine(const struct test_case *what)
 {
-    return what->needs & NEED_URING ? "uring" : what->needs & NEED_KAIO ? "kaio" : NULL;
+    return what->needs & NEED_URING      ? "uring"
+           : what->needs & NEED_KAIO     ? "kaio"
+           : what->needs & NEED_POSIXAIO ? "posixaio"
+                                         : NULL;
 }
 
 /* What is no direct file kaio does as epoll does, by the same code; and quick runs with io_uring

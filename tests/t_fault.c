@@ -75,7 +75,9 @@ static void install(void)
 static int error_of(int call)
 {
     switch (call) {
+    case CALL_aio_start:
     case CALL_thread: return -EAGAIN;
+    case CALL_aio_find: return -ENOSYS;
     case CALL_io_uring_setup:
     case CALL_mmap:
     case CALL_realloc: return -ENOMEM;
@@ -89,12 +91,15 @@ static int error_of(int call)
     case CALL_poll:
     case CALL_ppoll:
     case CALL_epoll_wait:
+    case CALL_aio_suspend:
     case CALL_wait4: return -EINTR;
     case CALL_madvise: return -EINVAL;
     case CALL_epoll_create:
     case CALL_timerfd_create: return -EMFILE;
     case CALL_epoll_ctl: return -ENOMEM;
     case CALL_sigaction: return -EINVAL;
+    case CALL_aio_result:
+    case CALL_aio_cancel:
     case CALL_munmap: /* undoing does not fail */
     case CALL_join:
     case CALL_sigmask:

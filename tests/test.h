@@ -43,7 +43,8 @@ enum {
     NEED_OWNED = 1u << 1,   /* one thread drives the loop */
     NEED_THREADS = 1u << 2, /* several threads may use the loop: not OWNED */
     NEED_URING = 1u << 3,   /* it is about io_uring itself */
-    NEED_KAIO = 1u << 4     /* it is about the engine kaio itself */
+    NEED_KAIO = 1u << 4,    /* it is about the engine kaio itself */
+    NEED_POSIXAIO = 1u << 5 /* it is about POSIX AIO itself */
 };
 
 struct test;
@@ -204,7 +205,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
-    subject_ready, subject_direct, subject_kaio;
+    subject_ready, subject_direct, subject_kaio, subject_posixaio;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

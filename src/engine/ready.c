@@ -169,7 +169,7 @@ static void submit(struct ready *ready)
     report_ended(ready);
     for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++)
         take(ready, op);
-    if (ready->more)
+    if (ready->more && ready->more->run)
         ready->more->run(ready);
 }
 
@@ -191,6 +191,8 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
         until = OURO_NOWAIT;
     else if (ready->deaf)
         until = ouro__sooner(until, sys_now() + OURO__DEAF_NS);
+    if (until != OURO_NOWAIT && ready->more && ready->more->sleeps)
+        until = ready->more->sleeps(ready, until);
     if (until != OURO_NOWAIT || ready->armed || ready->strays || ouro__doorbell_rung(&ready->bell))
         ready->way->look(ready, until);
     report_ended(ready);

@@ -49,8 +49,12 @@ struct ready_more {
     /* op is to be tried. True: the engine has it and will report it. */
     bool (*take)(struct ready *ready, ouro_op *op);
 
-    /* Starts what was taken, and reports what has ended; before each sleep and behind it. */
+    /* Starts what was taken, and reports what has ended; before each sleep and behind it. May be
+     * NULL. */
     void (*run)(struct ready *ready);
+
+    /* The driver is about to sleep: until when it may. May be NULL. */
+    ouro_time (*sleeps)(struct ready *ready, ouro_time until);
 };
 
 struct ready {
