@@ -586,7 +586,7 @@ long ouro__do_sigmask(int how, const void *set, void *old)
     return -pthread_sigmask(how, set, old);
 }
 
-/* *ret_code: of a failure, the library's own EAI_...; -EIO stands for all of these but EAI_SYSTEM. */
+/* *ret_code: of a failure, the library's own EAI_...; -EIO stands for all but EAI_SYSTEM. */
 long ouro__do_getaddrinfo(const char *host, const char *service, const void *hints, void **ret,
                           int *ret_code)
 {
