@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The echo server written to ouro.h: one loop, one accept at a time, and per connection a stream
  * that receives into buffers of a pool and a send for what has come, in order. So a connection that
- * is idle needs no buffer. How a connection is read and answered is in serve_begin and its
+ * is idle needs no buffer, and one operation. No buffer of the pool waits for a peer: what a peer
+ * does not take at once is copied to memory of its connection's own, so that those who read slowly
+ * leave the pool to the others. How a connection is read and answered is in serve_begin and its
  * callbacks alone; the rest (accepting, stopping, counting) only knows that connections begin and
  * end. */
 #include "echo.h"
@@ -23,22 +25,25 @@ enum {
     CLOSE_S = 5,
 };
 
-/* What has come and is to be sent back: a buffer of the pool. */
+/* What has come and is to be sent back: a buffer of the pool, or (own) memory behind it. */
 struct chunk {
+    _Alignas(64) ouro_op out;
     struct chunk *next;
-    void *data;
+    char *data;
     int64_t size;
+    unsigned requests; /* receives that brought it */
+    bool own;
 };
 
 struct conn {
-    ouro_op in, out;
+    ouro_op in; /* the stream, and in the end the close */
     struct echo_server *server;
     struct conn *next, *prev;   /* among the open ones, or (next) the free ones */
     struct chunk *first, *last; /* oldest first; the first is being sent */
     unsigned chunks;
+    int fd, error;
     bool ended, paused; /* the stream */
     bool stuck;         /* a send has failed: the chunks that are left go nowhere */
-    int64_t error;
 };
 
 struct echo_server {
@@ -93,12 +98,9 @@ static void submit(struct conn *conn, ouro_op *op, ouro_cb *cb)
         server->error = r;
 }
 
-static void chunk_push(struct conn *conn, void *data, int64_t size)
+static void chunk_push(struct conn *conn, struct chunk *chunk)
 {
-    struct chunk *chunk = conn->server->spare;
-
-    conn->server->spare = chunk->next;
-    *chunk = (struct chunk){ .data = data, .size = size };
+    chunk->next = NULL;
     if (conn->first)
         conn->last->next = chunk;
     else
@@ -107,12 +109,36 @@ static void chunk_push(struct conn *conn, void *data, int64_t size)
     conn->chunks++;
 }
 
+/* Room for so many bytes; NULL: no memory. */
+static struct chunk *chunk_own(int64_t size)
+{
+    struct chunk *chunk = aligned_alloc(64, (sizeof(*chunk) + (size_t)size + 63) / 64 * 64);
+
+    if (!chunk)
+        return NULL;
+    memset(chunk, 0, sizeof(*chunk));
+    chunk->data = (char *)(chunk + 1);
+    chunk->own = true;
+    return chunk;
+}
+
+static void chunk_append(struct chunk *chunk, const char *data, int64_t size, unsigned requests)
+{
+    memcpy(chunk->data + chunk->size, data, (size_t)size);
+    chunk->size += size;
+    chunk->requests += requests;
+}
+
 static void chunk_pop(struct conn *conn)
 {
     struct chunk *chunk = conn->first;
 
     conn->first = chunk->next;
     conn->chunks--;
+    if (chunk->own) {
+        free(chunk);
+        return;
+    }
     ouro_pool_release(conn->server->pool, chunk->data);
     chunk->next = conn->server->spare;
     conn->server->spare = chunk;
@@ -125,34 +151,73 @@ static void conn_end(struct conn *conn)
         chunk_pop(conn);
     if (conn->error)
         count(&conn->server->counters.failed, 1);
-    ouro_prep_close(&conn->out, conn->out.fd);
-    submit(conn, &conn->out, on_closed);
+    ouro_prep_close(&conn->in, conn->fd);
+    submit(conn, &conn->in, on_closed);
+}
+
+static void conn_fail(struct conn *conn, int error)
+{
+    conn->error = error;
+    conn->stuck = true;
+    if (conn->ended)
+        conn_end(conn);
+    else
+        ouro_cancel(conn->server->loop, &conn->in);
 }
 
 static void on_sent(ouro_op *op);
 
+/* From a buffer of the pool without waiting. */
 static void send_first(struct conn *conn)
 {
-    ouro_prep_send(&conn->out, conn->out.fd, conn->first->data, (size_t)conn->first->size, 0);
-    conn->out.flags = OURO_EXACT;
-    submit(conn, &conn->out, on_sent);
+    struct chunk *chunk = conn->first;
+
+    ouro_prep_send(&chunk->out, conn->fd, chunk->data, (size_t)chunk->size,
+                   chunk->own ? 0 : MSG_DONTWAIT);
+    chunk->out.flags = chunk->own ? OURO_EXACT : 0;
+    submit(conn, &chunk->out, on_sent);
+}
+
+/* The peer has no room for more: all that is to be sent to it leaves the pool. False: no memory. */
+static bool put_aside(struct conn *conn, int64_t sent)
+{
+    struct chunk *own;
+    int64_t size = -sent;
+
+    for (const struct chunk *chunk = conn->first; chunk; chunk = chunk->next)
+        size += chunk->size;
+    own = chunk_own(size);
+    if (!own)
+        return false;
+    for (; conn->first; sent = 0) {
+        struct chunk *chunk = conn->first;
+
+        chunk_append(own, chunk->data + sent, chunk->size - sent, chunk->requests);
+        chunk_pop(conn);
+    }
+    chunk_push(conn, own);
+    return true;
 }
 
 static void on_sent(ouro_op *op)
 {
     struct conn *conn = op->user;
+    struct chunk *chunk = conn->first;
+    int64_t sent = op->res < 0 ? 0 : op->res;
 
-    if (op->res < conn->first->size) {
-        conn->error = op->res < 0 ? op->res : -EPIPE;
-        conn->stuck = true;
-        if (conn->ended)
-            conn_end(conn);
-        else
-            ouro_cancel(conn->server->loop, &conn->in);
+    count(&conn->server->counters.bytes, (uint64_t)sent);
+    if (sent < chunk->size && (chunk->own || (op->res < 0 && op->res != -EAGAIN))) {
+        conn_fail(conn, op->res < 0 ? (int)op->res : -EPIPE);
         return;
     }
-    count(&conn->server->counters.requests, 1);
-    count(&conn->server->counters.bytes, (uint64_t)op->res);
+    if (sent < chunk->size) {
+        if (put_aside(conn, sent))
+            send_first(conn);
+        else
+            conn_fail(conn, -ENOMEM);
+        return;
+    }
+    count(&conn->server->counters.requests, chunk->requests);
     chunk_pop(conn);
     if (conn->first) {
         send_first(conn);
@@ -164,20 +229,42 @@ static void on_sent(ouro_op *op)
     }
 }
 
+/* A buffer that has come; behind one that waits for the peer it would wait as well. False: no
+ * memory. */
+static bool take(struct conn *conn, char *data, int64_t size)
+{
+    struct echo_server *server = conn->server;
+    struct chunk *chunk = server->spare;
+
+    if (conn->first && conn->first->own) {
+        chunk = chunk_own(size);
+        if (chunk)
+            chunk_append(chunk, data, size, 1);
+        ouro_pool_release(server->pool, data);
+    } else {
+        server->spare = chunk->next;
+        chunk->data = data;
+        chunk->size = size;
+        chunk->requests = 1;
+    }
+    if (chunk)
+        chunk_push(conn, chunk);
+    return chunk;
+}
+
 static void on_received(ouro_op *op)
 {
     struct conn *conn = op->user;
     struct echo_server *server = conn->server;
     bool idle = !conn->first;
 
-    if (op->cflags & OURO_C_BUF) {
-        if (conn->stuck) {
-            ouro_pool_release(server->pool, op->data);
-        } else {
-            chunk_push(conn, op->data, op->res);
-            if (idle)
-                send_first(conn);
-        }
+    if (op->cflags & OURO_C_BUF && conn->error) {
+        ouro_pool_release(server->pool, op->data);
+    } else if (op->cflags & OURO_C_BUF && !take(conn, op->data, op->res)) {
+        conn->error = -ENOMEM; /* what was received before is still sent */
+        ouro_cancel(server->loop, op);
+    } else if (op->cflags & OURO_C_BUF && idle) {
+        send_first(conn);
     }
     if (op->cflags & OURO_C_MORE) {
         if (conn->chunks > CHUNKS_MAX && !conn->paused)
@@ -186,7 +273,7 @@ static void on_received(ouro_op *op)
     }
     conn->ended = true;
     if (op->res < 0 && !conn->error)
-        conn->error = op->res;
+        conn->error = (int)op->res;
     if (!conn->first || conn->stuck) /* else when all is sent */
         conn_end(conn);
 }
@@ -197,7 +284,7 @@ static void serve_begin(struct conn *conn, int fd)
     conn->chunks = 0;
     conn->ended = conn->paused = conn->stuck = false;
     conn->error = 0;
-    conn->out.fd = fd;
+    conn->fd = fd;
     ouro_prep_recv_many(&conn->in, fd, conn->server->pool, 0);
     submit(conn, &conn->in, on_received);
 }
@@ -323,8 +410,8 @@ static void end_connections(struct echo_server *server)
     ouro_cancel(server->loop, &server->accept);
     ouro_cancel(server->loop, &server->pause);
     for (struct conn *conn = server->open; conn; conn = conn->next)
-        if (conn->out.code != OURO_CLOSE)
-            shutdown(conn->out.fd, SHUT_RD);
+        if (conn->in.code != OURO_CLOSE)
+            shutdown(conn->fd, SHUT_RD);
     while (server->open && r >= 0 && ouro_now(server->loop) < until)
         r = ouro_run(server->loop, 1, until);
 }
@@ -377,7 +464,14 @@ void echo_server_free(struct echo_server *server)
             return;
     for (struct conn *conn = server->open; conn; conn = next) {
         next = conn->next;
-        close(conn->out.fd);
+        while (conn->first) {
+            struct chunk *chunk = conn->first;
+
+            conn->first = chunk->next;
+            if (chunk->own)
+                free(chunk);
+        }
+        close(conn->fd);
         free(conn);
     }
     for (struct conn *conn = server->idle; conn; conn = next) {

@@ -153,6 +153,45 @@ END
 }
 check 'idle and stuck connections do not keep a server from ending' idle_peer
 
+# Peers that send and never read: the pool's buffers are for the others, and what these are owed is
+# kept. 700 peers with two buffers each would be more than there are.
+slow_readers()
+{
+    local engine=$1
+    start_server --unix "$tmp/socket" --engine "$engine" || return
+    python3 - "$tmp/socket" "$ouro" <<'END' || return
+import socket, subprocess, sys, time
+text = bytes(range(251)) * 300
+peers = []
+for _ in range(700):
+    peers.append([socket.socket(socket.AF_UNIX), 0])
+    peers[-1][0].connect(sys.argv[1])
+    peers[-1][0].setblocking(False)
+begin = last = time.time()
+while time.time() < last + 0.2 and time.time() < begin + 20:  # until nobody takes any more
+    for peer in peers:
+        try:
+            while True:
+                peer[1] += peer[0].send(text[peer[1] % 251:][:65536])
+                last = time.time()
+        except BlockingIOError:
+            pass
+subprocess.run([sys.argv[2], 'echo', 'load', '--unix', sys.argv[1], '--connections', '20',
+                '--seconds', '0.2'], check=True)
+for peer, sent in peers[::100]:
+    peer.settimeout(10)
+    got = 0
+    while got < sent:
+        data = peer.recv(65536)
+        assert data and data == text[got % 251:][:len(data)], (got, sent)
+        got += len(data)
+END
+    stop_server TERM
+}
+for engine in $engines; do
+    check "$engine: peers that read nothing starve nobody and lose nothing" slow_readers "$engine"
+done
+
 # Flips one bit of one byte, 100,000 bytes into the stream of a connection.
 cat >"$tmp/liar.py" <<'END'
 import socket, sys, threading
