@@ -6,6 +6,8 @@ PREFIX = /usr/local
 DESTDIR =
 T =
 OPS = 10000000
+SECONDS = 300
+CONNECTIONS = 10000
 
 ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
@@ -96,6 +98,9 @@ soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=
 	@for engine in uring kaio epoll threads posixaio; do \
 	    $(BUILD)/tests/soak --engine $$engine --ops $(OPS) || exit; done
 
+hold: all ## 10,000 connections held for minutes by one thread: make hold SECONDS=60
+	@scripts/hold $(BUILD) $(SECONDS) $(CONNECTIONS)
+
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
 	@$(NINJA) -C build-cover tests
@@ -143,5 +148,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind soak cover bench lint format \
-    abi man install ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind soak hold cover bench lint \
+    format abi man install ci clean
