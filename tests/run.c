@@ -25,14 +25,14 @@ static const struct subject *const subjects[] = {
     &subject_cost,    &subject_register,  &subject_slots,   &subject_corners,  &subject_edges,
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
     &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
-    &subject_kaio,    &subject_posixaio,
+    &subject_kaio,    &subject_posixaio,  &subject_network, &subject_trouble,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 
 enum { JOBS_MAX = 16, ENGINES_MAX = 8, FILTERS_MAX = 32 };
 
 static struct {
-    bool full, list, pitfalls, verbose, all_engines;
+    bool full, list, pitfalls, faults, all_engines;
     const char *engines[ENGINES_MAX]; /* NULL: automatic, under --blocked */
     unsigned engine_count;
     const char *filters[FILTERS_MAX], *except[FILTERS_MAX];
@@ -343,6 +343,10 @@ static void run_test(const struct subject *subject, const struct test_case *what
         }
         return;
     }
+    if (what->needs & NEED_NAMESPACES && !options.list && !namespaces_allowed()) {
+        result(true, name, "namespaces=none");
+        return;
+    }
     for (unsigned axis = 0; axis < AXIS_COUNT && !options.list && !options.row; axis++)
         for (unsigned value = 0; value < axis_sizes[axis]; value++)
             if (!axis_allows(what, axis, value)) {
@@ -389,20 +393,24 @@ static void check_skips(void)
                 if (strcmp(ouro_engine_list(i), needed_engine(what)) != 0)
                     ok &= skips_use(&list, subjects[s]->name, what->name, "engine",
                                     ouro_engine_list(i));
+            if (what->needs & NEED_NAMESPACES)
+                ok &= skips_use(&list, subjects[s]->name, what->name, "namespaces", "none");
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);
 }
 
-static int print_pitfalls(void)
+/* Which tests prove which rows of the list of pitfalls, or make which of that of faults. */
+static int print_rows(void)
 {
     for (unsigned s = 0; s < SUBJECTS; s++)
         for (const struct test_case *what = subjects[s]->cases; what->name; what++) {
+            const char *list = options.faults ? what->faults : what->pitfalls;
             char rows[128];
 
-            if (!what->pitfalls)
+            if (!list)
                 continue;
-            snprintf(rows, sizeof rows, "%s", what->pitfalls);
+            snprintf(rows, sizeof rows, "%s", list);
             for (char *row = strtok(rows, " "); row; row = strtok(NULL, " "))
                 printf("%s\t%s/%s\n", row, subjects[s]->name, what->name);
         }
@@ -457,8 +465,8 @@ static int usage(int code)
             "usage: run [--quick|--full] [--filter ENGINE/SUBJECT[/NAME]] [--engine NAME]...\n"
             "           [--except ENGINE/SUBJECT[/NAME]]... [--row mode+style+fd+mask[,...]]\n"
             "           [--jobs N] [--repeat N] [--state FILE]\n"
-            "           [--blocked=eperm|enosys|kill] [--list] [--pitfalls] [--self-test]\n"
-            "           [--skips FILE] [ENGINE[/SUBJECT[/NAME]]]...\n"
+            "           [--blocked=eperm|enosys|kill] [--list] [--pitfalls] [--faults]\n"
+            "           [--self-test] [--skips FILE] [ENGINE[/SUBJECT[/NAME]]]...\n"
             "`*` stands for any engine or subject.\n");
     return code;
 }
@@ -480,7 +488,7 @@ static int parse(int argc, char **argv, bool *self)
         { "repeat", 1, NULL, 'n' }, { "state", 1, NULL, 's' },    { "blocked", 1, NULL, 'b' },
         { "list", 0, NULL, 'l' },   { "pitfalls", 0, NULL, 'p' }, { "self-test", 0, NULL, 't' },
         { "skips", 1, NULL, 'k' },  { "help", 0, NULL, 'h' },     { "except", 1, NULL, 'x' },
-        { NULL, 0, NULL, 0 },
+        { "faults", 0, NULL, 'a' }, { NULL, 0, NULL, 0 },
     };
     int c;
 
@@ -505,8 +513,10 @@ static int parse(int argc, char **argv, bool *self)
             options.blocked = parse_blocked(optarg);
         else if (c == 'k')
             options.skips = optarg;
-        else if (c == 'l' || c == 'p' || c == 't')
-            *(c == 'l' ? &options.list : c == 'p' ? &options.pitfalls : self) = true;
+        else if (c == 'l' || c == 't')
+            *(c == 'l' ? &options.list : self) = true;
+        else if (c == 'p' || c == 'a')
+            *(c == 'p' ? &options.pitfalls : &options.faults) = true;
         else if (c == 'h')
             exit(usage(0));
         else if (c != 'q')
@@ -568,8 +578,8 @@ int main(int argc, char **argv)
     options.skips = SKIPS_FILE;
     if (parse(argc, argv, &self) < 0 || !options.jobs || options.jobs > JOBS_MAX)
         return usage(2);
-    if (options.pitfalls)
-        return print_pitfalls();
+    if (options.pitfalls || options.faults)
+        return print_rows();
     unsetenv("OURO_ENGINE");
     sigaction(SIGCHLD, &on_chld, NULL);
     sigemptyset(&chld); /* taken in tend's pause only */

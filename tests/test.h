@@ -39,12 +39,13 @@ enum mask { MASK_NONE, MASK_CACHE, MASK_NAMES, MASK_RING, MASK_FIXED, MASK_SMALL
 
 /* test_case.needs: what a row must have; rows without are skips, listed in skips.txt. */
 enum {
-    NEED_DRIVER = 1u << 0,  /* a thread of the program drives the loop: not SERVICE */
-    NEED_OWNED = 1u << 1,   /* one thread drives the loop */
-    NEED_THREADS = 1u << 2, /* several threads may use the loop: not OWNED */
-    NEED_URING = 1u << 3,   /* it is about io_uring itself */
-    NEED_KAIO = 1u << 4,    /* it is about the engine kaio itself */
-    NEED_POSIXAIO = 1u << 5 /* it is about POSIX AIO itself */
+    NEED_DRIVER = 1u << 0,    /* a thread of the program drives the loop: not SERVICE */
+    NEED_OWNED = 1u << 1,     /* one thread drives the loop */
+    NEED_THREADS = 1u << 2,   /* several threads may use the loop: not OWNED */
+    NEED_URING = 1u << 3,     /* it is about io_uring itself */
+    NEED_KAIO = 1u << 4,      /* it is about the engine kaio itself */
+    NEED_POSIXAIO = 1u << 5,  /* it is about POSIX AIO itself */
+    NEED_NAMESPACES = 1u << 6 /* the process can be given a network and mounts of its own */
 };
 
 struct test;
@@ -52,6 +53,7 @@ struct test_case {
     const char *name;
     void (*run)(struct test *t);
     const char *pitfalls; /* rows of the list of pitfalls that it proves: "K1 K14" */
+    const char *faults;   /* rows of the list of faults that it makes: "7 23" */
     unsigned needs, fixed;
     enum style style; /* with FIX_STYLE */
     unsigned seconds; /* its time limit; 0: 10 */
@@ -197,6 +199,12 @@ enum { BLOCK_SETUP = 1, BLOCK_ENTER = 2, BLOCK_REGISTER = 4, BLOCK_ALL = 7 };
 void block_io_uring(unsigned which, int error);
 void block_calls(const long *numbers, unsigned count, int error); /* by their numbers */
 
+/* ---- Namespaces (namespaces.c) ------------------------------------------------------------- */
+
+/* This process, which has one thread, gets a network and mounts of its own; false: it may not. */
+bool own_namespaces(void);
+bool namespaces_allowed(void);
+
 /* ---- Tables -------------------------------------------------------------------------------- */
 
 extern const struct subject subject_basics, subject_files, subject_names, subject_space,
@@ -205,7 +213,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
-    subject_ready, subject_direct, subject_kaio, subject_posixaio;
+    subject_ready, subject_direct, subject_kaio, subject_posixaio, subject_network, subject_trouble;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
