@@ -931,7 +931,8 @@ static void a_missing_loop_is_refused_everywhere(struct test *t)
 static const struct test_case cases[] = {
     { NAMED(nop_completes_with_zero) },
     { NAMED(every_operation_of_a_batch_completes), .pitfalls = "C1 C4" },
-    { NAMED(more_than_the_depth_is_neither_lost_nor_refused), .pitfalls = "S1 C1 R16" },
+    { NAMED(more_than_the_depth_is_neither_lost_nor_refused), .faults = "8",
+      .pitfalls = "S1 C1 R16" },
     { NAMED(prep_leaves_callback_and_user_alone), .fixed = FIX_ALL },
     { NAMED(bad_descriptors_are_refused), .pitfalls = "K10" },
     { NAMED(missing_pointers_are_refused) },

@@ -407,7 +407,7 @@ static const struct test_case cases[] = {
       .seconds = 20 },
     { NAMED(a_process_that_closed_leaves_nothing), .fixed = FIX_STYLE | FIX_FD, .pitfalls = "R8",
       .no_loop = true, .heavy = true, .seconds = 30 },
-    { NAMED(exit_with_operations_in_flight_is_prompt), .fixed = FIX_STYLE | FIX_FD,
+    { NAMED(exit_with_operations_in_flight_is_prompt), .faults = "12", .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true },
     { NAMED(many_loops_one_after_the_other), .fixed = FIX_STYLE | FIX_FD, .pitfalls = "R4",
       .no_loop = true, .heavy = true, .seconds = 30 },

@@ -296,9 +296,9 @@ static void the_callers_allocator_may_fail(struct test *t)
 }
 
 static const struct test_case cases[] = {
-    { NAMED(every_call_may_fail_at_every_use), .fixed = FIX_FD | FIX_MASK, .no_loop = true,
-      .heavy = true, .seconds = 60, .pitfalls = "R4 S7" },
-    { NAMED(the_callers_allocator_may_fail), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
+    { NAMED(every_call_may_fail_at_every_use), .faults = "6", .fixed = FIX_FD | FIX_MASK,
+      .no_loop = true, .heavy = true, .seconds = 60, .pitfalls = "R4 S7" },
+    { NAMED(the_callers_allocator_may_fail), .faults = "6", .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
       .style = STYLE_WAIT, .no_loop = true, .heavy = true, .seconds = 30 },
     { .name = NULL },
 };

@@ -191,11 +191,11 @@ static void exec_inherits_nothing(struct test *t)
 }
 
 static const struct test_case cases[] = {
-    { NAMED(the_child_owns_nothing), .fixed = FIX_FD, .pitfalls = "R3" },
-    { NAMED(the_parents_next_operation_is_not_lost), .pitfalls = "R2" },
-    { NAMED(the_child_starts_anew), .pitfalls = "R2 R3" },
+    { NAMED(the_child_owns_nothing), .faults = "10", .fixed = FIX_FD, .pitfalls = "R3" },
+    { NAMED(the_parents_next_operation_is_not_lost), .faults = "10", .pitfalls = "R2" },
+    { NAMED(the_child_starts_anew), .faults = "10", .pitfalls = "R2 R3" },
     { NAMED(slots_with_descriptors_are_inherited), .fixed = FIX_FD, .no_loop = true },
-    { NAMED(exec_inherits_nothing), .fixed = FIX_FD, .pitfalls = "R1" },
+    { NAMED(exec_inherits_nothing), .faults = "10", .fixed = FIX_FD, .pitfalls = "R1" },
     { .name = NULL },
 };
 const struct subject subject_fork = { "fork", cases };

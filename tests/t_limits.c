@@ -177,17 +177,18 @@ static void a_file_size_limit_is_a_short_write_then_efbig(struct test *t)
 }
 
 static const struct test_case cases[] = {
-    { NAMED(ten_thousand_operations_in_flight), .fixed = FIX_FD, .pitfalls = "R16 C1",
-      .heavy = true, .seconds = 30 },
+    { NAMED(ten_thousand_operations_in_flight), .faults = "8", .fixed = FIX_FD,
+      .pitfalls = "R16 C1", .heavy = true, .seconds = 30 },
     { NAMED(thousands_of_reads_at_once), .fixed = FIX_FD, .pitfalls = "S1 C1 R16", .seconds = 30 },
     { NAMED(high_descriptors_work) },
-    { NAMED(opening_with_few_descriptors_leaks_nothing), .fixed = FIX_STYLE | FIX_FD,
+    { NAMED(opening_with_few_descriptors_leaks_nothing), .faults = "7", .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true },
-    { NAMED(without_locked_memory_a_loop_is_still_had), .fixed = FIX_STYLE | FIX_FD,
+    { NAMED(without_locked_memory_a_loop_is_still_had), .faults = "6", .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true, .pitfalls = "R4" },
-    { NAMED(many_rings_for_one_user_do_not_run_out), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
-      .no_loop = true, .heavy = true, .pitfalls = "R4", .seconds = 30 },
-    { NAMED(a_file_size_limit_is_a_short_write_then_efbig) },
+    { NAMED(many_rings_for_one_user_do_not_run_out), .faults = "6",
+      .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .no_loop = true, .heavy = true, .pitfalls = "R4",
+      .seconds = 30 },
+    { NAMED(a_file_size_limit_is_a_short_write_then_efbig), .faults = "1 4" },
     { .name = NULL },
 };
 const struct subject subject_limits = { "limits", cases };

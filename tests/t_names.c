@@ -318,7 +318,7 @@ static const struct test_case cases[] = {
     { NAMED(readdir_lists_every_name_once), .fixed = FIX_FD },
     { NAMED(close_of_a_bad_descriptor_is_ebadf), .fixed = FIX_FD },
     { NAMED(path_stays_the_callers_after_the_end), .fixed = FIX_FD, .pitfalls = "S11" },
-    { NAMED(out_of_descriptors_is_emfile), .fixed = FIX_FD },
+    { NAMED(out_of_descriptors_is_emfile), .faults = "7", .fixed = FIX_FD },
     { .name = NULL },
 };
 const struct subject subject_names = { "names", cases };

@@ -417,7 +417,7 @@ static void a_link_that_stays_down_ends_who_waits(struct test *t)
     stop(t);
 }
 
-/* ---- Parts ------------------------------------------------------------------------------------ */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 /* A send that finds little room says how much went, and that much arrives. */
 static void a_short_send_tells_what_went(struct test *t)

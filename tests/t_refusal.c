@@ -307,7 +307,7 @@ static const struct test_case cases[] = {
     { NAMED(setup_refused_by_eperm), ALONE },
     { NAMED(setup_refused_by_enosys), ALONE },
     { NAMED(setup_refused_by_eacces), ALONE },
-    { NAMED(setup_refused_by_enomem), ALONE, .pitfalls = "R4" },
+    { NAMED(setup_refused_by_enomem), .faults = "6", ALONE, .pitfalls = "R4" },
     { NAMED(setup_that_kills_kills_the_probe_only), ALONE },
     { NAMED(enter_alone_refused), ALONE },
     { NAMED(enter_alone_kills), ALONE },
@@ -318,7 +318,8 @@ static const struct test_case cases[] = {
     { NAMED(everything_refused_at_work), LOST, .pitfalls = "S10" },
     { NAMED(refused_at_work_then_cancelled_and_closed), .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true, .needs = NEED_URING, .pitfalls = "S10 R9", .seconds = 20 },
-    { NAMED(passing_errors_of_enter_lose_nothing), LOST, .pitfalls = "S4 S5 S6 S7 S8" },
+    { NAMED(passing_errors_of_enter_lose_nothing), .faults = "2 3", LOST,
+      .pitfalls = "S4 S5 S6 S7 S8" },
     { NAMED(dropped_completions_are_lost_not_awaited), LOST, .pitfalls = "S9" },
     { .name = NULL },
 };

@@ -150,10 +150,11 @@ static void closing_survives_a_storm(struct test *t)
 }
 
 static const struct test_case cases[] = {
-    { NAMED(pipe_transfers_survive_a_storm), .pitfalls = "S5", .seconds = 30 },
-    { NAMED(waits_and_deadlines_survive_a_storm), .pitfalls = "S5 C7" },
-    { NAMED(files_and_names_survive_a_storm), .fixed = FIX_FD, .pitfalls = "S5", .seconds = 30 },
-    { NAMED(waitpid_survives_a_storm), .fixed = FIX_FD, .pitfalls = "S5" },
+    { NAMED(pipe_transfers_survive_a_storm), .faults = "2", .pitfalls = "S5", .seconds = 30 },
+    { NAMED(waits_and_deadlines_survive_a_storm), .faults = "2", .pitfalls = "S5 C7" },
+    { NAMED(files_and_names_survive_a_storm), .faults = "2", .fixed = FIX_FD, .pitfalls = "S5",
+      .seconds = 30 },
+    { NAMED(waitpid_survives_a_storm), .faults = "2", .fixed = FIX_FD, .pitfalls = "S5" },
     { NAMED(closing_survives_a_storm), .fixed = FIX_STYLE, .pitfalls = "S5 R9" },
     { .name = NULL },
 };

@@ -738,13 +738,13 @@ static void callbacks_of_a_stream_do_not_overlap(struct test *t)
 
 static const struct test_case cases[] = {
     { NAMED(every_connection_is_accepted_once) },
-    { NAMED(an_overflow_loses_no_connection), .pitfalls = "C2" },
-    { NAMED(a_lack_of_descriptors_is_waited_out) },
+    { NAMED(an_overflow_loses_no_connection), .faults = "8", .pitfalls = "C2" },
+    { NAMED(a_lack_of_descriptors_is_waited_out), .faults = "7" },
     { NAMED(connections_go_into_free_slots) },
     { NAMED(all_bytes_come_in_order_and_then_the_end) },
     { NAMED(a_lack_of_buffers_is_waited_out), .pitfalls = "F15" },
     { NAMED(streams_share_a_small_pool) },
-    { NAMED(a_reset_ends_a_stream) },
+    { NAMED(a_reset_ends_a_stream), .faults = "24" },
     { NAMED(a_close_ends_the_streams_of_its_descriptor) },
     { NAMED(a_paused_stream_rests_and_goes_on) },
     { NAMED(readiness_is_told_as_long_as_it_holds) },

@@ -248,7 +248,7 @@ static const struct test_case cases[] = {
     { NAMED(a_past_deadline_ends_it_at_once) },
     { NAMED(a_deadline_not_met_changes_nothing) },
     { NAMED(deadline_on_exact_gives_the_bytes_moved), .pitfalls = "K6" },
-    { NAMED(deadline_against_completion_has_one_outcome), .pitfalls = "K14" },
+    { NAMED(deadline_against_completion_has_one_outcome), .faults = "9", .pitfalls = "K14" },
     { NAMED(deadlines_fire_in_a_flood_of_completions), .fixed = FIX_FD, .pitfalls = "C11" },
     { NAMED(work_that_runs_outlives_its_deadline), .fixed = FIX_FD },
     { NAMED(now_is_the_monotonic_clock), .fixed = FIX_STYLE | FIX_FD | FIX_MASK, .pitfalls = "C7" },

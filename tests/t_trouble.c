@@ -11,7 +11,7 @@
 #include "serving.h"
 #include "sys.h"
 
-/* ---- Interruptions ---------------------------------------------------------------------------- */
+/* ---- Interruptions --------------------------------------------------------------------------- */
 
 static void on_alarm(int signo)
 {
@@ -120,7 +120,7 @@ static void passing_errors_lose_no_byte(struct test *t)
     CHECK_EQ(server.broken, 0);
 }
 
-/* ---- Old kernels ------------------------------------------------------------------------------ */
+/* ---- Old kernels ----------------------------------------------------------------------------- */
 
 static unsigned newest; /* the last request that the ring is said to know */
 
@@ -155,7 +155,7 @@ static void an_old_ring_serves_all_the_same(struct test *t)
     CHECK_EQ(server.broken, 0);
 }
 
-/* ---- Cancels, forks, ends --------------------------------------------------------------------- */
+/* ---- Cancels, forks, ends -------------------------------------------------------------------- */
 
 static struct {
     unsigned char bytes[4000];
