@@ -98,7 +98,8 @@ enum {
      * than asked for: -errno, or 0 for end of file */
     OURO_EXACT = 1u << 0,
     OURO_BG = 1u << 2, /* will block long: user work goes to the class of workers that may wait for
-                          ever; others are not tried on the driver thread first */
+                          ever; others are not tried on the driver thread first, and a disk or
+                          server (FUSE, NFS) that hangs under them holds up nothing else */
     OURO_DIRECT = 1u << 3, /* fd is a slot of the loop's direct table (what takes one fd) */
     OURO_REGBUF = 1u << 4, /* the buffer lies in a region of ouro_register_buffers (read, write) */
     OURO_QUIET = 1u << 5,  /* success is not reported: no event, no callback; ouro_done tells */

@@ -12,18 +12,23 @@ bool own_namespaces(void)
     return unshare(own) == 0 || unshare(own | CLONE_NEWUSER) == 0;
 }
 
-/* Could a process have them? */
-bool namespaces_allowed(void)
+bool allowed_in_child(int (*try)(const char *arg), const char *arg)
 {
-    static int allowed = -1;
-    pid_t child;
+    pid_t child = fork();
     int status;
 
-    if (allowed >= 0)
-        return allowed;
-    child = fork();
     if (child == 0)
-        _exit(own_namespaces() ? 0 : 1);
-    allowed = child > 0 && waitpid(child, &status, 0) == child && status == 0;
-    return allowed;
+        _exit(try(arg) < 0);
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+static int try_namespaces(const char *unused)
+{
+    (void)unused;
+    return own_namespaces() ? 0 : -1;
+}
+
+bool namespaces_allowed(void)
+{
+    return allowed_in_child(try_namespaces, NULL);
 }

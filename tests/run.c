@@ -25,7 +25,7 @@ static const struct subject *const subjects[] = {
     &subject_cost,    &subject_register,  &subject_slots,   &subject_corners,  &subject_edges,
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
     &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
-    &subject_kaio,    &subject_posixaio,  &subject_network, &subject_trouble,
+    &subject_kaio,    &subject_posixaio,  &subject_network, &subject_trouble,  &subject_disk,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 
@@ -324,6 +324,26 @@ static bool is_twin(const struct subject *subject, unsigned engine)
            subject != &subject_direct;
 }
 
+/* What a process may have or not, whatever the engine. */
+static const struct {
+    unsigned need;
+    const char *word;
+    bool (*allowed)(void);
+} privileges[] = {
+    { NEED_NAMESPACES, "namespaces", namespaces_allowed },
+    { NEED_DISK, "fuse", disk_allowed },
+};
+#define PRIVILEGES (sizeof privileges / sizeof *privileges)
+
+static bool is_allowed(size_t which)
+{
+    static int answers[PRIVILEGES]; /* 1: yes, -1: no */
+
+    if (!answers[which])
+        answers[which] = privileges[which].allowed() ? 1 : -1;
+    return answers[which] > 0;
+}
+
 static void run_test(const struct subject *subject, const struct test_case *what, unsigned engine,
                      unsigned index)
 {
@@ -343,10 +363,12 @@ static void run_test(const struct subject *subject, const struct test_case *what
         }
         return;
     }
-    if (what->needs & NEED_NAMESPACES && !options.list && !namespaces_allowed()) {
-        result(true, name, "namespaces=none");
-        return;
-    }
+    for (size_t i = 0; i < PRIVILEGES && !options.list; i++)
+        if (what->needs & privileges[i].need && !is_allowed(i)) {
+            snprintf(skip, sizeof skip, "%s=none", privileges[i].word);
+            result(true, name, skip);
+            return;
+        }
     for (unsigned axis = 0; axis < AXIS_COUNT && !options.list && !options.row; axis++)
         for (unsigned value = 0; value < axis_sizes[axis]; value++)
             if (!axis_allows(what, axis, value)) {
@@ -393,8 +415,10 @@ static void check_skips(void)
                 if (strcmp(ouro_engine_list(i), needed_engine(what)) != 0)
                     ok &= skips_use(&list, subjects[s]->name, what->name, "engine",
                                     ouro_engine_list(i));
-            if (what->needs & NEED_NAMESPACES)
-                ok &= skips_use(&list, subjects[s]->name, what->name, "namespaces", "none");
+            for (size_t i = 0; i < PRIVILEGES; i++)
+                if (what->needs & privileges[i].need)
+                    ok &=
+                        skips_use(&list, subjects[s]->name, what->name, privileges[i].word, "none");
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);

@@ -39,13 +39,14 @@ enum mask { MASK_NONE, MASK_CACHE, MASK_NAMES, MASK_RING, MASK_FIXED, MASK_SMALL
 
 /* test_case.needs: what a row must have; rows without are skips, listed in skips.txt. */
 enum {
-    NEED_DRIVER = 1u << 0,    /* a thread of the program drives the loop: not SERVICE */
-    NEED_OWNED = 1u << 1,     /* one thread drives the loop */
-    NEED_THREADS = 1u << 2,   /* several threads may use the loop: not OWNED */
-    NEED_URING = 1u << 3,     /* it is about io_uring itself */
-    NEED_KAIO = 1u << 4,      /* it is about the engine kaio itself */
-    NEED_POSIXAIO = 1u << 5,  /* it is about POSIX AIO itself */
-    NEED_NAMESPACES = 1u << 6 /* the process can be given a network and mounts of its own */
+    NEED_DRIVER = 1u << 0,     /* a thread of the program drives the loop: not SERVICE */
+    NEED_OWNED = 1u << 1,      /* one thread drives the loop */
+    NEED_THREADS = 1u << 2,    /* several threads may use the loop: not OWNED */
+    NEED_URING = 1u << 3,      /* it is about io_uring itself */
+    NEED_KAIO = 1u << 4,       /* it is about the engine kaio itself */
+    NEED_POSIXAIO = 1u << 5,   /* it is about POSIX AIO itself */
+    NEED_NAMESPACES = 1u << 6, /* the process can be given a network and mounts of its own */
+    NEED_DISK = 1u << 7        /* and a FUSE server may be mounted there */
 };
 
 struct test;
@@ -203,7 +204,11 @@ void block_calls(const long *numbers, unsigned count, int error); /* by their nu
 
 /* This process, which has one thread, gets a network and mounts of its own; false: it may not. */
 bool own_namespaces(void);
+/* Is it >= 0 in a process of its own? */
+bool allowed_in_child(int (*try)(const char *arg), const char *arg);
+/* What NEED_NAMESPACES and NEED_DISK ask for. */
 bool namespaces_allowed(void);
+bool disk_allowed(void); /* t_disk.c */
 
 /* ---- Tables -------------------------------------------------------------------------------- */
 
@@ -213,7 +218,8 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_sigwait, subject_limits, subject_refusal, subject_fault, subject_cost, subject_register,
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
-    subject_ready, subject_direct, subject_kaio, subject_posixaio, subject_network, subject_trouble;
+    subject_ready, subject_direct, subject_kaio, subject_posixaio, subject_network, subject_trouble,
+    subject_disk;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);

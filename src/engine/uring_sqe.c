@@ -554,10 +554,22 @@ static inline void count_entry(struct uring *u)
     u->running++;
 }
 
+/* The ring takes a file that can be polled for one that it can read without waiting. FUSE's files
+ * all can: then the enter waits for their server, for ever if it hangs; and after a short read of
+ * one without a cache the kernel (6.18) goes on at the offset where it began. So what may block
+ * long is read and written by plain calls. */
+static bool belongs_to_worker(ouro_loop *loop, const ouro_op *op)
+{
+    return op->flags & OURO_BG && ouro__kinds[op->code].traits & KIND_SPAN && !op->ready_ &&
+           !(op->flags & OURO_DIRECT) && !ouro__file_streams(ouro__file_of(loop, op), ouro__fd(op));
+}
+
 static OURO__APART void put_unusual(ouro_loop *loop, struct uring *u, ouro_op *op,
                                     struct ring_sqe *sqe)
 {
-    if (encode(loop, u, op, sqe))
+    if (belongs_to_worker(loop, op))
+        ouro__to_worker(loop, op, ROUTE_BLOCKER);
+    else if (encode(loop, u, op, sqe))
         count_entry(u);
 }
 
@@ -566,7 +578,8 @@ static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
     struct ring *ring = &u->ring;
     struct ring_sqe *sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
-    bool usual_read = op->code == OURO_READ && !op->ready_ && !(op->flags & OURO_FDMODE);
+    bool usual_read =
+        op->code == OURO_READ && !op->ready_ && !(op->flags & (OURO_FDMODE | OURO_BG));
 
     memset(sqe, 0, sizeof(*sqe));
     sqe->user_data = op->id_;

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* t_disk.c: disks that give little, fail, or hang. The disk is a FUSE server in a process of its
+ * own, mounted in a namespace of the test's own: one file, whose next answers the test decides. */
+#include <linux/fuse.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "test.h"
+
+enum { SIZE = 16384, FILE_NODE = 2 };
+
+/* What server and test share. */
+static struct disk {
+    _Atomic unsigned most;      /* bytes that it moves at once; 0: all */
+    _Atomic int error;          /* of one request, */
+    _Atomic unsigned code, nth; /* the n-th of these from now on */
+    atomic_bool hangs, hung;    /* reads wait until it hangs no more; one does */
+    unsigned char data[SIZE];
+} * disk;
+static pid_t disk_server;
+
+/* ---- The server ----------------------------------------------------------------------------- */
+
+static void answer(int device, uint64_t unique, int error, const void *data, size_t size)
+{
+    struct fuse_out_header head = { .error = -error, .unique = unique };
+    struct iovec parts[2] = { { &head, sizeof(head) }, { (void *)(uintptr_t)data, size } };
+
+    head.len = (uint32_t)(sizeof(head) + size);
+    if (writev(device, parts, size ? 2 : 1) < 0 && errno != ENOENT)
+        _exit(1);
+}
+
+static struct fuse_attr attributes(uint64_t node)
+{
+    return (struct fuse_attr){ .ino = node,
+                               .size = node == FILE_NODE ? SIZE : 0,
+                               .mode = node == FILE_NODE ? S_IFREG | 0666 : S_IFDIR | 0777,
+                               .nlink = 1 };
+}
+
+/* How many of so many bytes at that place are moved now. */
+static size_t portion(uint64_t offset, size_t size)
+{
+    if (offset >= SIZE)
+        return 0;
+    if (size > SIZE - offset)
+        size = SIZE - offset;
+    return disk->most && size > disk->most ? disk->most : size;
+}
+
+static void transfer(int device, const struct fuse_in_header *in, const void *arg)
+{
+    const struct fuse_read_in *range = arg; /* fuse_write_in begins in the same way */
+    size_t size = portion(range->offset, range->size);
+
+    if (in->opcode == FUSE_WRITE) {
+        struct fuse_write_out out = { .size = (uint32_t)size };
+
+        memcpy(disk->data + range->offset, (const char *)arg + sizeof(struct fuse_write_in), size);
+        answer(device, in->unique, 0, &out, sizeof(out));
+        return;
+    }
+    for (disk->hung = true; disk->hangs;)
+        usleep(1000);
+    answer(device, in->unique, 0, disk->data + range->offset, size);
+}
+
+static void handle(int device, const struct fuse_in_header *in)
+{
+    const struct fuse_init_out init = { .major = 7, .minor = 31, .max_write = 65536 };
+    const struct fuse_open_out opened = { .open_flags = FOPEN_DIRECT_IO };
+    const struct fuse_attr_out attr = { .attr = attributes(in->nodeid) };
+    const struct fuse_entry_out entry = { .nodeid = FILE_NODE, .attr = attributes(FILE_NODE) };
+
+    if (in->opcode == disk->code && disk->nth && !--disk->nth) {
+        answer(device, in->unique, disk->error, NULL, 0);
+        return;
+    }
+    switch (in->opcode) {
+    case FUSE_INIT: answer(device, in->unique, 0, &init, sizeof(init)); break;
+    case FUSE_LOOKUP: answer(device, in->unique, 0, &entry, sizeof(entry)); break;
+    case FUSE_GETATTR: answer(device, in->unique, 0, &attr, sizeof(attr)); break;
+    case FUSE_OPEN: answer(device, in->unique, 0, &opened, sizeof(opened)); break;
+    case FUSE_READ:
+    case FUSE_WRITE: transfer(device, in, in + 1); break;
+    case FUSE_FSYNC:
+    case FUSE_RELEASE: answer(device, in->unique, 0, NULL, 0); break;
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_INTERRUPT: break; /* want no answer */
+    default: answer(device, in->unique, ENOSYS, NULL, 0); break;
+    }
+}
+
+_Noreturn static void serve_disk(int device)
+{
+    static _Alignas(8) char request[1 << 17];
+
+    for (;;) {
+        ssize_t r = read(device, request, sizeof(request));
+        if (r >= (ssize_t)sizeof(struct fuse_in_header))
+            handle(device, (const void *)request);
+        else if (r < 0 && errno != EINTR && errno != ENOENT && errno != EAGAIN)
+            _exit(0); /* unmounted */
+    }
+}
+
+/* ---- Mounting ------------------------------------------------------------------------------- */
+
+/* The device of a disk that is mounted there, for this process and its children alone; or -1. */
+static int mount_disk(const char *path)
+{
+    char options[100];
+    int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+    if (device >= 0 && own_namespaces() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("test", path, "fuse", MS_NOSUID | MS_NODEV, options) == 0)
+        return device;
+    close(device);
+    return -1;
+}
+
+bool disk_allowed(void)
+{
+    return allowed_in_child(mount_disk, "/tmp");
+}
+
+/* The file on it, open. */
+static int insert_disk(struct test *t)
+{
+    int device;
+
+    CHECK_EQ(mkdir(path_in(t, "disk"), 0700), 0);
+    disk = mmap(NULL, sizeof(*disk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(disk != MAP_FAILED);
+    device = mount_disk(path_in(t, "disk"));
+    CHECK(device >= 0);
+    disk_server = fork();
+    if (disk_server == 0)
+        serve_disk(device);
+    close(device);
+    open_loop(t);
+    return made(t, open(path_in(t, "disk/f"), O_RDWR | O_CLOEXEC));
+}
+
+static void eject_disk(struct test *t, int fd)
+{
+    unmade(t, fd);
+    close(fd);
+    close_loop(t);
+    CHECK_EQ(kill(disk_server, SIGKILL), 0);
+    CHECK_EQ(waitpid(disk_server, NULL, 0), disk_server);
+}
+
+static void fail_once(unsigned code, unsigned nth, int error)
+{
+    disk->code = code;
+    disk->error = error;
+    disk->nth = nth;
+}
+
+/* ---- Tests ---------------------------------------------------------------------------------- */
+
+/* OURO_BG: without, io_uring (seen on Linux 6.18) goes on by itself after a short read of such a
+ * file, at the offset where it began, and calls that a success. */
+static void a_disk_that_moves_little_is_told_or_gone_on_with(struct test *t)
+{
+    static unsigned char data[SIZE];
+    int fd = insert_disk(t);
+    ouro_op *op = op_new(t);
+
+    fill(data, SIZE, 8);
+    disk->most = 1000;
+    ouro_prep_write(op, fd, data, SIZE, 0);
+    op->flags = OURO_BG;
+    CHECK_EQ(do_op(t, op), 1000);
+    op->flags = OURO_BG | OURO_EXACT;
+    CHECK_EQ(do_op(t, op), SIZE);
+    check_filled(disk->data, SIZE, 8);
+    memset(data, 0, SIZE);
+    ouro_prep_read(op, fd, data, SIZE, 0);
+    op->flags = OURO_BG;
+    CHECK_EQ(do_op(t, op), 1000);
+    op->flags = OURO_BG | OURO_EXACT;
+    CHECK_EQ(do_op(t, op), SIZE);
+    check_filled(data, SIZE, 8);
+    eject_disk(t, fd);
+}
+
+static void errors_of_a_disk_are_told_once(struct test *t)
+{
+    static const int errors[] = { EIO, ENOSPC, EDQUOT, EFBIG };
+    static char data[4096];
+    int fd = insert_disk(t);
+    ouro_op *op = op_new(t);
+
+    for (unsigned i = 0; i < 4; i++) {
+        ouro_prep_write(op, fd, data, 4096, 0);
+        fail_once(FUSE_WRITE, 1, errors[i]);
+        CHECK_EQ(do_op(t, op), -errors[i]);
+        CHECK_EQ(do_op(t, op), 4096);
+        disk->most = 1000;
+        op->flags = OURO_EXACT;
+        fail_once(FUSE_WRITE, 3, errors[i]);
+        CHECK_EQ(do_op(t, op), 2000);
+        CHECK_EQ(op->cause, -errors[i]);
+        disk->most = 0;
+    }
+    ouro_prep_read(op, fd, data, 4096, 0);
+    fail_once(FUSE_READ, 1, EIO);
+    CHECK_EQ(do_op(t, op), -EIO);
+    CHECK_EQ(do_op(t, op), 4096);
+    ouro_prep_fsync(op, fd);
+    fail_once(FUSE_FSYNC, 1, EIO);
+    CHECK_EQ(do_op(t, op), -EIO);
+    CHECK_EQ(do_op(t, op), 0); /* as fsync(2) does: it is for the caller to remember */
+    eject_disk(t, fd);
+}
+
+/* If it is said beforehand that it may take long. */
+static void a_disk_that_hangs_holds_up_nobody_else(struct test *t)
+{
+    char byte = 0, other = 0;
+    int fd = insert_disk(t), fds[2];
+    ouro_op *stuck = op_new(t), *in = op_new(t), *timer = op_new(t);
+
+    make_socketpair(t, fds);
+    disk->data[0] = 'd';
+    disk->hangs = true;
+    ouro_prep_read(stuck, fd, &byte, 1, 0);
+    stuck->flags = OURO_BG;
+    start(t, stuck);
+    while (!disk->hung)
+        step(t);
+    for (int i = 0; i < 5; i++) {
+        ouro_prep_recv(in, fds[0], &other, 1, 0);
+        start(t, in);
+        CHECK_EQ(send(fds[1], "s", 1, 0), 1);
+        CHECK_EQ(finish(t, in), 1);
+        ouro_prep_timer(timer, in_ms(t, 2));
+        CHECK_EQ(do_op(t, timer), 0);
+    }
+    CHECK(!is_final(stuck));
+    disk->hangs = false;
+    CHECK_EQ(finish(t, stuck), 1);
+    CHECK_EQ(byte, 'd');
+    eject_disk(t, fd);
+}
+
+#define ON_DISK .fixed = FIX_FD, .heavy = true, .no_loop = true, .needs = NEED_DISK
+static const struct test_case cases[] = {
+    { NAMED(a_disk_that_moves_little_is_told_or_gone_on_with), ON_DISK, .faults = "1" },
+    { NAMED(errors_of_a_disk_are_told_once), ON_DISK, .faults = "4 5" },
+    { NAMED(a_disk_that_hangs_holds_up_nobody_else), ON_DISK, .faults = "17" },
+    { 0 },
+};
+
+const struct subject subject_disk = { "disk", cases };
