@@ -46,7 +46,11 @@ static void resets_end_their_own_connections_alone(struct test *t)
     with_peers(t, storm_of_resets);
     await_open(t, STEADY);
     CHECK(server.accepted > STEADY + RESETS / 2); /* the kernel may drop what was reset at once */
-    CHECK(count_fds() <= fds + 1);                /* an engine may have made a timer */
+    while (count_fds() > fds + 1) {               /* an engine may have made a timer */
+        if (ouro_now(t->loop) >= t->limit)
+            FAIL("%ld descriptors are open, %ld were", count_fds(), fds);
+        turn(t, 1); /* some may have been accepted, and not served, yet */
+    }
     check_rest(t);
     with_peers(t, steady_end);
     stop(t);
