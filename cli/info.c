@@ -128,25 +128,36 @@ static void ask_engine(struct engine *engine, const char *name)
             engine->on_request |= caps[i].bit;
 }
 
-/* Reads once and says which way that went; TRIES times if cached data is hoped for, because what
- * was not cached at first is so afterwards. */
-static enum way way_of_read(ouro_loop *loop, int fd, size_t len, uint32_t flags)
+/* Reads and says which way that went; TRIES times where cached data is hoped for, because what was
+ * not cached at first is so afterwards. */
+static enum way way_of_read(ouro_loop *loop, int fd, size_t len, unsigned tries)
 {
     static _Alignas(BLOCK) char buf[BLOCK];
     enum way way = WAY_UNKNOWN;
 
-    for (unsigned i = 0; i < TRIES && way != WAY_INLINE; i++) {
+    for (unsigned i = 0; i < tries && way != WAY_INLINE; i++) {
         ouro_op op = { 0 };
         ouro_prep_read(&op, fd, buf, len, 0);
-        op.flags = flags;
         if (ouro_do(loop, &op) < 0)
             return way;
         way = op.cflags & OURO_C_INLINE   ? WAY_INLINE
               : op.cflags & OURO_C_POOLED ? WAY_WORKER
                                           : WAY_NATIVE;
-        if (flags)
-            break;
     }
+    return way;
+}
+
+/* What is not cached goes the way that all goes in a loop which does not look into the cache. */
+static enum way way_uncached(int fd, const char *engine)
+{
+    ouro_config config = { .size = sizeof(config), .engine = engine, .mask = OURO_CAP_NOWAIT };
+    ouro_loop *loop;
+    enum way way;
+
+    if (ouro_open(&config, &loop) < 0)
+        return WAY_UNKNOWN;
+    way = way_of_read(loop, fd, BLOCK, 1);
+    ouro_close(loop, OURO_FOREVER);
     return way;
 }
 
@@ -155,13 +166,13 @@ static void watch_files(ouro_loop *loop, struct choice *choice)
     int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
     if (fd >= 0) {
-        choice->cached = way_of_read(loop, fd, BLOCK, 0);
-        choice->uncached = way_of_read(loop, fd, BLOCK, OURO_BG);
+        choice->cached = way_of_read(loop, fd, BLOCK, TRIES);
+        choice->uncached = way_uncached(fd, choice->engine);
         close(fd);
     }
     fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (fd >= 0) {
-        choice->direct = way_of_read(loop, fd, BLOCK, 0);
+        choice->direct = way_of_read(loop, fd, BLOCK, TRIES);
         close(fd);
     }
 }

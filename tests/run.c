@@ -315,13 +315,18 @@ static const char *needed_engine(const struct test_case *what)
                                          : NULL;
 }
 
-/* What is no direct file kaio does as epoll does, by the same code; and quick runs with io_uring
- * refused are runs on kaio. */
+/* What is no direct file kaio does as epoll does, by the same code, and quick runs with io_uring
+ * refused are runs on kaio. What is no file posixaio does as threads does. */
 static bool is_twin(const struct subject *subject, unsigned engine)
 {
-    return options.all_engines && !options.filter_count &&
-           strcmp(engine_word(engine), "kaio") == 0 && subject != &subject_kaio &&
-           subject != &subject_direct;
+    const char *name = engine_word(engine);
+
+    if (!options.all_engines || options.filter_count || subject == &subject_direct)
+        return false;
+    if (strcmp(name, "kaio") == 0)
+        return subject != &subject_kaio;
+    return strcmp(name, "posixaio") == 0 && subject != &subject_posixaio &&
+           subject != &subject_files && subject != &subject_order && subject != &subject_disk;
 }
 
 /* What a process may have or not, whatever the engine. */
@@ -597,7 +602,7 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "--exec-child") == 0)
         return count_fds() == atol(argv[2]) ? 0 : 1; /* R1: t_fork.c */
-    options.jobs = 4;
+    options.jobs = 10; /* most of them sleep: a ring takes the kernel 30 ms to close */
     options.repeat = 1;
     options.skips = SKIPS_FILE;
     if (parse(argc, argv, &self) < 0 || !options.jobs || options.jobs > JOBS_MAX)
