@@ -75,6 +75,19 @@ int ouro_direct_table(ouro_loop *loop, unsigned slots)
     return r;
 }
 
+/* A descriptor for a file that the engine alone has, as the caller would have opened it. */
+static int lend(ouro_loop *loop, uint32_t slot)
+{
+    struct ouro__direct *direct = &loop->direct[slot];
+    int fd = loop->engine->lend(loop, slot);
+
+    if (fd >= 0 && direct->hasty) {
+        ouro__fd_wait(fd);
+        direct->hasty = false;
+    }
+    return fd;
+}
+
 int ouro_direct_install(ouro_loop *loop, unsigned slot)
 {
     int r = ouro__enter(loop);
@@ -84,7 +97,7 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot)
     if (slot >= loop->direct_count)
         r = -EBADF;
     else if (loop->direct[slot].fd == OURO__SLOT_ENGINE)
-        r = loop->engine->lend(loop, slot);
+        r = lend(loop, slot);
     else if (loop->direct[slot].fd == OURO__SLOT_LOST)
         r = -EIO;
     else
@@ -97,7 +110,7 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot)
 int ouro__direct_descriptor(ouro_loop *loop, uint32_t slot)
 {
     struct ouro__direct *direct = &loop->direct[slot];
-    int r = direct->fd == OURO__SLOT_ENGINE ? loop->engine->lend(loop, slot) : direct->fd;
+    int r = direct->fd == OURO__SLOT_ENGINE ? lend(loop, slot) : direct->fd;
 
     if (r >= 0 && direct->fd < 0) {
         direct->fd = r;

@@ -197,6 +197,7 @@ static void a_descriptor_is_made_when_one_is_needed(struct test *t)
     struct iovec iov = { buf, sizeof(buf) };
     bool slots = want_slots(t);
     long before;
+    int fd;
 
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
@@ -221,6 +222,10 @@ static void a_descriptor_is_made_when_one_is_needed(struct test *t)
     CHECK_EQ(do_op(t, op), 6);
     CHECK(memcmp(buf, "abcdef", 6) == 0);
     CHECK_EQ(do_op(t, op), 0); /* the position is the file's, whoever names it */
+    fd = ouro_direct_install(t->loop, 4);
+    CHECK(fd >= 0);
+    CHECK_EQ(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+    close(fd);
     CHECK_EQ(count_fds() - before, slots ? 1 : 8);
     ouro_prep_read(op, 5, buf, 3, 2);
     op->flags = OURO_DIRECT;

@@ -254,24 +254,37 @@ static void ask_server(const ouro_loop *loop, struct uring *u, const ouro_op *op
         u->asks = true;
 }
 
-/* Nearly all opens are for reading: what these ask is not written into each operation. A slot of
- * the ring's has nothing to close on exec, and io_uring takes that flag for a mistake. */
-static const uint64_t cached_for_reading[2][3] = {
-    { O_RDONLY | O_CLOEXEC | O_LARGEFILE, 0, RESOLVE_FROM_CACHE },
-    { O_RDONLY | O_LARGEFILE, 0, RESOLVE_FROM_CACHE },
-};
+/* Nearly all opens are for reading: what these ask is not written into each operation. */
+static const uint64_t cached_for_reading[3] = { O_RDONLY | O_CLOEXEC | O_LARGEFILE, 0,
+                                                RESOLVE_FROM_CACHE };
 
 /* A struct open_how that stays until the kernel takes the entry. */
-static const uint64_t *how_cached(ouro_op *op, unsigned flags, bool slotted)
+static const uint64_t *how_cached(ouro_op *op, unsigned flags)
 {
-    if (slotted)
-        flags &= ~(unsigned)O_CLOEXEC;
-    if (flags == cached_for_reading[slotted][0])
-        return cached_for_reading[slotted];
+    if (flags == cached_for_reading[0])
+        return cached_for_reading;
     op->engine_[0] = flags;
     op->engine_[1] = 0;
     op->engine_[2] = RESOLVE_FROM_CACHE;
     return op->engine_;
+}
+
+/* Into the ring's own table: the kernel looks into its caches first by itself. A worker of the
+ * kernel's would wait for the other end of a FIFO, so it is opened with O_NONBLOCK, which the ring
+ * does not mind and who is lent a descriptor does not see. It has nothing to close on exec. */
+static void encode_open_slot(const ouro_loop *loop, struct uring *u, ouro_op *op,
+                             struct ring_sqe *sqe)
+{
+    int flags = ouro__int(op, ARG_FLAGS) & ~O_CLOEXEC;
+
+    op->notes_ |= NOTE_SLOTTED;
+    sqe->opcode = RING_OP_OPENAT;
+    sqe->fd = (int32_t)op->fd;
+    sqe->addr = op->arg[ARG_PATH];
+    sqe->len = (uint32_t)op->arg[ARG_MODE];
+    sqe->op_flags = (uint32_t)(flags | O_LARGEFILE | (flags & O_PATH ? 0 : O_NONBLOCK));
+    sqe->file_index = (uint32_t)op->arg[ARG_SLOT] + URING_SLOTS;
+    ask_server(loop, u, op, sqe);
 }
 
 /* First a look into the cache of names, which never waits, in a batch with all others. Then,
@@ -282,17 +295,17 @@ static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *o
 {
     int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
 
+    if (op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && ouro__uring_table(loop, u) == 0) {
+        encode_open_slot(loop, u, op, sqe);
+        return;
+    }
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
     if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(loop, op)) {
-        bool slotted =
-            op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && ouro__uring_table(loop, u) == 0;
-
-        op->notes_ |= NOTE_NO_TRY | NOTE_TRIED | (slotted ? NOTE_SLOTTED : 0);
+        op->notes_ |= NOTE_NO_TRY | NOTE_TRIED;
         sqe->opcode = RING_OP_OPENAT2;
-        sqe->off = address(how_cached(op, (unsigned)flags, slotted));
+        sqe->off = address(how_cached(op, (unsigned)flags));
         sqe->len = sizeof(op->engine_);
-        sqe->file_index = slotted ? (uint32_t)op->arg[ARG_SLOT] + URING_SLOTS : 0;
         u->asks = true;
         return;
     }

@@ -329,9 +329,10 @@ static void settle(ouro_loop *loop, ouro_op *op, int32_t res)
 
         op->notes_ &= (uint16_t)~NOTE_TRIED;
         ouro__tried_names(loop, !missed);
-        if (res < 0)
-            op->notes_ &= (uint16_t)~NOTE_SLOTTED;
         ouro__report(loop, op, missed ? -EINTR : res); /* the core starts it again */
+    } else if (res < 0 && op->notes_ & NOTE_SLOTTED) {
+        op->notes_ &= (uint16_t)~NOTE_SLOTTED; /* a worker may try next */
+        ouro__report(loop, op, res);
     } else if (res == -ESPIPE && is_stream_after_all(op)) {
         ouro__report(loop, op, -EINTR);
     } else {
