@@ -8,20 +8,10 @@
 
 #ifdef HAVE_LIBURING
 
+#include "liburing_flags.h"
 #include <fcntl.h>
-#include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifndef IORING_SETUP_SUBMIT_ALL
-#define IORING_SETUP_SUBMIT_ALL (1U << 7)
-#endif
-#ifndef IORING_SETUP_SINGLE_ISSUER
-#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
-#endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
-#endif
 
 /* Ways to use the ring. Which is the best depends on the device and the file system: a lookup of
  * extents blocks in submission, and IOSQE_ASYNC has the kernel's workers do it side by side; a fast

@@ -8,20 +8,10 @@
 
 #ifdef HAVE_LIBURING
 
-#include <liburing.h>
+#include "liburing_flags.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#ifndef IORING_SETUP_SUBMIT_ALL
-#define IORING_SETUP_SUBMIT_ALL (1U << 7)
-#endif
-#ifndef IORING_SETUP_SINGLE_ISSUER
-#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
-#endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
-#endif
 
 enum {
     ENTRIES = 2048,

@@ -398,7 +398,8 @@ struct ouro_loop {
     struct ouro__direct {
         int fd;      /* or OURO__SLOT_... */
         bool native; /* the engine knows the slot by its number */
-        bool hasty;  /* and has opened it with O_NONBLOCK, unasked */
+        bool hasty;  /* and has opened it with O_NONBLOCK beside these flags, unasked */
+        int flags;
         struct ouro__file file;
     } * direct;
     uint32_t direct_count, direct_next; /* where a search for a free one begins */
@@ -617,7 +618,6 @@ void ouro__files_forget(ouro_loop *loop);
 enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op);
 bool ouro__fd_nonblocking(int fd);
 void ouro__fd_unblock(int fd, int flags);
-void ouro__fd_wait(int fd);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
@@ -904,7 +904,8 @@ static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op)
     direct->file.cache = CACHE_NO; /* without a descriptor nothing is tried */
     direct->fd = OURO__SLOT_ENGINE;
     direct->native = true;
-    direct->hasty = !(op->arg[ARG_FLAGS] & (O_NONBLOCK | O_PATH));
+    direct->flags = ouro__int(op, ARG_FLAGS);
+    direct->hasty = !(direct->flags & (O_NONBLOCK | O_PATH));
 }
 /* A close has succeeded. */
 static inline void ouro__file_closed(ouro_loop *loop, const ouro_op *op, struct ouro__file *file)

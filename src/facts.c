@@ -117,15 +117,6 @@ void ouro__fd_unblock(int fd, int flags)
     sys_fcntl(fd, F_SETFL, (long)flags & ~(long)O_NONBLOCK);
 }
 
-/* The same where the flags are not at hand. */
-void ouro__fd_wait(int fd)
-{
-    long flags = sys_fcntl(fd, F_GETFL, 0);
-
-    if (flags >= 0)
-        ouro__fd_unblock(fd, (int)flags);
-}
-
 void ouro__fd_close(int fd)
 {
     sys_close(fd);

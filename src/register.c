@@ -82,7 +82,7 @@ static int lend(ouro_loop *loop, uint32_t slot)
     int fd = loop->engine->lend(loop, slot);
 
     if (fd >= 0 && direct->hasty) {
-        ouro__fd_wait(fd);
+        ouro__fd_unblock(fd, direct->flags);
         direct->hasty = false;
     }
     return fd;

@@ -5,12 +5,14 @@
 #include <aio.h>
 #include <dirent.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "test.h"
@@ -526,6 +528,15 @@ void let_pass(struct test *t)
     }
 }
 
+void let_rest(struct test *t)
+{
+    for (int i = 0; i < 20; i++) {
+        step(t);
+        reap_all(t);
+        usleep(1000);
+    }
+}
+
 static void finish_waiting(struct test *t, ouro_op *op)
 {
     int r;
@@ -560,6 +571,12 @@ void finish_canceled(struct test *t, ouro_op *op)
 {
     CHECK_EQ(finish(t, op), -ECANCELED);
     CHECK(CFLAGS(op) & OURO_C_CANCELED);
+}
+
+void cancel_and_finish(struct test *t, ouro_op *op)
+{
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
+    finish_canceled(t, op);
 }
 
 int64_t do_op(struct test *t, ouro_op *op)
@@ -822,6 +839,50 @@ void check_filled(const void *buf, size_t len, uint32_t seed)
     for (size_t i = 0; i < len; i++)
         if (((const unsigned char *)buf)[i] != filled_byte(i, seed))
             FAIL("wrong byte at %zu", i);
+}
+
+/* ---- Connections --------------------------------------------------------------------------- */
+
+int make_listener(struct test *t, struct sockaddr_in *ret_addr)
+{
+    int fd = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    socklen_t size = sizeof(*ret_addr);
+
+    memset(ret_addr, 0, sizeof(*ret_addr));
+    ret_addr->sin_family = AF_INET;
+    ret_addr->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQ(bind(fd, (struct sockaddr *)ret_addr, sizeof(*ret_addr)), 0);
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)ret_addr, &size), 0);
+    CHECK_EQ(listen(fd, 512), 0);
+    return fd;
+}
+
+int connect_to(const struct sockaddr_in *addr)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CHECK_EQ(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
+    return fd;
+}
+
+void make_tcp(struct test *t, int fds[2])
+{
+    struct sockaddr_in addr;
+    int listener = make_listener(t, &addr);
+
+    fds[0] = made(t, connect_to(&addr));
+    CHECK(readable(listener, 1000));
+    fds[1] = made(t, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+}
+
+void expect_exit_zero(pid_t child)
+{
+    int status;
+
+    CHECK(child > 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    if (status != 0)
+        FAIL("the child ended with %x", status);
 }
 
 int64_t plain(int64_t result)

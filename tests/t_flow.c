@@ -95,50 +95,12 @@ static void await(struct test *t, unsigned count)
     }
 }
 
-/* Turns, collecting what comes. */
-static void rest(struct test *t)
-{
-    for (int i = 0; i < 20; i++) {
-        step(t);
-        reap_all(t);
-        usleep(1000);
-    }
-}
-
 static ouro_counters counters(struct test *t)
 {
     ouro_counters now;
 
     CHECK_EQ(ouro_get_counters(t->loop, &now, sizeof(now)), 0);
     return now;
-}
-
-static int listening(struct test *t, struct sockaddr_in *addr)
-{
-    int fd = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    socklen_t size = sizeof(*addr);
-
-    memset(addr, 0, sizeof(*addr));
-    addr->sin_family = AF_INET;
-    addr->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQ(bind(fd, (struct sockaddr *)addr, sizeof(*addr)), 0);
-    CHECK_EQ(getsockname(fd, (struct sockaddr *)addr, &size), 0);
-    CHECK_EQ(listen(fd, 512), 0);
-    return fd;
-}
-
-static int connected(const struct sockaddr_in *addr)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    CHECK_EQ(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
-    return fd;
-}
-
-static void cancel_and_finish(struct test *t, ouro_op *op)
-{
-    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
-    finish_canceled(t, op);
 }
 
 /* ---- No place -------------------------------------------------------------------------------- */
@@ -152,13 +114,13 @@ struct crowd {
 /* More connections than there are places; nobody collects. */
 static void crowd(struct test *t, struct crowd *crowd)
 {
-    int listener = listening(t, &crowd->addr);
+    int listener = make_listener(t, &crowd->addr);
 
     crowd->door = stream(t, accepted);
     ouro_prep_accept_many(crowd->door, listener, 0);
     start(t, crowd->door);
     for (int i = 0; i < CLIENTS; i++)
-        crowd->clients[i] = connected(&crowd->addr);
+        crowd->clients[i] = connect_to(&crowd->addr);
     let_pass(t);
 }
 
@@ -191,7 +153,7 @@ static void who_waits_for_others_waits_for_no_place(struct test *t)
     CHECK_EQ(ouro_wait(t->loop, many.door, in_ms(t, 2000)), 0);
     ledger_waited(t, many.door);
     CHECK_EQ(RES(many.door), -ECANCELED);
-    rest(t);
+    let_rest(t);
     CHECK(seen.count >= FEW - 2);
     disperse(&many);
 }
@@ -209,7 +171,7 @@ static void a_stream_without_places_stops(struct test *t)
     had = counters(t).uncollected;
     CHECK(had >= FEW - 1 && (had <= FEW || strcmp(ouro_engine_name(t->loop), "uring") == 0));
     for (int i = 0; i < CLIENTS; i++)
-        late[i] = connected(&many.addr);
+        late[i] = connect_to(&many.addr);
     let_pass(t);
     CHECK_EQ(counters(t).uncollected, had);
     await(t, 2 * CLIENTS);
@@ -279,12 +241,12 @@ static void what_workers_bring_displaces_nothing(struct test *t)
 
     reopen(t, ROOM);
     for (unsigned i = 0; i < DOORS; i++) {
-        listeners[i] = listening(t, &addrs[i]);
+        listeners[i] = make_listener(t, &addrs[i]);
         unmade(t, listeners[i]);
         doors[i] = stream(t, accepted);
         ouro_prep_accept_many(doors[i], listeners[i], 0);
         start(t, doors[i]);
-        clients[i] = connected(&addrs[i]);
+        clients[i] = connect_to(&addrs[i]);
     }
     CHECK(ouro_run(t->loop, 0, OURO_NOWAIT) >= 0);
     for (unsigned i = 0; i < ROOM - DOORS; i++) {
@@ -326,9 +288,9 @@ static void a_resumed_poll_waits_for_who_collects(struct test *t)
     /* One that is collected while it is paused: the next one comes after the resume. */
     let_pass(t);
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
+    let_rest(t);
     seen.count = 0;
-    rest(t);
+    let_rest(t);
     CHECK_EQ(seen.count, 0);
     CHECK_EQ(ouro_resume(t->loop, op), 0);
     await(t, 2);
@@ -366,7 +328,7 @@ static void a_resumed_stream_reads_no_other_file(struct test *t)
     CHECK_EQ(send(first[1], "1", 1, 0), 1);
     await(t, 1);
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(dup3(second[0], first[0], O_CLOEXEC), first[0]);
     CHECK_EQ(send(second[1], "2", 1, 0), 1);
     CHECK_EQ(ouro_resume(t->loop, op), 0);
@@ -386,12 +348,12 @@ static void a_paused_stream_whose_descriptor_was_closed_ends(struct test *t)
     make_socketpair(t, fds);
     ouro_prep_recv_many(op, fds[0], seen.pool, 0);
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
+    let_rest(t);
     unmade(t, fds[0]);
     close(fds[0]);
-    rest(t);
+    let_rest(t);
     CHECK(!is_final(op));
     CHECK_EQ(ouro_resume(t->loop, op), 0);
     CHECK_EQ(finish(t, op), -EBADF);
@@ -418,7 +380,7 @@ static void the_end_may_meet_a_pause(struct test *t)
         r = ouro_pause(t->loop, op);
         CHECK(r == 0 || r == -EINVAL);
         if (i % 5 < 2)
-            rest(t);
+            let_rest(t);
         r = ouro_resume(t->loop, op);
         CHECK(r == 0 || r == -EINVAL);
         CHECK_EQ(finish(t, op), 0);
@@ -444,7 +406,7 @@ static void starve(struct test *t, ouro_op *op, int fds[2])
     start(t, op);
     CHECK_EQ(send(fds[1], data, sizeof(data), 0), sizeof(data));
     await(t, BUFFERS);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(seen.kept_count, BUFFERS);
 }
 
@@ -460,7 +422,7 @@ static void what_rests_can_be_cancelled_by_its_descriptor(struct test *t)
     ouro_prep_recv_many(paused, other[0], seen.pool, 0);
     start(t, paused);
     CHECK_EQ(ouro_pause(t->loop, paused), 0);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(ouro_cancel_fd(t->loop, fds[0]), 0);
     reap_all(t);
     finish_canceled(t, starved);
@@ -515,11 +477,11 @@ static void a_stream_starts_behind_its_barrier(struct test *t)
     ouro_prep_recv_many(op, fds[0], seen.pool, 0);
     op->flags = OURO_BARRIER;
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(ouro_pause(t->loop, op), 0); /* while it is held */
     CHECK_EQ(send(fds[1], "12", 2, 0), 2);
     CHECK_EQ(finish(t, first), 1);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(seen.size, 0);
     CHECK_EQ(ouro_resume(t->loop, op), 0);
     await(t, 1);
@@ -565,7 +527,7 @@ static void the_last_callback_may_start_or_free_its_stream(struct test *t)
         CHECK(ouro_now(t->loop) < t->limit);
         step(t);
     }
-    rest(t);
+    let_rest(t);
     destroy_pool();
 }
 
@@ -760,7 +722,7 @@ static void a_worker_that_waits_for_a_stream_waits(struct test *t)
     high = made(t, fcntl(fds[0], F_DUPFD_CLOEXEC, 600));
     ouro_prep_recv_many(op, high, seen.pool, 0);
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK(counters(t).pooled <= 1);
     for (unsigned i = 0; i < 2 * BUFFERS; i++) {
         CHECK_EQ(send(fds[1], "x", 1, 0), 1);
@@ -780,14 +742,14 @@ static void a_paused_stream_accepts_nothing(struct test *t)
     int client, high;
 
     refuse_registration(t);
-    high = made(t, fcntl(listening(t, &addr), F_DUPFD_CLOEXEC, 600));
+    high = made(t, fcntl(make_listener(t, &addr), F_DUPFD_CLOEXEC, 600));
     ouro_prep_accept_many(op, high, 0);
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
-    client = connected(&addr);
-    rest(t);
+    let_rest(t);
+    client = connect_to(&addr);
+    let_rest(t);
     CHECK_EQ(seen.count, 0);
     CHECK_EQ(ouro_resume(t->loop, op), 0);
     await(t, 1);
@@ -803,25 +765,25 @@ static void a_new_connection_is_not_its_predecessor(struct test *t)
 {
     ouro_op *door = stream(t, accepted), *old = op_new(t), *fresh = stream(t, received);
     struct sockaddr_in addr;
-    int listener = listening(t, &addr), first;
+    int listener = make_listener(t, &addr), first;
     int second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     char byte = 0;
 
     make_pool(t);
     ouro_prep_accept_many(door, listener, 0);
     start(t, door);
-    first = connected(&addr);
+    first = connect_to(&addr);
     await(t, 1);
     ouro_prep_recv(old, seen.fds[0], &byte, 1, 0);
     start(t, old);
-    rest(t);
+    let_rest(t);
     close(seen.fds[0]);
     CHECK_EQ(connect(second, (struct sockaddr *)&addr, sizeof(addr)), 0);
     await(t, 2);
     if (seen.fds[1] == seen.fds[0]) { /* a ring may have taken the number before */
         ouro_prep_recv_many(fresh, seen.fds[1], seen.pool, 0);
         start(t, fresh);
-        rest(t);
+        let_rest(t);
         CHECK_EQ(send(second, "2", 1, 0), 1);
         await(t, 3);
         CHECK(byte == 0 && seen.bytes[0] == '2');

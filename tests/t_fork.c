@@ -4,16 +4,6 @@
 
 #include "test.h"
 
-static void expect_exit_zero(pid_t child)
-{
-    int status;
-
-    CHECK(child > 0);
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    if (status != 0)
-        FAIL("the child ended with %x", status);
-}
-
 static void the_child_owns_nothing(struct test *t)
 {
     ouro_op *op = op_new(t), *pending = op_new(t);

@@ -756,16 +756,6 @@ static void a_closed_loop_leaves_no_context(struct test *t)
     ouro__sys = real;
 }
 
-static void expect_exit_zero(pid_t child)
-{
-    int status;
-
-    CHECK(child > 0);
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    if (status != 0)
-        FAIL("the child ended with %x", status);
-}
-
 static void a_child_has_nothing_of_it(struct test *t)
 {
     ouro_op *ops[3];

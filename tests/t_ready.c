@@ -239,17 +239,11 @@ static void await_stream(struct test *t, uint64_t bytes)
 /* ret[0]: accepted by the loop, with a stream on it that rests already; ret[1]: the peer. */
 static ouro_op *make_stream_over_tcp(struct test *t, int ret[2])
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET };
-    socklen_t size = sizeof(addr);
+    struct sockaddr_in addr;
     ouro_op *op = op_new(t);
-    int listener = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int listener = make_listener(t, &addr);
 
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQ(bind(listener, (struct sockaddr *)&addr, size), 0);
-    CHECK_EQ(listen(listener, 4), 0);
-    CHECK_EQ(getsockname(listener, (struct sockaddr *)&addr, &size), 0);
-    ret[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_EQ(connect(ret[1], (struct sockaddr *)&addr, size), 0);
+    ret[1] = connect_to(&addr);
     ouro_prep_accept(op, listener, NULL, NULL, 0);
     ret[0] = (int)do_op(t, op);
     CHECK(ret[0] >= 0);

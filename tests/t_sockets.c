@@ -49,17 +49,6 @@ static int connected(struct test *t, const struct sockaddr_in *addr)
     return made(t, fd);
 }
 
-/* Both ends of a TCP connection. */
-static void make_tcp(struct test *t, int fds[2])
-{
-    struct sockaddr_in addr;
-    int listener = bound(t, SOCK_STREAM, &addr, 4);
-
-    fds[0] = connected(t, &addr);
-    CHECK(readable(listener, 1000));
-    fds[1] = made(t, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-}
-
 /* TCP, or a local pair. */
 static void make_pair(struct test *t, unsigned which, int fds[2])
 {

@@ -119,60 +119,23 @@ static void await_bytes(struct test *t, size_t size)
     }
 }
 
-static void rest(struct test *t)
-{
-    for (int i = 0; i < 20; i++) {
-        step(t);
-        reap_all(t);
-        usleep(1000);
-    }
-}
-
-static int listening(struct test *t, struct sockaddr_in *addr)
-{
-    int fd = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    socklen_t size = sizeof(*addr);
-
-    memset(addr, 0, sizeof(*addr));
-    addr->sin_family = AF_INET;
-    addr->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQ(bind(fd, (struct sockaddr *)addr, sizeof(*addr)), 0);
-    CHECK_EQ(getsockname(fd, (struct sockaddr *)addr, &size), 0);
-    CHECK_EQ(listen(fd, 512), 0);
-    return fd;
-}
-
-static int connected(const struct sockaddr_in *addr)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    CHECK_EQ(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
-    return fd;
-}
-
-static void cancel_and_finish(struct test *t, ouro_op *op)
-{
-    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
-    finish_canceled(t, op);
-}
-
 /* ---- accept_many ---------------------------------------------------------------------------- */
 
 static void every_connection_is_accepted_once(struct test *t)
 {
     struct sockaddr_in addr;
-    int listener = listening(t, &addr), clients[CONNECTIONS];
+    int listener = make_listener(t, &addr), clients[CONNECTIONS];
     ouro_op *op = stream(t, accepted);
 
     ouro_prep_accept_many(op, listener, 0);
     start(t, op);
     for (int i = 0; i < CONNECTIONS; i++) {
-        clients[i] = connected(&addr);
+        clients[i] = connect_to(&addr);
         if (i % 7 == 0)
             step(t);
     }
     await(t, CONNECTIONS);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(count_seen(), CONNECTIONS);
     CHECK(!is_final(op));
     cancel_and_finish(t, op);
@@ -196,13 +159,13 @@ static void an_overflow_loses_no_connection(struct test *t)
     close_loop(t);
     t->config.depth = 4;
     open_loop(t);
-    listener = listening(t, &addr);
+    listener = make_listener(t, &addr);
     op = stream(t, accepted);
     ouro_prep_accept_many(op, listener, 0);
     start(t, op);
     step(t);
     for (int i = 0; i < 300; i++)
-        clients[i] = connected(&addr);
+        clients[i] = connect_to(&addr);
     await(t, 300);
     CHECK(!is_final(op));
     cancel_and_finish(t, op);
@@ -217,11 +180,11 @@ static void a_lack_of_descriptors_is_waited_out(struct test *t)
 {
     struct sockaddr_in addr;
     struct rlimit limit, none;
-    int listener = listening(t, &addr), client, first;
+    int listener = make_listener(t, &addr), client, first;
     ouro_op *op = stream(t, accepted);
     ouro_counters before, after;
 
-    client = connected(&addr);
+    client = connect_to(&addr);
     CHECK(readable(listener, 1000));
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     first = fcntl(listener, F_DUPFD, 0);
@@ -231,7 +194,7 @@ static void a_lack_of_descriptors_is_waited_out(struct test *t)
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
     ouro_prep_accept_many(op, listener, 0);
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK(!is_final(op));
     CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof(before)), 0);
     if (t->mode != MODE_SERVICE)
@@ -270,7 +233,7 @@ static void close_slot(struct test *t, int slot)
 static void connections_go_into_free_slots(struct test *t)
 {
     struct sockaddr_in addr;
-    int listener = listening(t, &addr), clients[8], slots = 0;
+    int listener = make_listener(t, &addr), clients[8], slots = 0;
     ouro_op *op = stream(t, into_slot), *other = op_new(t);
     char byte;
 
@@ -279,11 +242,11 @@ static void connections_go_into_free_slots(struct test *t)
     CHECK_EQ(ouro_direct_table(t->loop, 4), 0);
     start(t, op);
     for (int i = 0; i < 8; i++) {
-        clients[i] = connected(&addr);
+        clients[i] = connect_to(&addr);
         CHECK_EQ(send(clients[i], &(char){ (char)('a' + i) }, 1, 0), 1);
     }
     await(t, 4);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(count_seen(), 4);
     CHECK(!is_final(op));
     for (int i = 0; i < 8; i++) {
@@ -302,7 +265,7 @@ static void connections_go_into_free_slots(struct test *t)
     }
     CHECK_EQ(slots, 15);
     close_slot(t, seen.fds[7]); /* it waits for a connection with that one */
-    rest(t);
+    let_rest(t);
     cancel_and_finish(t, op);
     ouro_prep_socket_direct(other, AF_INET, SOCK_STREAM, 0, (unsigned)seen.fds[7]);
     CHECK_EQ(do_op(t, other), 0);
@@ -359,7 +322,7 @@ static void a_lack_of_buffers_is_waited_out(struct test *t)
     start(t, op);
     CHECK_EQ(send(fds[1], data, sizeof(data), 0), sizeof(data));
     await(t, BUFFERS);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(seen.kept_count, BUFFERS);
     CHECK(!is_final(op));
     while (seen.size < sizeof(data)) {
@@ -410,7 +373,7 @@ static void a_reset_ends_a_stream(struct test *t)
 {
     const struct linger now = { 1, 0 };
     struct sockaddr_in addr;
-    int listener = listening(t, &addr), client = connected(&addr), server;
+    int listener = make_listener(t, &addr), client = connect_to(&addr), server;
     ouro_op *op = stream(t, received);
 
     make_pool(t);
@@ -435,7 +398,7 @@ static void a_close_ends_the_streams_of_its_descriptor(struct test *t)
     make_socketpair(t, fds);
     ouro_prep_recv_many(op, fds[0], seen.pool, 0);
     start(t, op);
-    rest(t);
+    let_rest(t);
     unmade(t, fds[0]);
     ouro_prep_close(close_op, fds[0]);
     CHECK_EQ(do_op(t, close_op), 0);
@@ -462,24 +425,24 @@ static void a_paused_stream_rests_and_goes_on(struct test *t)
         CHECK_EQ(ouro_pause(t->loop, op), 0);
         CHECK_EQ(ouro_pause(t->loop, op), 0);
         if (i % 2)
-            rest(t);
+            let_rest(t);
         CHECK_EQ(ouro_resume(t->loop, op), 0);
         CHECK_EQ(ouro_resume(t->loop, op), 0);
         if (i % 3)
             step(t);
     }
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
+    let_rest(t);
     before = seen.size;
     CHECK_EQ(send(fds[1], "two", 3, 0), 3);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(seen.size, before);
     CHECK(!is_final(op));
     CHECK_EQ(ouro_resume(t->loop, op), 0);
     await_bytes(t, 6);
     CHECK(memcmp(seen.bytes, "onetwo", 6) == 0);
     CHECK_EQ(ouro_pause(t->loop, op), 0);
-    rest(t);
+    let_rest(t);
     cancel_and_finish(t, op);
     destroy_pool();
 }
@@ -496,16 +459,16 @@ static void readiness_is_told_as_long_as_it_holds(struct test *t)
     make_pipe(t, fds);
     ouro_prep_poll_many(op, fds[0], POLLIN);
     start(t, op);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(count_seen(), 0);
     CHECK_EQ(write(fds[1], "x", 1), 1);
     await(t, 3);
     CHECK_EQ(seen.last, POLLIN);
     while (read(fds[0], &byte, 1) != 1)
         ;
-    rest(t);
+    let_rest(t);
     had = count_seen();
-    rest(t);
+    let_rest(t);
     CHECK_EQ(count_seen(), had);
     unmade(t, fds[1]);
     close(fds[1]);
@@ -579,7 +542,7 @@ static void a_timer_may_tick_once_in_an_age(struct test *t)
     ouro_prep_timer_many(op, in_ms(t, 5), UINT64_MAX);
     start(t, op);
     await(t, had + 1);
-    rest(t);
+    let_rest(t);
     CHECK_EQ(count_seen(), had + 1);
     cancel_and_finish(t, op);
 }
@@ -650,7 +613,7 @@ static void bad_streams_are_refused(struct test *t)
 static void streams_and_pools_survive_the_loss_of_the_ring(struct test *t)
 {
     struct sockaddr_in addr;
-    int listener = listening(t, &addr), client, fds[2], later[2];
+    int listener = make_listener(t, &addr), client, fds[2], later[2];
     ouro_op *in = stream(t, received), *door = stream(t, accepted);
 
     make_pool(t);
@@ -682,7 +645,7 @@ static void streams_and_pools_survive_the_loss_of_the_ring(struct test *t)
     seen.count = 0;
     ouro_prep_accept_many(door, listener, 0);
     start(t, door);
-    client = connected(&addr);
+    client = connect_to(&addr);
     await(t, 1);
     CHECK_EQ(ouro_cancel_all(t->loop), 0);
     finish_all(t);

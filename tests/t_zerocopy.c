@@ -12,23 +12,6 @@
 
 static char data[BIG], got[BIG];
 
-static void make_tcp(struct test *t, int fds[2])
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET };
-    socklen_t size = sizeof(addr);
-    int listener = made(t, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQ(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    CHECK_EQ(getsockname(listener, (struct sockaddr *)&addr, &size), 0);
-    CHECK_EQ(listen(listener, 1), 0);
-    fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_EQ(connect(fds[0], (struct sockaddr *)&addr, sizeof(addr)), 0);
-    made(t, fds[0]);
-    CHECK(readable(listener, 1000));
-    fds[1] = made(t, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-}
-
 /* Until so much has come. */
 static void drain(struct test *t, int fd, size_t size)
 {

@@ -155,11 +155,13 @@ int start_post(struct test *t, ouro_op *op);
 int start_push(struct test *t, ouro_sendq *queue, ouro_op *op);
 int64_t finish(struct test *t, ouro_op *op); /* waits for its final completion: res */
 void finish_canceled(struct test *t, ouro_op *op);
+void cancel_and_finish(struct test *t, ouro_op *op);
 int64_t do_op(struct test *t, ouro_op *op);
 void finish_all(struct test *t);
 bool is_final(ouro_op *op);                            /* the ledger has its completion */
 void wait_completions(struct test *t, uint64_t count); /* so many in all, messages included */
 void step(struct test *t);                             /* a turn that does not wait */
+void let_rest(struct test *t);                         /* turns for 20 ms, collecting what comes */
 void let_pass(struct test *t); /* some turns, so that what is wrongly done early is done */
 unsigned reap_all(struct test *t);
 void ledger_event(struct test *t, const ouro_event *event); /* for tests that reap by themselves */
@@ -181,6 +183,12 @@ int make_direct(struct test *t, const char *name, const void *data,
 void make_pipe(struct test *t, int fds[2]);
 void make_socketpair(struct test *t, int fds[2]);
 void make_stream(struct test *t, bool socket, int fds[2]); /* one of the two */
+struct sockaddr_in;
+/* On the loopback device: a TCP listener and where it listens; a connection to it, which the caller
+ * closes; and both ends of one. */
+int make_listener(struct test *t, struct sockaddr_in *ret_addr);
+int connect_to(const struct sockaddr_in *addr);
+void make_tcp(struct test *t, int fds[2]);
 bool readable(int fd, int ms);
 int made(struct test *t, int fd);    /* closed, and its flags compared, at the end */
 void unmade(struct test *t, int fd); /* the test closes it by itself */
@@ -188,6 +196,7 @@ void fill(void *buf, size_t len, uint32_t seed);
 void check_filled(const void *buf, size_t len, uint32_t seed);
 int64_t plain(int64_t result); /* of a system call: itself or -errno */
 long count_fds(void);
+void expect_exit_zero(pid_t child);
 void await_first_thread(void); /* before threads are counted */
 long count_threads(void);
 long locked_kib(void);
