@@ -2,6 +2,7 @@
 /* t_cost.c: what an operation costs besides itself: no allocation, and no system call too many. */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine/ring.h"
@@ -282,6 +283,69 @@ static void reading_from_memory_is_one_call(struct test *t)
     ouro__sys = real;
 }
 
+/* ---- Streams that share a pool -------------------------------------------------------------- */
+
+enum { CROWD = 40, CROWD_BUFFERS = 256, CROWD_ROUNDS = 16 };
+static ouro_pool *crowd_pool;
+static _Atomic long entries, arrived;
+
+static long counted_entries(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                            size_t size)
+{
+    entries += submit;
+    return real.io_uring_enter(fd, submit, min, flags, arg, size);
+}
+
+static void crowd_took(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op;
+    arrived += res > 0;
+    CHECK_EQ(ouro_pool_release(crowd_pool, data), 0);
+}
+
+static void crowd_speaks(struct test *t, int (*fds)[2], long round)
+{
+    for (int i = 0; i < CROWD; i++)
+        CHECK_EQ(write(fds[i][1], "x", 1), 1);
+    while (arrived < round * CROWD)
+        CHECK(ouro_run(t->loop, 1, t->limit) >= 0);
+}
+
+/* However many speak at once: after a while there are buffers enough where the kernel looks for
+ * them, and no stream is started again and again. */
+static void streams_that_share_a_pool_go_on_by_themselves(struct test *t)
+{
+    int fds[CROWD][2];
+    ouro_op *ops[CROWD];
+    long before;
+
+    real = ouro__sys;
+    ouro__sys.io_uring_enter = counted_entries;
+    open_loop(t);
+    CHECK_EQ(ouro_pool_create(t->loop, CROWD_BUFFERS, 64, &crowd_pool), 0);
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds[i]), 0);
+        ops[i] = op_new(t);
+        record_of(ops[i])->more = crowd_took;
+        ouro_prep_recv_many(ops[i], fds[i][0], crowd_pool, 0);
+        start(t, ops[i]);
+    }
+    for (long round = 1; round <= CROWD_ROUNDS; round++)
+        crowd_speaks(t, fds, round);
+    before = entries;
+    for (long round = CROWD_ROUNDS + 1; round <= 2 * CROWD_ROUNDS; round++)
+        crowd_speaks(t, fds, round);
+    CHECK(entries <= before + 2); /* the doorbell's */
+    for (int i = 0; i < CROWD; i++) {
+        close(fds[i][1]);
+        CHECK_EQ(finish(t, ops[i]), 0);
+        close(fds[i][0]);
+    }
+    CHECK_EQ(ouro_pool_destroy(crowd_pool), 0);
+    close_loop(t);
+    ouro__sys = real;
+}
+
 static const struct test_case cases[] = {
     { NAMED(an_operation_allocates_nothing), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .no_loop = true, .heavy = true, .seconds = 30 },
@@ -296,6 +360,8 @@ static const struct test_case cases[] = {
       .pitfalls = "R12 R15" },
     { NAMED(reading_from_memory_is_one_call), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
       .style = STYLE_REAP, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
+    { NAMED(streams_that_share_a_pool_go_on_by_themselves), .fixed = FIX_STYLE | FIX_FD | FIX_MASK,
+      .style = STYLE_CALLBACK, .needs = NEED_OWNED | NEED_URING, .no_loop = true },
     { .name = NULL },
 };
 const struct subject subject_cost = { "cost", cases };

@@ -80,13 +80,15 @@ int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool)
     return 0;
 }
 
-/* A stream is about to start. */
-void ouro__uring_pool_fill(ouro_pool *pool)
+/* A stream found none. Others of the same enter did so before the ring was fuller. */
+void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
 {
     uint32_t in_use = pool->count - pool->ready;
 
-    if (OURO__SELDOM(pool->ready && in_use == pool->taken))
-        put(pool, in_use);
+    if (!pool->ready || pool->filled == loop->stats.enters)
+        return;
+    pool->filled = loop->stats.enters;
+    put(pool, in_use);
 }
 
 void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id)

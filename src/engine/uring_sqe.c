@@ -477,7 +477,6 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
         ouro__report(loop, op, -ENOBUFS);
         return false;
     }
-    ouro__uring_pool_fill(pool);
     sqe->opcode = RING_OP_RECV;
     sqe->flags |= RING_SQE_BUFFER_SELECT;
     sqe->ioprio = RING_RECV_MULTISHOT;

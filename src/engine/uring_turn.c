@@ -282,6 +282,8 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         (void)ouro__pool_give(pool, data);
         data = NULL;
     }
+    if (res == -ENOBUFS && pool && pool->native)
+        ouro__uring_pool_more(loop, pool);
     if (data && op->code == OURO_RECVMSG_MANY)
         res -= (int32_t)ouro__datagram_rooms(op);
     ouro__stream_bring(op, data);
