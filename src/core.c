@@ -199,6 +199,12 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
         return !(flags & ~(uint32_t)(OURO_EXACT | OURO_REGBUF | OURO_DIRECT)) &&
                (int64_t)(op->arg[ARG_OFFSET] | op->arg[ARG_LEN]) >= 0 && op->arg[ARG_BUF] &&
                *ret_file && !(*ret_file)->closer;
+    case OURO_RECV:
+    case OURO_SEND:
+        *ret_file = ouro__file_at(loop, op->fd);
+        return !(flags & ~(uint32_t)OURO_EXACT) && (int64_t)op->arg[ARG_LEN] >= 0 &&
+               op->arg[ARG_BUF] && !(op->arg[ARG_MSG_FLAGS] & ~(uint64_t)STEP_DONTWAIT) &&
+               *ret_file && !(*ret_file)->closer;
     case OURO_OPEN:
         *ret_file = op->fd == OURO_HERE ? &loop->here : ouro__file_at(loop, op->fd);
         return !flags && op->arg[ARG_PATH] && *ret_file && !(*ret_file)->closer &&
@@ -772,10 +778,14 @@ static OURO__APART void report_specially(ouro_loop *loop, ouro_op *op, int64_t r
     ouro__ended(loop, op, res);
 }
 
-/* A transfer that has moved all, or enough, in one step. */
+/* A transfer of one buffer that has moved all, or enough, in one step. */
 static OURO__INLINE bool moved_at_once(const ouro_op *op, int64_t res)
 {
-    return ouro__is_transfer(op) && !op->done_ &&
+    const uint64_t those =
+        1u << OURO_READ | 1u << OURO_WRITE | (uint64_t)1 << OURO_RECV | (uint64_t)1 << OURO_SEND;
+
+    _Static_assert(OURO_CODE_COUNT <= 64, "a bit for each");
+    return those >> op->code & 1 && !op->done_ &&
            ((uint64_t)res == op->arg[ARG_LEN] || !(op->flags & OURO_EXACT));
 }
 

@@ -310,7 +310,7 @@ ouro_time ouro__until(const ouro_loop *loop, ouro_time until)
 }
 
 /* Does another thread run a callback of this stream? They come one after the other. */
-static bool called_elsewhere(const ouro_loop *loop, const ouro_op *op)
+static OURO__APART bool called_elsewhere(const ouro_loop *loop, const ouro_op *op)
 {
     for (const struct ouro__frame *frame = loop->frames; frame; frame = frame->other) {
         const struct ouro__frame *mine = inside;
@@ -324,10 +324,10 @@ static bool called_elsewhere(const ouro_loop *loop, const ouro_op *op)
 }
 
 /* Could this thread run a callback now? */
-static bool callable(const ouro_loop *loop)
+static inline bool callable(const ouro_loop *loop)
 {
     return ouro__calls_ready(loop) &&
-           !(loop->locked_mode &&
+           !(OURO__SELDOM(loop->locked_mode) &&
              called_elsewhere(loop, loop->calls.at[loop->calls.head & loop->calls.mask].op));
 }
 

@@ -211,14 +211,24 @@ long ouro__do_pwritev2(int fd, const struct iovec *iov, int count, int64_t offse
     RETURN(syscall(SYS_pwritev2, (long)fd, iov, (long)count, HALVES(offset), (long)flags));
 }
 
+/* The library's functions are cancellation points, which cost more than all else around the call:
+ * what is called once for each message goes by number where that is simple. */
 long ouro__do_recv(int fd, void *buf, size_t len, int flags)
 {
+#if defined(__LP64__) && defined(SYS_recvfrom)
+    RETURN(syscall(SYS_recvfrom, (long)fd, buf, len, (long)flags, NULL, NULL));
+#else
     RETURN(recv(fd, buf, len, flags));
+#endif
 }
 
 long ouro__do_send(int fd, const void *buf, size_t len, int flags)
 {
+#if defined(__LP64__) && defined(SYS_sendto)
+    RETURN(syscall(SYS_sendto, (long)fd, buf, len, (long)flags, NULL, 0L));
+#else
     RETURN(send(fd, buf, len, flags));
+#endif
 }
 
 long ouro__do_recvmsg(int fd, void *msghdr, int flags)

@@ -286,6 +286,56 @@ static void a_stream_asks_once_for_what_came(struct test *t)
     end_stream(t, fds[0], fds[1]);
 }
 
+/* ---- Many streams that bring much ----------------------------------------------------------- */
+
+enum { LOUD = 16, SHOUT = 16 * 1024 };
+
+/* Their bytes are handed over in parts, so that who sends them on finds them in the caches; and a
+ * host is told that there are more. */
+static void what_a_turn_leaves_is_told_to_the_host(struct test *t)
+{
+    static char shout[SHOUT];
+    ouro_op *streams[LOUD], *op = op_new(t);
+    int fds[LOUD], peers[LOUD], listener;
+    struct sockaddr_in addr;
+    uint64_t most = 0;
+
+    listener = make_listener(t, &addr);
+    stream_bytes = 0;
+    CHECK_EQ(ouro_pool_create(t->loop, LOUD, 2 * SHOUT, &pool), 0);
+    for (int i = 0; i < LOUD; i++) {
+        peers[i] = connect_to(&addr);
+        ouro_prep_accept(op, listener, NULL, NULL, 0);
+        CHECK((fds[i] = (int)do_op(t, op)) >= 0);
+        streams[i] = op_new(t);
+        record_of(streams[i])->more = stream_took;
+        ouro_prep_recv_many(streams[i], fds[i], pool, 0);
+        start(t, streams[i]);
+    }
+    let_rest(t);
+    for (int i = 0; i < LOUD; i++)
+        CHECK_EQ(send(peers[i], shout, SHOUT, 0), SHOUT);
+    while (stream_bytes < (uint64_t)LOUD * SHOUT) {
+        struct pollfd host = { .fd = ouro_pollfd(t->loop), .events = POLLIN };
+        uint64_t before = stream_bytes;
+
+        CHECK(host.fd >= 0);
+        if (poll(&host, 1, ouro_timeout_ms(t->loop)) == 0)
+            CHECK(ouro_now(t->loop) < t->limit);
+        CHECK(ouro_dispatch(t->loop, 0) >= 0);
+        reap_all(t);
+        most = stream_bytes - before > most ? stream_bytes - before : most;
+    }
+    if (by_epoll(t))
+        CHECK(most < (uint64_t)LOUD * SHOUT / 2);
+    for (int i = 0; i < LOUD; i++) {
+        close(peers[i]);
+        CHECK_EQ(finish(t, streams[i]), 0);
+        close_fifo(t, fds[i]);
+    }
+    CHECK_EQ(ouro_pool_destroy(pool), 0);
+}
+
 /* The last bytes and the end of the input come together: one edge. */
 static void the_end_behind_the_last_bytes_is_seen(struct test *t)
 {
@@ -729,6 +779,7 @@ static const struct test_case cases[] = {
       .pitfalls = "F3" },
     { NAMED(long_waits_cost_little), ALONE },
     { NAMED(a_stream_asks_once_for_what_came), .fixed = FIX_FD, .no_loop = true },
+    { NAMED(what_a_turn_leaves_is_told_to_the_host), ALL_STYLES, .needs = NEED_DRIVER },
     { NAMED(the_end_behind_the_last_bytes_is_seen), ALL_STYLES, .no_loop = true },
     { NAMED(bytes_behind_an_urgent_one_are_received), ALL_STYLES, .no_loop = true },
     { NAMED(a_send_to_a_half_closed_peer_does_not_spin), ALL_STYLES, .no_loop = true },

@@ -18,6 +18,7 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
+#define BYTES_PER_TURN 65536 /* more are cold in the caches before they are sent on */
 #define ALWAYS ((uint32_t)(POLLERR | POLLHUP | POLLNVAL)) /* come unasked */
 
 static struct ready *state_of(ouro_loop *loop)
@@ -100,14 +101,6 @@ bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
     return watch->ops.head;
 }
 
-static void report_ended(struct ready *ready)
-{
-    ouro_op *op;
-
-    while ((op = ouro__pop(&ready->ended)))
-        ouro__report(ready->loop, op, op->result_);
-}
-
 /* ---- A turn --------------------------------------------------------------------------------- */
 
 /* A stream of bytes that has taken all there was need not try again to learn it. */
@@ -121,6 +114,18 @@ static bool drained(struct ready *ready, const ouro_op *op, int64_t res)
            ready->way->drained && ready->way->drained(ready, fd, watch);
 }
 
+/* Its word is told, and it waits again. */
+static void wait_on(struct ready *ready, ouro_op *op, int64_t res)
+{
+    op->ready_ = POLLIN;
+    if (arm(ready, op) == 0) {
+        ouro__stream_goes_on(ready->loop, op, res);
+        return;
+    }
+    op->ready_ = 0; /* the next attempt tells why */
+    ouro__report(ready->loop, op, res);
+}
+
 static void try(struct ready *ready, ouro_op *op)
 {
     int64_t res = ouro__perform(op, PERFORM_TRY);
@@ -131,15 +136,38 @@ static void try(struct ready *ready, ouro_op *op)
         return;
     }
     if (drained(ready, op, res)) {
-        ouro__report(ready->loop, op, res);
-        if (op->state_ == STATE_QUEUED)
-            op->ready_ = POLLIN;
+        ready->bytes += res;
+        wait_on(ready, op, res);
         return;
     }
     if (res == -EAGAIN && op->ready_ && ready->way->tried &&
         (watch = ouro__ready_watch(ready, (uint32_t)ouro__ready_fd(op))))
         ready->way->tried(ready, watch, op);
     ouro__report(ready->loop, op, res);
+}
+
+/* What a stream waited for has come, and nothing else has happened to it: it need not go through
+ * the core's queue. */
+static bool goes_on(struct ready *ready, ouro_op *op)
+{
+    if (op->code != OURO_RECV_MANY || op->result_ < 0 || op->flags & OURO_DIRECT ||
+        op->marks_ & (MARK_CANCEL | MARK_TIMEOUT) ||
+        op->stream_ & (STREAM_PAUSED | STREAM_STOPPED) || op->notes_ & (NOTE_HELD | NOTE_AUX) ||
+        !ouro__stream_may_start(ready->loop, op))
+        return false;
+    op->ready_ = 0;
+    try(ready, op);
+    return true;
+}
+
+/* A part of them, if they bring much: who gets it may send it on while it is in the caches. */
+static void report_ended(struct ready *ready)
+{
+    ouro_op *op;
+
+    while (ready->bytes < BYTES_PER_TURN && (op = ouro__pop(&ready->ended)))
+        if (!goes_on(ready, op))
+            ouro__report(ready->loop, op, op->result_);
 }
 
 /* What the core's pull gives: to be armed, or to be tried. */
@@ -162,13 +190,20 @@ static void take(struct ready *ready, ouro_op *op)
     }
 }
 
-static void submit(struct ready *ready)
+static void pull(struct ready *ready)
 {
     ouro_op *op;
 
-    report_ended(ready);
     for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++)
         take(ready, op);
+}
+
+static void submit(struct ready *ready)
+{
+    pull(ready);
+    report_ended(ready);
+    if (ready->loop->queue.head)
+        pull(ready);
     if (ready->more && ready->more->run)
         ready->more->run(ready);
 }
@@ -185,6 +220,7 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
 {
     struct ready *ready = state_of(loop);
 
+    ready->bytes = 0;
     ouro__ready_submit(loop);
     until = ouro__until(loop, until);
     if (loop->queue.head || ready->ended.head)
@@ -193,11 +229,14 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
         until = ouro__sooner(until, sys_now() + OURO__DEAF_NS);
     if (until != OURO_NOWAIT && ready->more && ready->more->sleeps)
         until = ready->more->sleeps(ready, until);
-    if (until != OURO_NOWAIT || ready->armed || ready->strays || ouro__doorbell_rung(&ready->bell))
+    /* What was seen before is not all reported: the next look comes behind it. */
+    if (ready->bytes < BYTES_PER_TURN && (until != OURO_NOWAIT || ready->armed || ready->strays ||
+                                          ouro__doorbell_rung(&ready->bell)))
         ready->way->look(ready, until);
     report_ended(ready);
     if (loop->queue.head || ready->more) /* what was waited for can go on */
         submit(ready);
+    loop->asked = loop->asked || ready->ended.head;
 }
 
 /* The driver may be asleep. */

@@ -67,6 +67,7 @@ struct ready {
     uint32_t room;
     uint32_t armed;          /* operations that wait in watches */
     struct ouro__list ended; /* have left them; result_ says how */
+    int64_t bytes;           /* that streams have brought in this turn */
     bool hosted;             /* somebody has our descriptor in a set of his own */
     bool strays;             /* it may be readable for what nobody waits for: each turn looks */
     bool sure;               /* the set's own: false again at the start of each turn */

@@ -71,26 +71,35 @@ static void encode_zerocopy(const struct uring *u, ouro_op *op, struct ring_sqe 
     sqe->ioprio = RING_SEND_ZC_REPORT_USAGE;
 }
 
-/* Never MSG_WAITALL: the kernel would go on after a part by itself, and then drop the error that
- * ended it. The core asks again, and learns it. */
+/* A receive or send of one buffer. Never MSG_WAITALL: the kernel would go on after a part by itself,
+ * and then drop the error that ended it. The core asks again, and learns it. */
+static OURO__INLINE void encode_bytes(const ouro_loop *loop, const ouro_op *op,
+                                      struct ring_sqe *sqe)
+{
+    uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
+    bool writes = op->code == OURO_SEND;
+
+    set_file(loop, op, sqe);
+    sqe->opcode = writes ? RING_OP_SEND : RING_OP_RECV;
+    sqe->addr = op->arg[ARG_BUF] + done;
+    sqe->len = (uint32_t)(left < OURO__STEP_MAX ? left : OURO__STEP_MAX);
+    sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : 0);
+}
+
 static void encode_message(const ouro_loop *loop, struct uring *u, ouro_op *op,
                            struct ring_sqe *sqe)
 {
-    bool writes = ouro__kinds[op->code].traits & KIND_WRITES;
-    uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
-
-    set_file(loop, op, sqe);
-    sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : 0);
     if (op->code == OURO_RECV || op->code == OURO_SEND) {
-        sqe->opcode = writes ? RING_OP_SEND : RING_OP_RECV;
-        sqe->addr = op->arg[ARG_BUF] + done;
-        sqe->len = (uint32_t)(left < OURO__STEP_MAX ? left : OURO__STEP_MAX);
+        encode_bytes(loop, op, sqe);
     } else {
+        bool writes = op->code == OURO_SENDMSG;
+
+        set_file(loop, op, sqe);
         sqe->opcode = writes ? RING_OP_SENDMSG : RING_OP_RECVMSG;
         sqe->addr = op->arg[ARG_MSGHDR];
         sqe->len = 1;
-        if (!writes)
-            sqe->op_flags |= MSG_CMSG_CLOEXEC;
+        sqe->op_flags =
+            (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : MSG_CMSG_CLOEXEC);
     }
     if (OURO__SELDOM(op->flags & OURO_ZEROCOPY))
         encode_zerocopy(u, op, sqe);
@@ -590,14 +599,17 @@ static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
     struct ring *ring = &u->ring;
     struct ring_sqe *sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
-    bool usual_read =
-        op->code == OURO_READ && !op->ready_ && !(op->flags & (OURO_FDMODE | OURO_BG));
+    bool usual = !op->ready_ && !(op->flags & (OURO_FDMODE | OURO_BG | OURO_ZEROCOPY));
+    bool usual_read = op->code == OURO_READ && usual;
+    bool usual_message = (op->code == OURO_SEND || op->code == OURO_RECV) && usual;
 
     memset(sqe, 0, sizeof(*sqe));
     sqe->user_data = op->id_;
-    if (usual_read || op->code == OURO_OPEN || op->code == OURO_CLOSE)
+    if (usual_read || usual_message || op->code == OURO_OPEN || op->code == OURO_CLOSE)
         count_entry(u);
-    if (usual_read)
+    if (usual_message)
+        encode_bytes(loop, op, sqe);
+    else if (usual_read)
         encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED);
     else if (op->code == OURO_OPEN)
         encode_open(loop, u, op, sqe);
