@@ -17,6 +17,25 @@
 #define STEP_NOWAIT 8u    /* RWF_NOWAIT */
 #define STEP_DONTWAIT 64u /* MSG_DONTWAIT */
 
+/* ---- Delivery ------------------------------------------------------------------------------ */
+
+/* The completion becomes visible. A plain operation is the caller's from here on. */
+static OURO__INLINE void deliver(ouro_loop *loop, ouro_op *op)
+{
+    struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
+
+    if (!(op->flags & OURO_QUIET) || op->res < 0) {
+        ouro__ring_push(ring, op, op->res, op->cflags, op->cause);
+        if (op->cb) {
+            ouro__set_state(op, STATE_REPORTED);
+            return;
+        }
+    }
+    if (loop->waiters)
+        ouro__served(loop, op);
+    ouro__set_state(op, STATE_DONE);
+}
+
 /* ---- Accept -------------------------------------------------------------------------------- */
 
 static int find_region(ouro_loop *loop, ouro_op *op)
@@ -260,8 +279,26 @@ static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__r
     return true;
 }
 
-/* Opens, closes of what is idle, reads and writes at an offset, all asking for nothing special, are
- * most of what programs do. This is what check, accept and begin come to for them. 0: it is none,
+/* A file in memory is read without a turn. */
+static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file)
+{
+    int64_t res;
+
+    if (!ouro__try_memory(loop, op, file, &res) || ouro__slot_take(loop, &loop->slots, op) < 0)
+        return false;
+    ouro__set_state(op, STATE_PLAIN);
+    ouro__slot_give(loop, op);
+    op->res = res;
+    op->cflags = OURO_C_INLINE;
+    op->cause = 0;
+    loop->stats.completed++;
+    loop->stats.inlined++;
+    deliver(loop, op);
+    return true;
+}
+
+/* Opens, closes of what is idle, reads and writes at an offset, receives and sends, all asking for
+ * nothing special, are most of what programs do. This is what check, accept and begin come to for them. 0: it is none,
  * or something is out of the common: the others will see; 1: done. */
 static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
 {
@@ -272,6 +309,8 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
     if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
         (route = loop->routes[op->code]) == ROUTE_NO)
         return 0;
+    if (op->code == OURO_READ && file->kind == FILE_MEMORY && end_at_once(loop, op, file))
+        return 1;
     if (op->flags & OURO_REGBUF) {
         if ((r = find_region(loop, op)) < 0)
             return r;
@@ -591,25 +630,6 @@ ouro_op *ouro__pull_slowly(ouro_loop *loop)
         loop->patience.since = 0;
     }
     return op;
-}
-
-/* ---- Delivery ------------------------------------------------------------------------------ */
-
-/* The completion becomes visible. A plain operation is the caller's from here on. */
-static OURO__INLINE void deliver(ouro_loop *loop, ouro_op *op)
-{
-    struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
-
-    if (!(op->flags & OURO_QUIET) || op->res < 0) {
-        ouro__ring_push(ring, op, op->res, op->cflags, op->cause);
-        if (op->cb) {
-            ouro__set_state(op, STATE_REPORTED);
-            return;
-        }
-    }
-    if (loop->waiters)
-        ouro__served(loop, op);
-    ouro__set_state(op, STATE_DONE);
 }
 
 /* ---- Report -------------------------------------------------------------------------------- */

@@ -244,6 +244,26 @@ static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return ouro__hit(&loop->luck_read);
 }
 
+/* The same for a file in memory that the loop has opened, when it is submitted: nothing waits before
+ * it, and nobody sleeps for its end. */
+bool ouro__try_memory(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
+                      int64_t *ret)
+{
+    size_t len = (size_t)op->arg[ARG_LEN];
+
+    if (file->ours != OURS_NAMED || loop->locked_mode || loop->queue.head ||
+        op->flags & ~(uint32_t)OURO_QUIET || op->arg[ARG_RWF] || !len ||
+        !(loop->caps & OURO_CAP_NOWAIT) || loop->try_count >= TRIES_PER_TURN ||
+        loop->try_bytes + len > BYTES_PER_TURN)
+        return false;
+    *ret = sys_pread((int)op->fd, ouro__ptr(op, ARG_BUF), len, (int64_t)op->arg[ARG_OFFSET]);
+    if (*ret < 0)
+        return false;
+    loop->try_count++;
+    loop->try_bytes += (size_t)*ret;
+    return true;
+}
+
 static OURO__APART bool try_open(ouro_loop *loop, ouro_op *op, int64_t *ret)
 {
     int flags = ouro__int(op, ARG_FLAGS);

@@ -689,12 +689,21 @@ static void host_signal(struct uring *u, bool on)
         (void)sys_write(u->host_fd, &word, sizeof(word));
 }
 
+/* Is there neither anything to hand over nor to find? */
+static bool nothing_to_do(const ouro_loop *loop, struct uring *u)
+{
+    return !loop->queue.head && !ring_flush_count(&u->ring) && !ring_cq_ready(&u->ring) &&
+           !ring_needs_enter(&u->ring) && !u->uncanceled.head && u->armed && u->host_fd < 0;
+}
+
 void ouro__uring_wait(ouro_loop *loop, ouro_time until)
 {
     struct uring *u = loop->engine_state;
     unsigned count;
 
-    if (drive(loop, u)) {
+    if (until == OURO_NOWAIT && u->driven && !u->lost && nothing_to_do(loop, u)) {
+        u->put_off = 0;
+    } else if (drive(loop, u)) {
         unsigned looks = 0;
         bool busy;
 
