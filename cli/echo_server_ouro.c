@@ -23,6 +23,7 @@ enum {
     PAUSE_MS = 100,         /* between tries to accept where descriptors have run out */
     GRACE_S = 1,            /* for connections to end by themselves after a stop */
     CLOSE_S = 5,
+    BLOCK_CONNS = 64, /* that get their memory together */
 };
 
 /* What has come and is to be sent back: a buffer of the pool, or (own) memory behind it. */
@@ -46,12 +47,18 @@ struct conn {
     bool stuck;         /* a send has failed: the chunks that are left go nowhere */
 };
 
+struct block {
+    struct conn conns[BLOCK_CONNS];
+    struct block *next;
+};
+
 struct echo_server {
     ouro_op accept, pause;
     ouro_loop *loop;
     ouro_pool *pool;
     int listener;
     struct conn *open, *idle;
+    struct block *blocks;
     struct chunk chunks[POOL_BUFFERS], *spare; /* as many as there are buffers */
     int error;                                 /* what ended the server */
     atomic_bool stopping;
@@ -289,19 +296,32 @@ static void serve_begin(struct conn *conn, int fd)
     submit(conn, &conn->in, on_received);
 }
 
+/* False: no memory. */
+static bool more_conns(struct echo_server *server)
+{
+    struct block *block = aligned_alloc(64, (sizeof(*block) + 63) / 64 * 64);
+
+    if (!block)
+        return false;
+    memset(block, 0, sizeof(*block));
+    block->next = server->blocks;
+    server->blocks = block;
+    for (unsigned i = 0; i < BLOCK_CONNS; i++) {
+        block->conns[i].server = server;
+        block->conns[i].next = server->idle;
+        server->idle = &block->conns[i];
+    }
+    return true;
+}
+
 static int conn_begin(struct echo_server *server, int fd)
 {
-    struct conn *conn = server->idle;
+    struct conn *conn;
 
-    if (conn) {
-        server->idle = conn->next;
-    } else {
-        conn = aligned_alloc(64, (sizeof(*conn) + 63) / 64 * 64);
-        if (!conn)
-            return -ENOMEM;
-        memset(conn, 0, sizeof(*conn));
-        conn->server = server;
-    }
+    if (!server->idle && !more_conns(server))
+        return -ENOMEM;
+    conn = server->idle;
+    server->idle = conn->next;
     conn->prev = NULL;
     conn->next = server->open;
     if (conn->next)
@@ -457,13 +477,12 @@ const char *echo_server_engine(const struct echo_server *server)
 
 void echo_server_free(struct echo_server *server)
 {
-    struct conn *next;
+    struct block *block;
 
     if (server->loop) /* not served, or still busy: then its memory has to stay */
         if (ouro_close(server->loop, OURO_NOWAIT) < 0)
             return;
-    for (struct conn *conn = server->open; conn; conn = next) {
-        next = conn->next;
+    for (struct conn *conn = server->open; conn; conn = conn->next) {
         while (conn->first) {
             struct chunk *chunk = conn->first;
 
@@ -472,11 +491,10 @@ void echo_server_free(struct echo_server *server)
                 free(chunk);
         }
         close(conn->fd);
-        free(conn);
     }
-    for (struct conn *conn = server->idle; conn; conn = next) {
-        next = conn->next;
-        free(conn);
+    while ((block = server->blocks)) {
+        server->blocks = block->next;
+        free(block);
     }
     pthread_mutex_destroy(&server->lock);
     free(server);

@@ -417,7 +417,9 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
     }
     inside = frame.outer;
     leave_frame(loop, &frame);
-    if (loop->locked_mode && ouro__calls_ready(loop))
+    if (!ouro__calls_ready(loop))
+        loop->calls.head = loop->calls.tail = 0; /* the same few cache lines for the next ones */
+    else if (loop->locked_mode)
         ouro__ring_bell(loop); /* others may have left them to us */
     depth--;
     if (done)
