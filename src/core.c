@@ -293,6 +293,7 @@ static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, struct ouro__f
     op->cause = 0;
     loop->stats.completed++;
     loop->stats.inlined++;
+    loop->asked = true; /* a host shall look */
     deliver(loop, op);
     return true;
 }

@@ -873,6 +873,35 @@ static void what_ends_at_its_submit_wakes_who_runs(struct test *t)
     }
 }
 
+/* A host that sleeps by descriptor and time alone finds what was over with its submit. */
+static void what_ends_at_its_submit_is_told_to_the_host(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    struct pollfd host = { .fd = ouro_pollfd(t->loop), .events = POLLIN };
+    int fd, memory = made(t, memfd_create("m", MFD_CLOEXEC));
+    char path[32], byte = 0;
+
+    CHECK(host.fd >= 0);
+    CHECK_EQ(write(memory, "a", 1), 1);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
+    ouro_prep_open(op, OURO_HERE, path, O_RDONLY, 0);
+    CHECK((fd = (int)do_op(t, op)) >= 0);
+    for (int i = 0; i < 3; i++) {
+        ouro_prep_read(op, fd, &byte, 1, 0);
+        start(t, op);
+        for (int turns = 0; !is_final(op); turns++) {
+            CHECK(turns < 100);
+            CHECK(poll(&host, 1, ouro_timeout_ms(t->loop)) >= 0);
+            CHECK(ouro_dispatch(t->loop, 0) >= 0);
+            reap_all(t);
+        }
+        CHECK_EQ(RES(op), 1);
+        CHECK_EQ(byte, 'a');
+    }
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
 /* ---- Notification -------------------------------------------------------------------------- */
 
 static void empty(int fd)
@@ -1128,6 +1157,7 @@ static const struct test_case cases[] = {
     { NAMED(a_cancel_wakes_who_waits_for_it), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_WAIT,
       .needs = NEED_THREADS },
     { NAMED(what_ends_at_its_submit_wakes_who_runs), EVENTS, .needs = NEED_THREADS },
+    { NAMED(what_ends_at_its_submit_is_told_to_the_host), EVENTS, .needs = NEED_DRIVER },
     { NAMED(a_later_submit_is_notified), EVENTS },
     { NAMED(what_a_reap_leaves_is_notified_again), SERVICE(STYLE_REAP) },
     { NAMED(a_notification_ends_while_its_call_uses_the_loop), EVENTS, .needs = NEED_THREADS },

@@ -208,12 +208,21 @@ static void submit(struct ready *ready)
         ready->more->run(ready);
 }
 
+/* The driver may be asleep. */
+static void hurry(struct ready *ready)
+{
+    if (ready->loop->sleeping || ready->hosted)
+        ouro__doorbell_ring(&ready->bell);
+}
+
 void ouro__ready_submit(ouro_loop *loop)
 {
     struct ready *ready = state_of(loop);
 
     ready->sure = false;
     submit(ready);
+    if (ready->ended.head)
+        hurry(ready);
 }
 
 void ouro__ready_wait(ouro_loop *loop, ouro_time until)
@@ -221,7 +230,8 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
     struct ready *ready = state_of(loop);
 
     ready->bytes = 0;
-    ouro__ready_submit(loop);
+    ready->sure = false;
+    submit(ready);
     until = ouro__until(loop, until);
     if (loop->queue.head || ready->ended.head)
         until = OURO_NOWAIT;
@@ -237,13 +247,6 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
     if (loop->queue.head || ready->more) /* what was waited for can go on */
         submit(ready);
     loop->asked = loop->asked || ready->ended.head;
-}
-
-/* The driver may be asleep. */
-static void hurry(struct ready *ready)
-{
-    if (ready->loop->sleeping || ready->hosted)
-        ouro__doorbell_ring(&ready->bell);
 }
 
 void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res)
