@@ -111,6 +111,15 @@ struct crowd {
     int clients[CLIENTS];
 };
 
+/* Until the places of a small loop are taken, for which slow machines need long. */
+static void fill_up(struct test *t, unsigned places)
+{
+    while (counters(t).streamed < places) {
+        CHECK(ouro_now(t->loop) < t->limit);
+        let_pass(t);
+    }
+}
+
 /* More connections than there are places; nobody collects. */
 static void crowd(struct test *t, struct crowd *crowd)
 {
@@ -145,6 +154,7 @@ static void who_waits_for_others_waits_for_no_place(struct test *t)
     ouro_prep_read(op, fds[0], &byte, 1, 0);
     start(t, op);
     crowd(t, &many);
+    fill_up(t, FEW - 2);
     CHECK_EQ(write(fds[1], "x", 1), 1);
     CHECK_EQ(ouro_wait(t->loop, op, in_ms(t, 2000)), 0);
     ledger_waited(t, op);
@@ -167,6 +177,7 @@ static void a_stream_without_places_stops(struct test *t)
 
     reopen(t, FEW);
     crowd(t, &many);
+    fill_up(t, FEW - 1);
     let_pass(t);
     had = counters(t).uncollected;
     CHECK(had >= FEW - 1 && (had <= FEW || strcmp(ouro_engine_name(t->loop), "uring") == 0));
