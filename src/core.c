@@ -279,12 +279,14 @@ static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__r
     return true;
 }
 
-/* A file in memory is read without a turn. */
-static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, struct ouro__file *file)
+/* A file in memory is read, and engines by readiness send, without a turn, if nothing waits for one
+ * before and nobody sleeps for the end. */
+static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, const struct ouro__file *file)
 {
     int64_t res;
 
-    if (!ouro__try_memory(loop, op, file, &res) || ouro__slot_take(loop, &loop->slots, op) < 0)
+    if (loop->locked_mode || loop->queue.head || op->flags & ~(uint32_t)OURO_QUIET ||
+        !ouro__try_usual(loop, op, file, &res) || ouro__slot_take(loop, &loop->slots, op) < 0)
         return false;
     ouro__set_state(op, STATE_PLAIN);
     ouro__slot_give(loop, op);
@@ -310,7 +312,10 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
     if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
         (route = loop->routes[op->code]) == ROUTE_NO)
         return 0;
-    if (op->code == OURO_READ && file->kind == FILE_MEMORY && end_at_once(loop, op, file))
+    if ((op->code == OURO_READ   ? file->kind == FILE_MEMORY
+         : op->code == OURO_SEND ? loop->engine->sends_here
+                                 : false) &&
+        end_at_once(loop, op, file))
         return 1;
     if (op->flags & OURO_REGBUF) {
         if ((r = find_region(loop, op)) < 0)

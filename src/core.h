@@ -624,8 +624,8 @@ int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
-bool ouro__try_memory(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
-                      int64_t *ret);
+bool ouro__try_usual(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
+                     int64_t *ret);
 /* Around calls that a server could keep waiting: how long they took. */
 void ouro__dared(ouro_loop *loop, ouro_time since);
 

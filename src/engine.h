@@ -8,6 +8,8 @@
 #ifndef OURO_ENGINE_H
 #define OURO_ENGINE_H
 
+#include <stdbool.h>
+
 #include "ouro.h"
 
 /* A reason in plain words: what was refused, the likely cause, what to do. */
@@ -25,6 +27,7 @@ enum ouro__route {
 
 struct ouro__engine {
     const char *name;
+    bool sends_here; /* a send is a plain call: the core may make it as soon as it is submitted */
 
     /* The probe is the open, with the very flags it will use. Sets loop->engine_state and
      * loop->caps (the OURO_CAP_* it has, config.mask taken away). On failure -errno, why filled,

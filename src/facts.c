@@ -244,23 +244,28 @@ static OURO__APART bool try_read(ouro_loop *loop, ouro_op *op, int64_t *ret)
     return ouro__hit(&loop->luck_read);
 }
 
-/* The same for a file in memory that the loop has opened, when it is submitted: nothing waits before
- * it, and nobody sleeps for its end. */
-bool ouro__try_memory(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
-                      int64_t *ret)
+/* What end_at_once of core.c ends: a read of a file in memory that the loop has opened, or a send,
+ * whose bytes are still in the caches. */
+bool ouro__try_usual(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
+                     int64_t *ret)
 {
     size_t len = (size_t)op->arg[ARG_LEN];
+    void *buf = ouro__ptr(op, ARG_BUF);
 
-    if (file->ours != OURS_NAMED || loop->locked_mode || loop->queue.head ||
-        op->flags & ~(uint32_t)OURO_QUIET || op->arg[ARG_RWF] || !len ||
-        !(loop->caps & OURO_CAP_NOWAIT) || loop->try_count >= TRIES_PER_TURN ||
-        loop->try_bytes + len > BYTES_PER_TURN)
+    if (!len || loop->try_count >= TRIES_PER_TURN || loop->try_bytes + len > BYTES_PER_TURN)
         return false;
-    *ret = sys_pread((int)op->fd, ouro__ptr(op, ARG_BUF), len, (int64_t)op->arg[ARG_OFFSET]);
-    if (*ret < 0)
+    if (op->code == OURO_SEND)
+        *ret = sys_send((int)op->fd, buf, len,
+                        ouro__int(op, ARG_MSG_FLAGS) | MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (file->ours == OURS_NAMED && loop->caps & OURO_CAP_NOWAIT && !op->arg[ARG_RWF])
+        *ret = sys_pread((int)op->fd, buf, len, (int64_t)op->arg[ARG_OFFSET]);
+    else
+        return false;
+    /* A socket's error is told once. */
+    if (*ret < 0 && (op->code != OURO_SEND || *ret == -EAGAIN || *ret == -EINTR))
         return false;
     loop->try_count++;
-    loop->try_bytes += (size_t)*ret;
+    loop->try_bytes += *ret > 0 ? (size_t)*ret : 0;
     return true;
 }
 

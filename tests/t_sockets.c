@@ -536,6 +536,23 @@ static void a_reset_ends_who_waits(struct test *t)
     CHECK(out->cause == -ECONNRESET || out->cause == -EPIPE);
 }
 
+/* The system tells of it once. */
+static void a_reset_is_the_next_sends_result(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fds[2];
+
+    make_tcp(t, fds);
+    ouro_prep_send(op, fds[0], "a", 1, 0);
+    CHECK_EQ(do_op(t, op), 1);
+    reset(t, fds[1]);
+    CHECK(readable(fds[0], 1000));
+    ouro_prep_send(op, fds[0], "b", 1, 0);
+    CHECK_EQ(do_op(t, op), -ECONNRESET);
+    ouro_prep_send(op, fds[0], "c", 1, 0);
+    CHECK_EQ(do_op(t, op), -EPIPE);
+}
+
 /* One half of a connection is closed; the other still carries data. */
 static void half_closed_connections_work(struct test *t)
 {
@@ -762,6 +779,7 @@ static const struct test_case cases[] = {
     { NAMED(serial_receives_keep_their_order) },
     { NAMED(a_broken_pipe_is_an_error_and_no_signal), .faults = "24", .pitfalls = "S14" },
     { NAMED(a_reset_ends_who_waits), .faults = "24" },
+    { NAMED(a_reset_is_the_next_sends_result), .faults = "24" },
     { NAMED(half_closed_connections_work), .faults = "24" },
     { NAMED(a_shutdown_ends_receives), .pitfalls = "F4" },
     { NAMED(a_close_ends_what_is_in_flight_and_sends_the_end), .pitfalls = "F1" },

@@ -21,6 +21,7 @@ static int epoll_close(ouro_loop *loop, int forked, ouro_time until)
 
 const struct ouro__engine ouro__engine_epoll = {
     .name = "epoll",
+    .sends_here = true,
     .open = epoll_open,
     .close = epoll_close,
     .route = ouro__ready_route,

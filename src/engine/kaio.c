@@ -385,6 +385,7 @@ static int kaio_open(ouro_loop *loop, struct ouro__why *why)
 
 const struct ouro__engine ouro__engine_kaio = {
     .name = "kaio",
+    .sends_here = true,
     .open = kaio_open,
     .close = kaio_close,
     .route = kaio_route,

@@ -473,6 +473,7 @@ static int posixaio_close(ouro_loop *loop, int forked, ouro_time until)
 
 const struct ouro__engine ouro__engine_posixaio = {
     .name = "posixaio",
+    .sends_here = true,
     .open = posixaio_open,
     .close = posixaio_close,
     .route = posixaio_route,

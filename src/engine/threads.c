@@ -20,6 +20,7 @@ static int threads_close(ouro_loop *loop, int forked, ouro_time until)
 
 const struct ouro__engine ouro__engine_threads = {
     .name = "threads",
+    .sends_here = true,
     .open = threads_open,
     .close = threads_close,
     .route = ouro__ready_route,
