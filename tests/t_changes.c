@@ -20,9 +20,10 @@ static _Atomic bool stalls;     /* the next open takes two seconds of it */
 static _Atomic unsigned opens, closes;
 static pthread_t driver;
 
+/* Stands still else: a machine that is busy is no slow server. */
 static ouro_time shifted_now(void)
 {
-    return real.coarse_now() + shift;
+    return 1 * OURO_S + shift;
 }
 
 static void stall(void)
