@@ -21,17 +21,23 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 LONG = SUITE_SECONDS=43200
-# valgrind knows no io_uring, no openat2 and no seccomp, keeps a signal for itself and the limit of
+# valgrind knows no io_uring, no openat2 and no seccomp, keeps a signal for itself and the limits of
 # descriptors, lets no thread run while another one is in close(2), and calls a buffer that shall be
 # EFAULT an error.
-VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full
+VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full \
+    --suppressions=tests/valgrind.supp
 VALGRIND_ROWS = owned+callback+blocking+none,shared+wait+blocking+none,service+reap+nonblock+none
 VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     --except threads/fork/exec_inherits_nothing --except threads/files/unmapped_buffers_are_efault \
     --except threads/changes/a_slow_server_is_waited_for_once_in_a_while \
     --except threads/changes/a_worker_is_interrupted_without_the_programs_handlers \
     --except threads/edges/a_lingering_close_holds_up_nothing \
-    --except threads/slots/more_slots_than_descriptors_are_slots_all_the_same
+    $(foreach name,direct/a_missing_buffer_is_efault ready/deadlines_need_no_young_system_call \
+    network/without_descriptors_the_served_stay_and_the_others_come_later \
+    sockets/an_accept_without_descriptors_fails_and_loses_nothing \
+    streams/a_lack_of_descriptors_is_waited_out \
+    slots/more_slots_than_descriptors_are_slots_all_the_same \
+    slots/more_slots_than_descriptors_are_slots_all_the_same_slotted,--except threads/$(name))
 
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi_liburing \
