@@ -270,7 +270,7 @@ static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__r
 {
     if (!batch->at_once || route != ROUTE_ENGINE ||
         !ouro__engine_is_best(loop, op, file, batch->many) ||
-        (op->code == OURO_WRITE && route_of(loop, op) != ROUTE_ENGINE))
+        (ouro__is_transfer(op) && route_of(loop, op) != ROUTE_ENGINE))
         return false;
     loop->engine->take_one(loop, op);
     batch->at_once--;

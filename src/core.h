@@ -280,6 +280,7 @@ enum {
 #define OURO__PAGE_BITS 8
 #define OURO__PAGE_SIZE (1u << OURO__PAGE_BITS)
 enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
+enum { SERVER_UNKNOWN = 0, SERVER_NO, SERVER_YES };
 enum { OURS_NOT = 0, OURS_NAMED, OURS_SOCKET }; /* by its name; by socket(2) or accept(2) */
 struct ouro__file {
     uint32_t in_flight;
@@ -289,6 +290,7 @@ struct ouro__file {
     uint8_t readonly;    /* opened by this loop for reading only */
     uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
     uint8_t memory;      /* it was FILE_MEMORY when this was last known */
+    uint8_t server;      /* SERVER_*: may who reads it have to wait for a server? */
     uint8_t busy;        /* lanes taken */
     uint8_t watched;     /* opened by this loop, and the engine has a registration of it */
     uint8_t copied;      /* zero-copy sends in a row that were copied */
@@ -622,6 +624,7 @@ void ouro__fd_unblock(int fd, int flags);
 void ouro__fd_close(int fd);
 int ouro__fd_copy(int fd);
 int64_t ouro__fd_identity(int fd);
+int ouro__fd_device(int fd, uint64_t *ret); /* major << 32 | minor */
 bool ouro__try(ouro_loop *loop, ouro_op *op,
                int64_t *ret); /* on the spot; true: *ret is the result */
 bool ouro__try_usual(ouro_loop *loop, const ouro_op *op, const struct ouro__file *file,
@@ -875,6 +878,7 @@ static inline void ouro__file_rests(struct ouro__file *file)
     }
     if (!file->ours) {
         file->cache = CACHE_UNKNOWN;
+        file->server = SERVER_UNKNOWN;
         file->copied = 0;
     }
 }
@@ -895,6 +899,7 @@ static inline void ouro__file_made(struct ouro__file *file, const ouro_op *op)
     file->watched = false;
     file->copied = 0;
     file->kind = FILE_UNKNOWN;
+    file->server = SERVER_UNKNOWN;
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;
 }

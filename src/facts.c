@@ -159,6 +159,18 @@ int64_t ouro__fd_identity(int fd)
     return mix((uint64_t)mix((uint64_t)st.dev_major << 32 | st.dev_minor, st.ino), (uint64_t)flags);
 }
 
+/* The file system that it lies on. */
+int ouro__fd_device(int fd, uint64_t *ret)
+{
+    struct ouro_stat st;
+    long r = look_at(fd, &st);
+
+    if (r < 0)
+        return (int)r;
+    *ret = (uint64_t)st.dev_major << 32 | st.dev_minor;
+    return 0;
+}
+
 void ouro__dared(ouro_loop *loop, ouro_time since)
 {
     struct ouro__patience *patience = &loop->patience;

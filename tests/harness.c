@@ -703,6 +703,20 @@ void open_loop(struct test *t)
         FAIL("ouro_open: %s", strerror(-r));
 }
 
+bool open_loop_with_slots(struct test *t)
+{
+    int r;
+
+    t->config.want = OURO_CAP_SLOTS;
+    r = open_loop_try(t);
+    if (r == 0)
+        return true;
+    CHECK_EQ(r, -EOPNOTSUPP);
+    t->config.want = 0;
+    open_loop(t);
+    return false;
+}
+
 void close_loop(struct test *t)
 {
     int r = ouro_close(t->loop, ouro_now(t->loop) + seconds_scaled(6) * 1000000000ull);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -19,9 +20,11 @@ static struct disk {
     _Atomic int error;          /* of one request, */
     _Atomic unsigned code, nth; /* the n-th of these from now on */
     atomic_bool hangs, hung;    /* reads wait until it hangs no more; one does */
+    atomic_bool mounted;
     unsigned char data[SIZE];
 } * disk;
 static pid_t disk_server;
+static int disk_device;
 
 /* ---- The server ----------------------------------------------------------------------------- */
 
@@ -101,6 +104,9 @@ _Noreturn static void serve_disk(int device)
 {
     static _Alignas(8) char request[1 << 17];
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (!disk->mounted)
+        usleep(1000);
     for (;;) {
         ssize_t r = read(device, request, sizeof(request));
         if (r >= (ssize_t)sizeof(struct fuse_in_header))
@@ -112,41 +118,74 @@ _Noreturn static void serve_disk(int device)
 
 /* ---- Mounting ------------------------------------------------------------------------------- */
 
-/* The device of a disk that is mounted there, for this process and its children alone; or -1. */
-static int mount_disk(const char *path)
+/* The device of a disk that may be mounted, for this process and its children alone; or -1. */
+static int make_device(void)
+{
+    if (!own_namespaces() || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return -1;
+    return open("/dev/fuse", O_RDWR | O_CLOEXEC);
+}
+
+static int mount_device(int device, const char *path)
 {
     char options[100];
-    int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
     snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
-    if (device >= 0 && own_namespaces() && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-        mount("test", path, "fuse", MS_NOSUID | MS_NODEV, options) == 0)
-        return device;
-    close(device);
-    return -1;
+    return mount("test", path, "fuse", MS_NOSUID | MS_NODEV, options);
+}
+
+static int try_disk(const char *path)
+{
+    int device = make_device();
+
+    return device < 0 ? -1 : mount_device(device, path);
 }
 
 bool disk_allowed(void)
 {
-    return allowed_in_child(mount_disk, "/tmp");
+    return allowed_in_child(try_disk, "/tmp");
 }
 
-/* The file on it, open. */
-static int insert_disk(struct test *t)
+/* A disk, with its server, that is not mounted yet. */
+static void make_disk(struct test *t)
 {
-    int device;
-
     CHECK_EQ(mkdir(path_in(t, "disk"), 0700), 0);
     disk = mmap(NULL, sizeof(*disk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(disk != MAP_FAILED);
-    device = mount_disk(path_in(t, "disk"));
-    CHECK(device >= 0);
+    disk_device = make_device();
+    CHECK(disk_device >= 0);
     disk_server = fork();
     if (disk_server == 0)
-        serve_disk(device);
-    close(device);
-    open_loop(t);
+        serve_disk(disk_device);
+    made(t, disk_device);
+}
+
+static void mount_disk(struct test *t)
+{
+    CHECK_EQ(mount_device(disk_device, path_in(t, "disk")), 0);
+    unmade(t, disk_device);
+    close(disk_device);
+    disk->mounted = true;
+}
+
+/* The file on it, open. */
+static int open_file(struct test *t)
+{
     return made(t, open(path_in(t, "disk/f"), O_RDWR | O_CLOEXEC));
+}
+
+static int insert_disk(struct test *t)
+{
+    make_disk(t);
+    mount_disk(t);
+    open_loop(t);
+    return open_file(t);
+}
+
+static void end_server(void)
+{
+    CHECK_EQ(kill(disk_server, SIGKILL), 0);
+    CHECK_EQ(waitpid(disk_server, NULL, 0), disk_server);
 }
 
 static void eject_disk(struct test *t, int fd)
@@ -154,8 +193,7 @@ static void eject_disk(struct test *t, int fd)
     unmade(t, fd);
     close(fd);
     close_loop(t);
-    CHECK_EQ(kill(disk_server, SIGKILL), 0);
-    CHECK_EQ(waitpid(disk_server, NULL, 0), disk_server);
+    end_server();
 }
 
 static void fail_once(unsigned code, unsigned nth, int error)
@@ -167,29 +205,38 @@ static void fail_once(unsigned code, unsigned nth, int error)
 
 /* ---- Tests ---------------------------------------------------------------------------------- */
 
-/* OURO_BG: without, io_uring (seen on Linux 6.18) goes on by itself after a short read of such a
- * file, at the offset where it began, and calls that a success. */
-static void a_disk_that_moves_little_is_told_or_gone_on_with(struct test *t)
+/* io_uring (seen on Linux 6.18) goes on by itself after a short read of such a file, at the offset
+ * where it began, and calls that a success. */
+static void check_parts(struct test *t, ouro_fd fd, uint32_t flags)
 {
     static unsigned char data[SIZE];
-    int fd = insert_disk(t);
     ouro_op *op = op_new(t);
 
     fill(data, SIZE, 8);
     disk->most = 1000;
     ouro_prep_write(op, fd, data, SIZE, 0);
-    op->flags = OURO_BG;
+    op->flags = flags;
     CHECK_EQ(do_op(t, op), 1000);
-    op->flags = OURO_BG | OURO_EXACT;
+    op->flags = flags | OURO_EXACT;
     CHECK_EQ(do_op(t, op), SIZE);
     check_filled(disk->data, SIZE, 8);
     memset(data, 0, SIZE);
     ouro_prep_read(op, fd, data, SIZE, 0);
-    op->flags = OURO_BG;
+    op->flags = flags;
     CHECK_EQ(do_op(t, op), 1000);
-    op->flags = OURO_BG | OURO_EXACT;
+    check_filled(data, 1000, 8);
+    op->flags = flags | OURO_EXACT;
     CHECK_EQ(do_op(t, op), SIZE);
     check_filled(data, SIZE, 8);
+    disk->most = 0;
+}
+
+static void a_disk_that_moves_little_is_told_or_gone_on_with(struct test *t)
+{
+    int fd = insert_disk(t);
+
+    check_parts(t, fd, 0);
+    check_parts(t, fd, OURO_BG);
     eject_disk(t, fd);
 }
 
@@ -223,18 +270,19 @@ static void errors_of_a_disk_are_told_once(struct test *t)
     eject_disk(t, fd);
 }
 
-/* If it is said beforehand that it may take long. */
-static void a_disk_that_hangs_holds_up_nobody_else(struct test *t)
+/* A socket, a timer and another file go on meanwhile. */
+static void check_hang(struct test *t, ouro_fd fd, uint32_t flags)
 {
     char byte = 0, other = 0;
-    int fd = insert_disk(t), fds[2];
-    ouro_op *stuck = op_new(t), *in = op_new(t), *timer = op_new(t);
+    int fds[2], file = make_file(t, "other", "o", 1);
+    ouro_op *stuck = op_new(t), *in = op_new(t), *timer = op_new(t), *out = op_new(t);
 
     make_socketpair(t, fds);
     disk->data[0] = 'd';
+    disk->hung = false;
     disk->hangs = true;
     ouro_prep_read(stuck, fd, &byte, 1, 0);
-    stuck->flags = OURO_BG;
+    stuck->flags = flags;
     start(t, stuck);
     while (!disk->hung)
         step(t);
@@ -245,12 +293,111 @@ static void a_disk_that_hangs_holds_up_nobody_else(struct test *t)
         CHECK_EQ(finish(t, in), 1);
         ouro_prep_timer(timer, in_ms(t, 2));
         CHECK_EQ(do_op(t, timer), 0);
+        ouro_prep_write(out, file, "w", 1, 0);
+        CHECK_EQ(do_op(t, out), 1);
     }
     CHECK(!is_final(stuck));
     disk->hangs = false;
     CHECK_EQ(finish(t, stuck), 1);
     CHECK_EQ(byte, 'd');
+}
+
+static void a_disk_that_hangs_holds_up_nobody_else(struct test *t)
+{
+    int fd = insert_disk(t);
+
+    check_hang(t, fd, 0);
+    check_hang(t, fd, OURO_BG);
     eject_disk(t, fd);
+}
+
+/* The loop has opened, read and written before there was such a disk. */
+static void a_disk_that_comes_later_is_like_one_that_was_there(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int file, fd;
+
+    make_disk(t);
+    open_loop(t);
+    file = make_file(t, "f", "p", 1);
+    for (unsigned i = 0; i < 3; i++) {
+        ouro_prep_write(op, file, "q", 1, 0);
+        CHECK_EQ(do_op(t, op), 1);
+    }
+    mount_disk(t);
+    fd = open_file(t);
+    check_parts(t, fd, 0);
+    check_hang(t, fd, 0);
+    eject_disk(t, fd);
+}
+
+static void a_disk_is_known_where_mounts_cannot_be_seen(struct test *t)
+{
+    int fd;
+
+    make_disk(t);
+    CHECK_EQ(mount("test", "/proc", "tmpfs", 0, NULL), 0);
+    mount_disk(t);
+    open_loop(t);
+    fd = open_file(t);
+    check_parts(t, fd, 0);
+    check_hang(t, fd, 0);
+    CHECK_EQ(umount2("/proc", 0), 0);
+    eject_disk(t, fd);
+}
+
+static void open_slot(struct test *t, ouro_op *op, const char *name, unsigned slot)
+{
+    ouro_prep_open_direct(op, OURO_HERE, path_in(t, name), O_RDWR, 0, slot);
+    start(t, op);
+}
+
+static void close_slots(struct test *t, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        ouro_op *op = op_new(t);
+
+        ouro_prep_close(op, i);
+        op->flags = OURO_DIRECT;
+        CHECK_EQ(do_op(t, op), 0);
+    }
+}
+
+/* Slot 0: opened before the disk comes; 1: asked for before; 2: after. */
+static void slots_of_a_disk_are_like_descriptors(struct test *t)
+{
+    ouro_op *op = op_new(t), *others[2] = { op_new(t), op_new(t) };
+    char byte = 0;
+    bool slots;
+    int fd;
+
+    make_disk(t);
+    slots = open_loop_with_slots(t);
+    CHECK_EQ(ouro_direct_table(t->loop, 3), 0);
+    fd = make_file(t, "f", "p", 1);
+    unmade(t, fd);
+    close(fd);
+    open_slot(t, op, "f", 0);
+    CHECK_EQ(finish(t, op), 0);
+    open_slot(t, others[0], "disk/f", 1);
+    mount_disk(t);
+    if (finish(t, others[0]) == -ENOENT)
+        open_slot(t, others[0], "disk/f", 1); /* it was opened at once */
+    open_slot(t, others[1], "disk/f", 2);
+    CHECK_EQ(finish(t, others[0]), 0);
+    CHECK_EQ(finish(t, others[1]), 0);
+    for (ouro_fd slot = 1; slot < 3; slot++) {
+        check_parts(t, slot, OURO_DIRECT);
+        check_hang(t, slot, OURO_DIRECT);
+    }
+    ouro_prep_read(op, 0, &byte, 1, 0);
+    op->flags = OURO_DIRECT;
+    CHECK_EQ(do_op(t, op), 1);
+    CHECK_EQ(byte, 'p');
+    CHECK(!slots || !(op->cflags & OURO_C_POOLED));
+    close_slots(t, 3);
+    close_loop(t);
+    end_server();
 }
 
 #define ON_DISK .fixed = FIX_FD, .heavy = true, .no_loop = true, .needs = NEED_DISK
@@ -258,6 +405,9 @@ static const struct test_case cases[] = {
     { NAMED(a_disk_that_moves_little_is_told_or_gone_on_with), ON_DISK, .faults = "1" },
     { NAMED(errors_of_a_disk_are_told_once), ON_DISK, .faults = "4 5" },
     { NAMED(a_disk_that_hangs_holds_up_nobody_else), ON_DISK, .faults = "17" },
+    { NAMED(a_disk_that_comes_later_is_like_one_that_was_there), ON_DISK, .faults = "1 17" },
+    { NAMED(a_disk_is_known_where_mounts_cannot_be_seen), ON_DISK, .faults = "1 17" },
+    { NAMED(slots_of_a_disk_are_like_descriptors), ON_DISK, .faults = "1 17" },
     { 0 },
 };
 

@@ -118,11 +118,7 @@ static void slots_with_descriptors_are_inherited(struct test *t)
     char buf[8];
     pid_t child;
 
-    t->config.want = OURO_CAP_SLOTS;
-    if (open_loop_try(t) < 0) {
-        t->config.want = 0;
-        open_loop(t);
-    }
+    open_loop_with_slots(t);
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
     CHECK_EQ(ouro_direct_table(t->loop, 2), 0);

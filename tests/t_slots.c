@@ -145,25 +145,10 @@ static void slots_left_open_are_closed_with_the_loop(struct test *t)
 
 /* ---- Without descriptors ------------------------------------------------------------------- */
 
-/* True: the engine has it. */
-static bool want_slots(struct test *t)
-{
-    int r;
-
-    t->config.want = OURO_CAP_SLOTS;
-    r = open_loop_try(t);
-    if (r == 0)
-        return true;
-    CHECK_EQ(r, -EOPNOTSUPP);
-    t->config.want = 0;
-    open_loop(t);
-    return false;
-}
-
 #define SLOTTED(name)                          \
     static void name##_slotted(struct test *t) \
     {                                          \
-        want_slots(t);                         \
+        open_loop_with_slots(t);               \
         name(t);                               \
     }
 SLOTTED(direct_slots_open_read_and_close)
@@ -195,7 +180,7 @@ static void a_descriptor_is_made_when_one_is_needed(struct test *t)
     ouro_op *op = op_new(t);
     char buf[8];
     struct iovec iov = { buf, sizeof(buf) };
-    bool slots = want_slots(t);
+    bool slots = open_loop_with_slots(t);
     long before;
     int fd;
 
@@ -242,7 +227,7 @@ static void batches_of_slots(struct test *t)
     ouro_op *ops[2 * SLOTS];
     char bufs[SLOTS][8];
 
-    want_slots(t);
+    open_loop_with_slots(t);
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
     CHECK_EQ(ouro_direct_table(t->loop, SLOTS), 0);
@@ -281,7 +266,7 @@ static void a_pipe_in_a_slot_is_waited_for(struct test *t)
     char byte = 'k';
     int fd;
 
-    want_slots(t);
+    open_loop_with_slots(t);
     CHECK_EQ(mkfifo(path_in(t, "p"), 0600), 0);
     CHECK_EQ(ouro_direct_table(t->loop, 2), 0);
     open_slot(t, path_in(t, "p"), O_RDONLY, 1);
@@ -314,7 +299,7 @@ static void no_descriptor_is_left_for_a_slot(struct test *t)
     char buf[8];
     struct iovec iov = { buf, sizeof(buf) };
 
-    if (!want_slots(t))
+    if (!open_loop_with_slots(t))
         return; /* there is a descriptor already */
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
@@ -345,7 +330,7 @@ static void slots_are_lost_with_the_ring(struct test *t)
     int fd;
 
     t->config.engine = NULL;
-    if (!want_slots(t))
+    if (!open_loop_with_slots(t))
         return;
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);

@@ -471,7 +471,8 @@ void ring_close(struct ring *ring)
         unmap(&maps);
     }
     /* In a forked child only the descriptor is ours; whatever lies where the maps were is not. */
-    (void)sys_close(ring->fd);
+    if (ring->fd >= 0)
+        (void)sys_close(ring->fd);
     memset(ring, 0, sizeof(*ring));
     ring->fd = ring->enter_fd = -1;
 }

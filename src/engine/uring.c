@@ -141,6 +141,7 @@ static void drop(ouro_loop *loop, struct uring *u)
 {
     ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
+    ouro__uring_mounts_close(u);
     ouro__drop(loop, u->host_fd);
     ouro__drop(loop, u->event_fd);
     ouro__drop(loop, u->proof_fd);
@@ -229,27 +230,32 @@ static bool would_not_move(ouro_loop *loop, const ouro_op *op)
            ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op)) == FILE_DIRECT;
 }
 
+static enum ouro__route route_span(ouro_loop *loop, struct uring *u, ouro_op *op)
+{
+    if (would_not_move(loop, op))
+        return ROUTE_WORKER;
+    if (ouro__uring_on_server(loop, u, op))
+        return ROUTE_BLOCKER;
+    /* What is said to take long. The ring waits for streams alone. */
+    if (op->flags & OURO_BG && !(op->flags & OURO_DIRECT) &&
+        !ouro__file_streams(ouro__file_of(loop, op), ouro__fd(op)))
+        return ROUTE_BLOCKER;
+    /* Written by this thread, a broken pipe would kill the process. */
+    if (!u->nosignal && ouro__kinds[op->code].traits & KIND_WRITES &&
+        ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op)) == FILE_STREAM)
+        return ROUTE_BLOCKER;
+    return ROUTE_ENGINE;
+}
+
 static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
 {
-    const struct uring *u = loop->engine_state;
     struct ouro__file *file;
 
     switch (op->code) {
     case OURO_READ:
     case OURO_READV:
-        if (would_not_move(loop, op))
-            return ROUTE_WORKER;
-        break;
     case OURO_WRITE:
-    case OURO_WRITEV:
-        if (would_not_move(loop, op))
-            return ROUTE_WORKER;
-        if (u->nosignal)
-            break;
-        /* Written by this thread, a broken pipe would kill the process. */
-        if (ouro__file_kind(ouro__file_of(loop, op), ouro__fd(op)) == FILE_STREAM)
-            return ROUTE_BLOCKER;
-        break;
+    case OURO_WRITEV: return route_span(loop, loop->engine_state, op);
     case OURO_SPLICE:
         /* With a file on one side a try may wait for the disk, and without a limit for the pipe. */
         if (!ouro__file_streams(ouro__file_of(loop, op), ouro__fd(op)) ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
  * drives it, uring_sqe.c writes operations into its submission queue, uring_slot.c has its table of
- * files, uring_pool.c buffers that the kernel takes.
+ * files, uring_pool.c buffers that the kernel takes, uring_mounts.c tells which files are not for it.
  *
  * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but
  * for event_fd, which any thread may write to. */
@@ -25,6 +25,15 @@ struct msghdr;
 
 /* Entries that operations leave free: for a cancel and for the doorbell. */
 #define URING_RESERVE 2u
+
+/* File systems that a server is behind, as far as they are known one by one. */
+#define URING_SERVERS 32u
+struct uring_mounts {
+    struct ring bell; /* shows that mounts have changed since they were looked at: no descriptor */
+    uint32_t count;
+    uint64_t devices[URING_SERVERS];
+    ouro_time doubt; /* mounts cannot be seen; when to look again */
+};
 
 struct uring {
     struct ring ring;
@@ -54,6 +63,7 @@ struct uring {
     ouro_time put_off_since;      /* the first of the turns that put off */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
     struct msghdr *messages;      /* one for each entry, made when the first is needed */
+    struct uring_mounts mounts;
 };
 
 /* Sends of fewer bytes are copied: to pin pages and to take a second completion costs as much as
@@ -112,6 +122,12 @@ int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool); /* there was none for a stream */
 void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id);
 void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked);
+
+/* May a file be on a server that makes who reads it wait; and is this operation's? Then it is not
+ * for the ring. */
+bool ouro__uring_wary(struct uring *u);
+bool ouro__uring_on_server(ouro_loop *loop, struct uring *u, ouro_op *op);
+void ouro__uring_mounts_close(struct uring *u);
 
 /* Forgets the numbers that the program has closed. */
 void ouro__uring_disown(const ouro_loop *loop, struct uring *u);

@@ -304,7 +304,9 @@ static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *o
 {
     int flags = ouro__int(op, ARG_FLAGS) | O_CLOEXEC | O_LARGEFILE;
 
-    if (op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && ouro__uring_table(loop, u) == 0) {
+    /* A file that may have to be read by a plain call gets a descriptor at once. */
+    if (op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && !ouro__uring_wary(u) &&
+        ouro__uring_table(loop, u) == 0) {
         encode_open_slot(loop, u, op, sqe);
         return;
     }
@@ -575,22 +577,10 @@ static inline void count_entry(struct uring *u)
     u->running++;
 }
 
-/* The ring takes a file that can be polled for one that it can read without waiting. FUSE's files
- * all can: then the enter waits for their server, for ever if it hangs; and after a short read of
- * one without a cache the kernel (6.18) goes on at the offset where it began. So what may block
- * long is read and written by plain calls. */
-static bool belongs_to_worker(ouro_loop *loop, const ouro_op *op)
-{
-    return op->flags & OURO_BG && ouro__kinds[op->code].traits & KIND_SPAN && !op->ready_ &&
-           !(op->flags & OURO_DIRECT) && !ouro__file_streams(ouro__file_of(loop, op), ouro__fd(op));
-}
-
 static OURO__APART void put_unusual(ouro_loop *loop, struct uring *u, ouro_op *op,
                                     struct ring_sqe *sqe)
 {
-    if (belongs_to_worker(loop, op))
-        ouro__to_worker(loop, op, ROUTE_BLOCKER);
-    else if (encode(loop, u, op, sqe))
+    if (encode(loop, u, op, sqe))
         count_entry(u);
 }
 
