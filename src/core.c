@@ -263,6 +263,12 @@ static unsigned room_at_once(ouro_loop *loop)
     return loop->engine->room(loop);
 }
 
+/* Is the engine's word wanted on a usual operation? Not on a read of what is no server's. */
+static bool may_be_workers(const ouro_op *op, const struct ouro__file *file)
+{
+    return op->code == OURO_WRITE || (op->code == OURO_READ && file->server != SERVER_NO);
+}
+
 /* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
  * the engine at once. */
 static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__route route,
@@ -270,7 +276,7 @@ static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__r
 {
     if (!batch->at_once || route != ROUTE_ENGINE ||
         !ouro__engine_is_best(loop, op, file, batch->many) ||
-        (ouro__is_transfer(op) && route_of(loop, op) != ROUTE_ENGINE))
+        (may_be_workers(op, file) && route_of(loop, op) != ROUTE_ENGINE))
         return false;
     loop->engine->take_one(loop, op);
     batch->at_once--;

@@ -126,7 +126,14 @@ void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked);
 /* May a file be on a server that makes who reads it wait; and is this operation's? Then it is not
  * for the ring. */
 bool ouro__uring_wary(struct uring *u);
-bool ouro__uring_on_server(ouro_loop *loop, struct uring *u, ouro_op *op);
+bool ouro__uring_may_be_on_server(ouro_loop *loop, struct uring *u, ouro_op *op,
+                                  struct ouro__file *file);
+static inline bool ouro__uring_on_server(ouro_loop *loop, struct uring *u, ouro_op *op)
+{
+    struct ouro__file *file = ouro__file_of(loop, op);
+
+    return file && file->server != SERVER_NO && ouro__uring_may_be_on_server(loop, u, op, file);
+}
 void ouro__uring_mounts_close(struct uring *u);
 
 /* Forgets the numbers that the program has closed. */

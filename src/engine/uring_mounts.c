@@ -189,12 +189,10 @@ static uint8_t look_at_file(ouro_loop *loop, struct uring *u, ouro_op *op)
     return fd < 0 ? SERVER_YES : server_of(&u->mounts, fd);
 }
 
-bool ouro__uring_on_server(ouro_loop *loop, struct uring *u, ouro_op *op)
+bool ouro__uring_may_be_on_server(ouro_loop *loop, struct uring *u, ouro_op *op,
+                                  struct ouro__file *file)
 {
-    struct ouro__file *file = ouro__file_of(loop, op);
-
-    if (!file || file->server == SERVER_NO || file->ours == OURS_SOCKET ||
-        file->kind == FILE_SOCKET || file->kind == FILE_STREAM)
+    if (file->ours == OURS_SOCKET || file->kind == FILE_SOCKET || file->kind == FILE_STREAM)
         return false;
     if (file->server == SERVER_UNKNOWN)
         file->server = look_at_file(loop, u, op);
