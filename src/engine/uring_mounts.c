@@ -94,23 +94,32 @@ static bool rung(const struct ring *bell)
     return ring_sq_flags(bell) & RING_SQ_TASKRUN || ring_cq_ready(bell);
 }
 
+static int poll_changes(struct ring *bell, int fd)
+{
+    struct ring_sqe *sqe = ring_sqe(bell);
+    int r = -EAGAIN;
+
+    if (sqe) {
+        sqe->opcode = RING_OP_POLL_ADD;
+        sqe->fd = fd;
+        sqe->op_flags = ring_poll_mask(POLLPRI);
+        r = ring_enter(bell, ring_flush_count(bell), 0, 0, NULL, 0);
+    }
+    return r == 0 ? -EAGAIN : r;
+}
+
 static int hang_bell(struct ring *bell, int fd)
 {
     const struct ring_wish wish = { .entries = RING_ENTRIES_MIN, .flags = RING_WISH_OWNED };
-    char why[sizeof(((struct ouro__why *)0)->text)];
-    int r = ring_open(bell, &wish, why, sizeof(why));
-    struct ring_sqe *sqe;
+    struct ouro__why why;
+    int r = ring_open(bell, &wish, why.text, sizeof(why.text));
 
     if (r < 0)
         return r;
-    sqe = ring_sqe(bell);
-    sqe->opcode = RING_OP_POLL_ADD;
-    sqe->fd = fd;
-    sqe->op_flags = ring_poll_mask(POLLPRI);
-    r = ring_enter(bell, ring_flush_count(bell), 0, 0, NULL, 0);
-    if (r != 1) {
+    r = poll_changes(bell, fd);
+    if (r < 0) {
         ring_close(bell);
-        return r < 0 ? r : -EAGAIN;
+        return r;
     }
     sys_close(bell->fd);
     bell->fd = bell->enter_fd = -1;
