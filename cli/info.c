@@ -47,6 +47,7 @@ static const struct cap {
     { OURO_CAP_MULTISHOT, "multishot", "streams that go on by themselves" },
     { OURO_CAP_SLOTS, "slots", "direct slots without descriptors" },
     { OURO_CAP_ZEROCOPY, "zerocopy", "sends without copying" },
+    { OURO_CAP_PARTS, "parts", "receives that share buffers" },
 };
 enum { CAPS = sizeof(caps) / sizeof(caps[0]) };
 

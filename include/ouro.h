@@ -604,8 +604,9 @@ int ouro_direct_table(ouro_loop *loop, unsigned slots);
 /* A pool of count (a power of two, at most 32768) buffers of size bytes (at most 1 GiB in all) for
  * the streams of this loop, which take a buffer when bytes have come, not before. -EINVAL, -ENOMEM.
  * The pool ends with ouro_pool_destroy (-EBUSY while streams use it; buffers that are out are gone
- * then; NULL is fine) or with the loop. ouro_pool_release gives back the buffer that data lies in;
- * -EINVAL: it is none that is out. Driver thread. */
+ * then; NULL is fine) or with the loop. ouro_pool_release gives back the buffer that data lies in
+ * (OURO_CAP_PARTS: one part of it; the buffer is free when all are back, in any order); -EINVAL: it
+ * is none that is out. Driver thread. */
 int ouro_pool_create(ouro_loop *loop, unsigned count, unsigned size, ouro_pool **ret);
 int ouro_pool_destroy(ouro_pool *pool);
 int ouro_pool_release(ouro_pool *pool, void *data);
@@ -643,7 +644,11 @@ enum {
      * ring's alone, without a descriptor until something needs one. Reads of such are not tried on
      * the spot. If the ring is taken away they are lost with it: -EIO, OURO_C_LOST */
     OURO_CAP_SLOTS = 1u << 12,
-    OURO_CAP_ZEROCOPY = 1u << 13 /* io_uring: sends without copying */
+    OURO_CAP_ZEROCOPY = 1u << 13, /* io_uring: sends without copying */
+    /* io_uring (6.12), only where config.want asks: several receives of recv_many on connections
+     * share one buffer of a pool, each its part; nothing behind the res bytes of a completion is
+     * the caller's. The next part may be filled while the caller has this one */
+    OURO_CAP_PARTS = 1u << 14
 };
 
 typedef struct ouro_config {

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* bufpool.c: buffers of one size that streams receive into. A buffer is the pool's, or (native) in
  * a ring that the kernel takes from, until a completion brings it; then the caller's until it is
- * released. */
+ * released.
+ *
+ * Where receives share buffers (parts), a completion brings a part of one. Such a buffer is taken
+ * when the kernel is done with it, and free again when the caller has released all its parts. */
 #include "core.h"
 
 #define COUNT_MOST 32768u
@@ -17,6 +20,7 @@ static void free_pool(ouro_loop *loop, ouro_pool *pool)
     ouro__alloc(loop, pool->memory, bytes_of(pool), 0);
     ouro__alloc(loop, pool->ids, pool->count * sizeof(*pool->ids), 0);
     ouro__alloc(loop, pool->out, pool->count, 0);
+    ouro__alloc(loop, pool->parts, pool->count * sizeof(*pool->parts), 0);
     ouro__alloc(loop, pool, sizeof(*pool), 0);
 }
 
@@ -107,6 +111,18 @@ void ouro__pools_free(ouro_loop *loop)
         end_pool(loop, loop->pools);
 }
 
+/* The ring is gone: buffers of which the caller has parts are taken as they are. */
+static void take_parted(ouro_pool *pool)
+{
+    for (uint32_t id = 0; pool->parts && id < pool->count; id++) {
+        pool->parts[id].used = 0;
+        if (pool->parts[id].out && !pool->out[id]) {
+            pool->out[id] = 1;
+            pool->taken++;
+        }
+    }
+}
+
 /* The engine that had them is gone, or this is a forked child. busy: it may still write to them,
  * until ouro__pools_found. */
 void ouro__pools_lose(ouro_loop *loop, bool busy, int forked)
@@ -116,6 +132,7 @@ void ouro__pools_lose(ouro_loop *loop, bool busy, int forked)
             loop->engine->pool_close(loop, pool, forked);
             pool->native = false;
             pool->lost = busy;
+            take_parted(pool);
             fill_stack(pool);
         }
         if (forked) {
@@ -142,22 +159,32 @@ void ouro__pools_adopt(ouro_loop *loop)
 
 /* ---- Taking and giving ---------------------------------------------------------------------- */
 
-bool ouro__pool_has(const ouro_pool *pool)
+/* Is there a buffer for this stream? */
+bool ouro__pool_has(const ouro_op *op)
 {
-    return pool->taken < pool->count && !pool->lost;
+    const ouro_pool *pool = ouro__pool_of(op);
+    uint32_t in_ring = pool->count - pool->ready - pool->taken;
+
+    if (pool->lost)
+        return false;
+    if (!pool->native || op->stream_ & STREAM_WHOLE)
+        return pool->ready;
+    return in_ring || (pool->ready && pool->rings < pool->count - pool->reserve);
 }
 
 static void *hand_out(ouro_pool *pool, uint32_t id)
 {
     pool->out[id] = 1;
     pool->taken++;
+    if (pool->parts)
+        pool->parts[id].out = 1;
     return pool->memory + (size_t)id * pool->size;
 }
 
 /* NULL: all are out. */
 void *ouro__pool_take(ouro_pool *pool)
 {
-    assert(!pool->native);
+    assert(!pool->native || pool->parts);
     return pool->ready && !pool->lost ? hand_out(pool, pool->ids[--pool->ready]) : NULL;
 }
 
@@ -167,20 +194,49 @@ void *ouro__pool_took(ouro_pool *pool, uint32_t id)
     return id < pool->count && !pool->out[id] ? hand_out(pool, id) : NULL;
 }
 
+/* The kernel has put so many bytes behind those that it put into this one before; last: and is done
+ * with it. NULL: it cannot have. */
+void *ouro__pool_part(ouro_pool *pool, uint32_t id, uint32_t size, bool last)
+{
+    char *data;
+
+    if (id >= pool->count || pool->out[id] || size > pool->size - pool->parts[id].used)
+        return NULL;
+    data = pool->memory + (size_t)id * pool->size + pool->parts[id].used;
+    pool->parts[id].used += size;
+    pool->parts[id].out++;
+    pool->out[id] = last;
+    pool->taken += last;
+    return data;
+}
+
+/* It is free. What did not come from this ring does not go there. */
+static void come_home(ouro_pool *pool, uint32_t id)
+{
+    bool to_ring = pool->native && (!pool->parts || pool->parts[id].used);
+
+    pool->out[id] = 0;
+    pool->taken--;
+    if (pool->parts)
+        pool->parts[id].used = 0;
+    if (to_ring)
+        pool->loop->engine->pool_give(pool->loop, pool, id);
+    else
+        pool->ids[pool->ready++] = (uint16_t)id;
+}
+
 /* False: that is no buffer that is out. */
 bool ouro__pool_give(ouro_pool *pool, const void *data)
 {
     size_t at = (size_t)((const char *)data - pool->memory);
     uint32_t id = (uint32_t)(at / pool->size);
 
-    if ((const char *)data < pool->memory || at >= bytes_of(pool) || !pool->out[id])
+    if ((const char *)data < pool->memory || at >= bytes_of(pool))
         return false;
-    pool->out[id] = 0;
-    pool->taken--;
-    if (pool->native)
-        pool->loop->engine->pool_give(pool->loop, pool, id);
-    else
-        pool->ids[pool->ready++] = (uint16_t)id;
+    if (pool->parts ? !pool->parts[id].out : !pool->out[id])
+        return false;
+    if (!pool->parts || (--pool->parts[id].out == 0 && pool->out[id]))
+        come_home(pool, id);
     return true;
 }
 
@@ -188,11 +244,13 @@ int ouro_pool_release(ouro_pool *pool, void *data)
 {
     ouro_loop *loop = pool ? pool->loop : NULL;
     int r = pool ? ouro__enter(loop) : -EINVAL;
+    uint32_t taken;
 
     if (r < 0)
         return r;
+    taken = pool->taken;
     r = ouro__pool_give(pool, data) ? 0 : -EINVAL;
-    if (r == 0 && pool->parked.head) {
+    if (pool->taken < taken && pool->parked.head) {
         ouro__unpark_all(loop, &pool->parked);
         ouro__submitted(loop);
     }

@@ -101,7 +101,8 @@ enum {
     STREAM_UNREAD = 4,           /* a poll or timer whose last completion was not collected yet */
     SEND_QUEUED = 8,             /* member of a queue of sends, sendq_ */
     SEND_COPIED = OURO_C_COPIED, /* the kernel has copied what it should not */
-    SEND_KEPT = 32 /* waits_: steps that are over, whose buffers the kernel still reads */
+    SEND_KEPT = 32,   /* waits_: steps that are over, whose buffers the kernel still reads */
+    STREAM_WHOLE = 64 /* takes no parts of buffers (pool->parts), but each time a whole one */
 };
 /* ouro_event.cflags, in the rings only. */
 enum {
@@ -305,13 +306,21 @@ struct ouro__timer {
     ouro_op *op;
 };
 
+struct ouro__parts {
+    uint32_t used; /* bytes from its start that have gone out since it came into the ring */
+    uint32_t out;  /* parts that are the caller's */
+};
+
 struct ouro_pool {
     ouro_loop *loop;
     struct ouro_pool *next; /* of the loop's */
     char *memory;
     uint16_t *ids; /* the first `ready`: free (native: and not in the ring) */
-    uint8_t *out;  /* for each buffer: it is the caller's */
+    uint8_t *out;  /* for each buffer: it is the caller's (parts: and the kernel is done with it) */
+    struct ouro__parts *parts; /* for each buffer, where receives share one; NULL: none do */
     uint32_t count, size, ready, taken;
+    uint32_t rings;       /* native: so many are the ring's: in it, or to go back there */
+    uint32_t reserve;     /* so many never are: for who takes no parts */
     uint32_t streams;     /* operations that use it */
     bool native;          /* free buffers are in a ring of the engine's */
     bool lost;            /* the engine that had them is, and may still write to them */
@@ -597,9 +606,10 @@ void ouro__pools_free(ouro_loop *loop);
 void ouro__pools_lose(ouro_loop *loop, bool busy, int forked);
 void ouro__pools_adopt(ouro_loop *loop);
 void ouro__pools_found(ouro_loop *loop);
-bool ouro__pool_has(const ouro_pool *pool);
+bool ouro__pool_has(const ouro_op *op);
 void *ouro__pool_take(ouro_pool *pool);
 void *ouro__pool_took(ouro_pool *pool, uint32_t id);
+void *ouro__pool_part(ouro_pool *pool, uint32_t id, uint32_t size, bool last);
 bool ouro__pool_give(ouro_pool *pool, const void *data);
 
 int ouro__heap_add(ouro_loop *loop, ouro_op *op, ouro_time at);
@@ -690,6 +700,7 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
+int ouro__fd_type(int fd);  /* SOCK_*, or -errno */
 bool ouro__fd_ends(int fd); /* on a receive of nothing: it is no socket of datagrams */
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
 int64_t ouro__poll_one(int fd, short events, int timeout_ms);

@@ -222,14 +222,21 @@ bool ouro__fd_lingers(int fd)
            linger.l_linger;
 }
 
-/* Does a receive of nothing say that there will be no more? */
-bool ouro__fd_ends(int fd)
+int ouro__fd_type(int fd)
 {
     int type = 0;
     unsigned size = sizeof(type);
+    long r = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
 
-    return sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) >= 0 &&
-           (type == SOCK_STREAM || type == SOCK_SEQPACKET);
+    return r < 0 ? (int)r : type;
+}
+
+/* Does a receive of nothing say that there will be no more? */
+bool ouro__fd_ends(int fd)
+{
+    int type = ouro__fd_type(fd);
+
+    return type == SOCK_STREAM || type == SOCK_SEQPACKET;
 }
 
 /* A datagram with its sender, laid out as io_uring does. */

@@ -98,6 +98,9 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
         caps |= OURO_CAP_RING_FD;
     if (loop->config.want & OURO_CAP_SLOTS && ring_knows(u->ops, RING_OP_FIXED_FD_INSTALL))
         caps |= OURO_CAP_SLOTS;
+    if (loop->config.want & OURO_CAP_PARTS && ~loop->mask & caps & OURO_CAP_MULTISHOT &&
+        ouro__uring_knows_parts(u))
+        caps |= OURO_CAP_PARTS;
     return caps & ~loop->mask;
 }
 

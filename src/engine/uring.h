@@ -118,7 +118,9 @@ int ouro__uring_slot(ouro_loop *loop, uint32_t slot, int fd);
 int ouro__uring_lend(ouro_loop *loop, uint32_t slot);
 
 /* And those that uring_pool.c fills. */
+bool ouro__uring_knows_parts(struct uring *u);
 int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);
+void ouro__uring_pool_start(ouro_pool *pool);
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool); /* there was none for a stream */
 void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id);
 void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked);

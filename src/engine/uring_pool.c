@@ -5,16 +5,22 @@
  *
  * The kernel takes them in turn, so that all that lie there pass through the processor's caches
  * again and again. So there are few at first; when a stream finds none, as many more. The others
- * lie aside (pool->ids). */
+ * lie aside (pool->ids). What is the ring's once goes back there.
+ *
+ * With OURO_CAP_PARTS the kernel fills a buffer by several receives: it moves the start of the
+ * entry at its head, and says with each completion whether it is done with the buffer. Where a part
+ * lies follows from the sizes of those before it; completions come in the order in which the kernel
+ * has used the buffer. */
 #include "uring.h"
 
 #include <sys/mman.h>
 
 #define IN_USE_FIRST 16u
+#define RESERVE_PART 8u /* of a pool that gives parts: one in so many is for who takes none */
 
-static size_t ring_bytes(const ouro_pool *pool)
+static size_t ring_bytes(uint32_t count)
 {
-    return pool->count * sizeof(struct ring_buf);
+    return count * sizeof(struct ring_buf);
 }
 
 /* The number that no other pool of the loop has. */
@@ -50,45 +56,94 @@ static void add(ouro_pool *pool, uint32_t id)
 /* So many more of those that lie aside. */
 static void put(ouro_pool *pool, uint32_t more)
 {
-    while (more-- && pool->ready)
+    for (; more-- && pool->ready && pool->rings < pool->count - pool->reserve; pool->rings++)
         add(pool, pool->ids[--pool->ready]);
     publish(pool);
+}
+
+static int open_ring(struct uring *u, struct ring_buf_reg *reg, void **ret)
+{
+    void *ring;
+    long r = sys_mmap(&ring, ring_bytes(reg->ring_entries), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (r < 0)
+        return (int)r;
+    reg->ring_addr = (uintptr_t)ring;
+    r = ring_register(&u->ring, RING_REGISTER_PBUF_RING, reg, 1);
+    if (r < 0) {
+        sys_munmap(ring, ring_bytes(reg->ring_entries));
+        return (int)r;
+    }
+    *ret = ring;
+    return 0;
+}
+
+/* Nothing tells of it but the attempt. */
+bool ouro__uring_knows_parts(struct uring *u)
+{
+    struct ring_buf_reg reg = { .ring_entries = 1, .flags = RING_PBUF_INC }, end = { .bgid = 0 };
+    void *ring;
+
+    if (open_ring(u, &reg, &ring) < 0)
+        return false;
+    (void)ring_register(&u->ring, RING_UNREGISTER_PBUF_RING, &end, 1);
+    sys_munmap(ring, ring_bytes(1));
+    return true;
+}
+
+/* Once a pool gives parts, it does so on every ring: some may be out. */
+static int make_parts(ouro_loop *loop, ouro_pool *pool)
+{
+    size_t size = pool->count * sizeof(*pool->parts);
+
+    if (pool->parts)
+        return 0;
+    pool->parts = ouro__alloc(loop, NULL, 0, size);
+    if (!pool->parts)
+        return -ENOMEM;
+    for (uint32_t id = 0; id < pool->count; id++)
+        pool->parts[id] = (struct ouro__parts){ .out = pool->out[id] };
+    pool->reserve = pool->count < RESERVE_PART ? 1 : pool->count / RESERVE_PART;
+    return 0;
 }
 
 int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool)
 {
     struct uring *u = loop->engine_state;
     struct ring_buf_reg reg = { .ring_entries = pool->count, .bgid = free_group(loop, pool) };
-    long r;
+    int r = 0;
 
     if (!(u->caps & OURO_CAP_MULTISHOT) || u->lost)
         return -EOPNOTSUPP;
-    r = sys_mmap(&pool->ring, ring_bytes(pool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                 -1, 0);
+    if (u->caps & OURO_CAP_PARTS && pool->count > 1)
+        r = make_parts(loop, pool);
+    if (pool->parts)
+        reg.flags = RING_PBUF_INC;
+    if (r == 0)
+        r = open_ring(u, &reg, &pool->ring);
     if (r < 0)
-        return (int)r;
-    reg.ring_addr = (uintptr_t)pool->ring;
-    r = ring_register(&u->ring, RING_REGISTER_PBUF_RING, &reg, 1);
-    if (r < 0) {
-        sys_munmap(pool->ring, ring_bytes(pool));
-        pool->ring = NULL;
-        return (int)r;
-    }
+        return r;
     pool->group = reg.bgid;
     pool->tail = 0;
-    put(pool, IN_USE_FIRST);
+    pool->rings = 0;
     return 0;
+}
+
+/* A stream is about to take from the ring. Until one does, all are for who takes no parts. */
+void ouro__uring_pool_start(ouro_pool *pool)
+{
+    if (pool->ready + pool->taken == pool->count)
+        put(pool, IN_USE_FIRST);
 }
 
 /* A stream found none. Others of the same enter did so before the ring was fuller. */
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
 {
-    uint32_t in_use = pool->count - pool->ready;
-
     if (!pool->ready || pool->filled == loop->stats.enters)
         return;
     pool->filled = loop->stats.enters;
-    put(pool, in_use);
+    put(pool, pool->rings);
 }
 
 void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id)
@@ -106,6 +161,6 @@ void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked)
 
     if (!forked && !u->lost && u->ring.map)
         (void)ring_register(&u->ring, RING_UNREGISTER_PBUF_RING, &reg, 1);
-    sys_munmap(pool->ring, ring_bytes(pool));
+    sys_munmap(pool->ring, ring_bytes(pool->count));
     pool->ring = NULL;
 }

@@ -465,6 +465,16 @@ static bool encode_datagrams(ouro_loop *loop, struct uring *u, const ouro_op *op
     return true;
 }
 
+/* Does the ring take its buffers? Parts are for bytes: a record or datagram would be cut where the
+ * buffer ends, and lies with its sender's address in one of its own. */
+static bool takes_from_ring(ouro_op *op, const ouro_pool *pool)
+{
+    if (pool->parts &&
+        (op->code == OURO_RECVMSG_MANY || ouro__fd_type(ouro__fd(op)) != SOCK_STREAM))
+        op->stream_ |= STREAM_WHOLE;
+    return pool->native && !(op->stream_ & STREAM_WHOLE);
+}
+
 /* False: by readiness, like everywhere else. */
 static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
@@ -482,12 +492,13 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
             sqe->ioprio = RING_ACCEPT_MULTISHOT;
         return true;
     }
-    if (!pool->native)
+    if (!takes_from_ring(op, pool))
         return encode_specially(loop, op, sqe);
-    if (!ouro__pool_has(pool)) { /* else it would end at once, though nothing has come */
+    if (!ouro__pool_has(op)) { /* else it would end at once, though nothing has come */
         ouro__report(loop, op, -ENOBUFS);
         return false;
     }
+    ouro__uring_pool_start(pool);
     sqe->opcode = RING_OP_RECV;
     sqe->flags |= RING_SQE_BUFFER_SELECT;
     sqe->ioprio = RING_RECV_MULTISHOT;

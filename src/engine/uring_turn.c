@@ -265,6 +265,27 @@ static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
     }
 }
 
+/* The bytes that a stream's completion brings. The end of the input, or a cancel, may have taken a
+ * whole buffer; but never a part, even if some kernels (6.19) name a buffer. */
+static void *bytes_of(ouro_pool *pool, const struct ring_cqe *cqe)
+{
+    uint32_t id = cqe->flags >> RING_CQE_BUFFER_SHIFT;
+    bool some = cqe->res > 0;
+    void *data;
+
+    if (!(cqe->flags & RING_CQE_BUFFER))
+        return NULL;
+    if (pool->parts)
+        return some ? ouro__pool_part(pool, id, (uint32_t)cqe->res,
+                                      !(cqe->flags & RING_CQE_BUF_MORE))
+                    : NULL;
+    data = ouro__pool_took(pool, id);
+    if (!data || some)
+        return data;
+    (void)ouro__pool_give(pool, data);
+    return NULL;
+}
+
 /* One completion of a stream, perhaps with more to come from the same entry. */
 static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *cqe)
 {
@@ -276,12 +297,8 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         settle_poll(loop, op, res);
         return;
     }
-    if (pool && cqe->flags & RING_CQE_BUFFER)
-        data = ouro__pool_took(pool, cqe->flags >> RING_CQE_BUFFER_SHIFT);
-    if (data && res <= 0) {
-        (void)ouro__pool_give(pool, data);
-        data = NULL;
-    }
+    if (pool)
+        data = bytes_of(pool, cqe);
     if (res == -ENOBUFS && pool && pool->native)
         ouro__uring_pool_more(loop, pool);
     if (data && op->code == OURO_RECVMSG_MANY)
