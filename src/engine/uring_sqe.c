@@ -71,8 +71,8 @@ static void encode_zerocopy(const struct uring *u, ouro_op *op, struct ring_sqe 
     sqe->ioprio = RING_SEND_ZC_REPORT_USAGE;
 }
 
-/* A receive or send of one buffer. Never MSG_WAITALL: the kernel would go on after a part by itself,
- * and then drop the error that ended it. The core asks again, and learns it. */
+/* A receive or send of one buffer. Never MSG_WAITALL: the kernel would go on after a part by
+ * itself, and then drop the error that ended it. The core asks again, and learns it. */
 static OURO__INLINE void encode_bytes(const ouro_loop *loop, const ouro_op *op,
                                       struct ring_sqe *sqe)
 {
