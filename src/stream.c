@@ -89,12 +89,13 @@ static void park(ouro_op *op, struct ouro__list *list)
         ouro__push(list, op);
 }
 
-/* For longer: the program may close its descriptor, and another file get the number. */
+/* For longer: the program may close its descriptor, and another file get the number. One that was
+ * paused meanwhile waits for its resume, whatever else it lacks. */
 static void rest(ouro_op *op, struct ouro__list *list)
 {
     op->ready_ = 0;
     ouro__hold_file(op);
-    park(op, list);
+    park(op, op->stream_ & STREAM_PAUSED ? NULL : list);
 }
 
 void ouro__unpark(ouro_op *op)

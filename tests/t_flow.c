@@ -371,6 +371,34 @@ static void a_paused_stream_whose_descriptor_was_closed_ends(struct test *t)
     destroy_pool();
 }
 
+/* What was under way when it was paused says that there is no buffer. */
+static void a_buffer_wakes_no_paused_stream(struct test *t)
+{
+    static const char data[BUFFERS * BUFFER_SIZE];
+    ouro_op *op = stream(t, received);
+    int fds[2];
+
+    seen.keeps = true;
+    make_pool(t);
+    make_socketpair(t, fds);
+    ouro_prep_recv_many(op, fds[0], seen.pool, 0);
+    start(t, op);
+    let_pass(t);
+    CHECK_EQ(send(fds[1], data, sizeof(data), 0), sizeof(data));
+    await(t, BUFFERS);
+    CHECK_EQ(send(fds[1], "x", 1, 0), 1);
+    CHECK_EQ(ouro_pause(t->loop, op), 0);
+    let_rest(t);
+    CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[0]), 0);
+    let_rest(t);
+    CHECK_EQ(seen.count, BUFFERS);
+    seen.kept_count = 0;
+    CHECK_EQ(ouro_resume(t->loop, op), 0);
+    await(t, BUFFERS + 1);
+    CHECK_EQ(seen.size, sizeof(data) + 1);
+    cancel_and_finish(t, op);
+}
+
 /* The end comes while it is paused, or just before. */
 static void the_end_may_meet_a_pause(struct test *t)
 {
@@ -823,6 +851,7 @@ static const struct test_case cases[] = {
     { NAMED(a_resumed_timer_waits_for_who_collects), .needs = NEED_DRIVER },
     { NAMED(a_resumed_stream_reads_no_other_file), .needs = NEED_DRIVER, .pitfalls = "F3" },
     { NAMED(a_paused_stream_whose_descriptor_was_closed_ends), .needs = NEED_DRIVER },
+    { NAMED(a_buffer_wakes_no_paused_stream), .needs = NEED_DRIVER },
     { NAMED(the_end_may_meet_a_pause), .needs = NEED_DRIVER },
     { NAMED(what_rests_can_be_cancelled_by_its_descriptor), .needs = NEED_DRIVER },
     { NAMED(what_rests_keeps_its_deadline), .needs = NEED_DRIVER },
