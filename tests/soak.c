@@ -1,67 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /* soak.c: millions of operations of random kinds, with random cancels and deadlines, on one engine:
- * soak [--engine NAME] [--threading owned|shared|service] [--ops N] [--seed N] [--depth N].
+ * the frame and the ledger. See `soak --help`, and soak.h for the themes that bring the kinds.
  *
- * Every operation has a record of what was accepted, and what its completion may say; nothing may
- * be lost, doubled, or ended without a reason. At the end nothing is left: descriptors, threads,
- * memory, locked memory, the system's count of kernel AIO contexts. */
-#include <dirent.h>
+ * Every operation has a record of what was accepted, and its theme says what its completion may
+ * say; nothing may be lost, doubled, or ended without a reason. At the end nothing is left:
+ * descriptors, threads, memory, locked memory, the system's count of kernel AIO contexts. */
+#include <arpa/inet.h>
 #include <getopt.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <time.h>
 
-#include "test.h"
+#include "soak.h"
 
-enum {
-    PIPES = 8,
-    SOCKETS = 4 /* of the pipes */,
-    KEPT = 16,
-    FILES = 4,
-    FILE_SIZE = 65536,
-    BUF = 4096,
-    DIRECT_BLOCKS = 64 /* of BUF bytes */
-};
+struct soak soak;
 
-struct item {
-    ouro_op op; /* first */
-    bool busy, timed, canceled, by_callback;
-    uint32_t accepted, completed;
-    int pipe; /* its pipe, or -1 */
-    unsigned kind;
-    struct ouro_stat st;
-    _Alignas(BUF) char buf[BUF];
-};
+static const struct theme *const themes[] = { &theme_basics,    &theme_files,   &theme_bytes,
+                                              &theme_datagrams, &theme_network, &theme_order,
+                                              &theme_system };
+enum { THEMES = sizeof themes / sizeof themes[0] };
+static const char *only; /* the theme that alone takes part */
 
-static struct {
-    ouro_loop *loop;
-    ouro_config config;
-    struct item *items;
-    unsigned depth;
-    _Atomic unsigned in_flight; /* SERVICE counts on its own thread */
-    _Atomic uint64_t completed, canceled, timed_out, streamed;
-    uint64_t ops, submitted, refused, seed, random;
-    int pipes[PIPES][2], files[FILES], direct;
-    ouro_pool *pool;
-    void *kept[KEPT]; /* buffers of the pool that are given back later */
-    int64_t bytes_in[PIPES], bytes_out[PIPES];
-    char dir[64], paths[FILES + 2][96], direct_path[96];
-    uint64_t kinds[OURO_CODE_COUNT];
-    pthread_mutex_t lock;
-    _Atomic long live;
-} soak;
+_Noreturn void die(const char *format, ...)
+{
+    va_list args;
 
-#define DIE(...)                                                             \
-    do {                                                                     \
-        printf("seed %llu, operation %llu: ", (unsigned long long)soak.seed, \
-               (unsigned long long)soak.submitted);                          \
-        printf(__VA_ARGS__);                                                 \
-        printf("\n");                                                        \
-        exit(1);                                                             \
-    } while (0)
+    printf("seed %llu, operation %llu: ", (unsigned long long)soak.seed,
+           (unsigned long long)soak.submitted);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+    fflush(stdout);
+    _exit(1); /* other threads may be anywhere */
+}
 
-static uint32_t draw(uint32_t below)
+uint32_t draw(uint32_t below)
 {
     /* splitmix64 */
     uint64_t z = soak.random += 0x9e3779b97f4a7c15u;
@@ -69,6 +43,11 @@ static uint32_t draw(uint32_t below)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return (uint32_t)((z ^ (z >> 31)) % below);
+}
+
+ouro_time soon(uint32_t below_ns)
+{
+    return ouro_now(soak.loop) + 1 + draw(below_ns);
 }
 
 static void *counted(void *ctx, void *old, size_t size)
@@ -86,70 +65,122 @@ static void *counted(void *ctx, void *old, size_t size)
     return at;
 }
 
-/* ---- Completions --------------------------------------------------------------------------- */
+/* ---- Help for themes ----------------------------------------------------------------------- */
 
-/* Errors that the operations below may have by themselves. */
-static bool may_fail(const struct item *item, int64_t res)
+int64_t soak_do(ouro_op *op)
 {
-    switch (item->op.code) {
-    case OURO_MKDIR: return res == -EEXIST;
-    case OURO_OPEN:
-    case OURO_UNLINK:
-    case OURO_RENAME:
-    case OURO_STAT: return res == -ENOENT;
-    default: return false;
-    }
+    op->cb = NULL;
+    return ouro_do(soak.loop, op);
 }
 
-/* A completion that is not final. Some buffers are given back only when others have come. */
-static void *judge_more(struct item *item, int64_t res, uint32_t cflags, void *data)
+int soak_listener(struct sockaddr_in *ret_addr)
 {
-    uint64_t number = soak.streamed++;
-    void **place = &soak.kept[number % KEPT], *back = data;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t size = sizeof *ret_addr;
 
-    if (!item->busy || res < 0 || !(cflags & OURO_C_BUF) != !data)
-        DIE("%s: %lld, %x before its end", ouro_code_name(item->op.code), (long long)res, cflags);
-    if (!data)
-        return NULL;
-    soak.bytes_out[item->pipe] += res;
-    if (number % 3) {
+    memset(ret_addr, 0, sizeof *ret_addr);
+    ret_addr->sin_family = AF_INET;
+    ret_addr->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0 || bind(fd, (struct sockaddr *)ret_addr, sizeof *ret_addr) != 0 ||
+        getsockname(fd, (struct sockaddr *)ret_addr, &size) != 0 || listen(fd, 64) != 0)
+        die("no listener");
+    return fd;
+}
+
+static void open_pool(struct keeper *keeper, unsigned size)
+{
+    int r = ouro_pool_create(soak.loop, keeper->count, size, &keeper->pool);
+
+    if (r < 0)
+        die("ouro_pool_create: %s", strerror(-r));
+}
+
+void keeper_open(struct keeper *keeper, unsigned count, unsigned size)
+{
+    *keeper = (struct keeper){ .count = count };
+    open_pool(keeper, size);
+}
+
+static void give_back(struct keeper *keeper, void *data)
+{
+    if (data && ouro_pool_release(keeper->pool, data) < 0)
+        die("a buffer is not taken back");
+}
+
+void keeper_take(struct keeper *keeper, void *data)
+{
+    void **place = &keeper->kept[keeper->number % KEPT], *back = data;
+
+    if (keeper->number++ % 3) {
         back = *place;
         *place = data;
     }
-    return back;
+    give_back(keeper, back);
 }
 
-static bool reads(const ouro_op *op)
+/* A stream that is given as many packets as the pool has buffers brings them all. */
+void keeper_settle(struct keeper *keeper)
 {
-    return op->code == OURO_READ || op->code == OURO_RECV;
+    ouro_op op = { 0 };
+    ouro_event event;
+    int fds[2];
+
+    for (int i = 0; i < KEPT; i++)
+        give_back(keeper, keeper->kept[i]);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+        die("no sockets");
+    ouro_prep_recv_many(&op, fds[0], keeper->pool, 0);
+    op.deadline = ouro_now(soak.loop) + 10 * OURO_S;
+    if (ouro_submit(soak.loop, &op) < 0)
+        die("recv_many refused");
+    for (unsigned i = 0; i < keeper->count; i++) {
+        if (send(fds[1], "x", 1, 0) != 1)
+            die("send");
+        while (ouro_reap(soak.loop, &event, 1) == 0)
+            ouro_run(soak.loop, 1, OURO_FOREVER);
+        if (!(event.cflags & OURO_C_MORE))
+            die("a pool has lost %u of %u buffers", keeper->count - i, keeper->count);
+    }
+    ouro_cancel(soak.loop, &op);
+    ouro_wait(soak.loop, &op, OURO_FOREVER);
+    close(fds[0]);
+    close(fds[1]);
+    if (ouro_pool_destroy(keeper->pool) < 0)
+        die("a pool without streams is busy");
 }
 
-static bool writes(const ouro_op *op)
+/* ---- Completions --------------------------------------------------------------------------- */
+
+bool ended_early(int64_t res, uint32_t cflags)
 {
-    return op->code == OURO_WRITE || op->code == OURO_SEND;
+    return (res == -ECANCELED && cflags & OURO_C_CANCELED) ||
+           (res == -ETIMEDOUT && cflags & OURO_C_TIMEDOUT);
+}
+
+static void judge_more(struct item *item, int64_t res, uint32_t cflags, void *data)
+{
+    soak.streamed++;
+    if (!item->busy || !item->theme->more || res < 0 || !(cflags & OURO_C_BUF) != !data)
+        die("%s: %lld, %x before its end", ouro_code_name(item->op.code), (long long)res, cflags);
+    item->theme->more(item, res, data);
 }
 
 static void judge(struct item *item, int64_t res, uint32_t cflags)
 {
-    ouro_op *op = &item->op;
+    const struct theme *theme = item->theme;
+    const char *name = ouro_code_name(item->op.code);
 
     if (!item->busy || ++item->completed != item->accepted)
-        DIE("%s completed %u times, accepted %u times", ouro_code_name(op->code), item->completed,
-            item->accepted);
-    item->busy = false;
-    if (cflags & OURO_C_CANCELED && !item->canceled)
-        DIE("%s: cancelled, and nobody asked", ouro_code_name(op->code));
+        die("%s completed %u times, accepted %u times", name, item->completed, item->accepted);
+    if (cflags & OURO_C_CANCELED && !item->canceled && !item->linked)
+        die("%s: cancelled, and nobody asked", name);
     if (cflags & OURO_C_TIMEDOUT && !item->timed)
-        DIE("%s: timed out without deadline", ouro_code_name(op->code));
-    if (res < 0 && !(res == -ECANCELED && cflags & OURO_C_CANCELED) &&
-        !(res == -ETIMEDOUT && cflags & OURO_C_TIMEDOUT) && !may_fail(item, res))
-        DIE("%s: %s", ouro_code_name(op->code), strerror((int)-res));
-    if (op->code == OURO_OPEN && res >= 0)
-        close((int)res);
-    if (reads(op) && item->pipe >= 0 && res > 0)
-        soak.bytes_out[item->pipe] += res;
-    if (writes(op) && item->pipe >= 0 && res > 0)
-        soak.bytes_in[item->pipe] += res;
+        die("%s: timed out without deadline", name);
+    if (res < 0 && !ended_early(res, cflags) && !(theme->may_fail && theme->may_fail(item, res)))
+        die("%s: %s", name, strerror((int)-res));
+    if (theme->judge)
+        theme->judge(item, res, cflags);
+    item->busy = false;
     soak.canceled += (cflags & OURO_C_CANCELED) != 0;
     soak.timed_out += (cflags & OURO_C_TIMEDOUT) != 0;
     soak.completed++;
@@ -159,16 +190,13 @@ static void judge(struct item *item, int64_t res, uint32_t cflags)
 static void completed(ouro_op *op, int64_t res, uint32_t cflags, void *data)
 {
     struct item *item = (struct item *)(void *)op;
-    void *back = NULL;
 
     pthread_mutex_lock(&soak.lock);
     if (cflags & OURO_C_MORE)
-        back = judge_more(item, res, cflags, data);
+        judge_more(item, res, cflags, data);
     else
         judge(item, res, cflags);
     pthread_mutex_unlock(&soak.lock);
-    if (back && ouro_pool_release(soak.pool, back) < 0)
-        DIE("a buffer is not taken back");
 }
 
 static void on_completion(ouro_op *op)
@@ -188,102 +216,6 @@ static void collect(void)
 
 /* ---- Submissions --------------------------------------------------------------------------- */
 
-static int64_t some_work(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
-static void prepare_files(struct item *item, unsigned kind)
-{
-    ouro_op *op = &item->op;
-    int fd = soak.files[draw(FILES)];
-    const char *path = soak.paths[draw(FILES + 2)];
-    int64_t block = (int64_t)draw(DIRECT_BLOCKS) * BUF;
-
-    switch (kind) {
-    case 0: ouro_prep_read(op, fd, item->buf, 1 + draw(BUF), draw(FILE_SIZE)); break;
-    case 1: ouro_prep_write(op, fd, item->buf, 1 + draw(BUF), draw(FILE_SIZE)); break;
-    case 2: ouro_prep_open(op, OURO_HERE, path, O_RDONLY, 0); break;
-    case 3: ouro_prep_stat(op, OURO_HERE, path, 0, &item->st); break;
-    case 4: ouro_prep_read(op, fd, item->buf, 1 + draw(64), OURO_CUR); break;
-    case 5: ouro_prep_fadvise(op, fd, 0, 0, POSIX_FADV_NORMAL); break;
-    case 7: ouro_prep_read(op, soak.direct, item->buf, BUF, block); break;
-    case 8: ouro_prep_write(op, soak.direct, item->buf, BUF, block); break;
-    case 9: ouro_prep_fdatasync(op, soak.direct); break;
-    case 6: ouro_prep_mkdir(op, OURO_HERE, soak.dir, 0700); break;
-    default: ouro_prep_unlink(op, OURO_HERE, soak.paths[FILES + 1], 0); break;
-    }
-}
-
-/* Each ends by its deadline, if not by a cancel. */
-static void prepare_stream(struct item *item, int pipe)
-{
-    ouro_op *op = &item->op;
-    ouro_time now = ouro_now(soak.loop);
-
-    switch (draw(3)) {
-    case 0:
-        item->pipe = pipe % SOCKETS;
-        ouro_prep_recv_many(op, soak.pipes[item->pipe][0], soak.pool, 0);
-        break;
-    case 1: ouro_prep_poll_many(op, soak.pipes[pipe][0], POLLIN); break;
-    default: ouro_prep_timer_many(op, now + draw(100000), 1 + draw(1000000)); break;
-    }
-    op->deadline = now + 1 + draw(3000000);
-}
-
-/* To or from a pipe. A socket is one that messages work on, too. */
-static void prepare_bytes(struct item *item, int pipe, bool write)
-{
-    ouro_op *op = &item->op;
-    int fd = soak.pipes[pipe][write];
-    size_t len = 1 + draw(16);
-
-    item->pipe = pipe;
-    if (pipe < SOCKETS && write && draw(2))
-        ouro_prep_send(op, fd, item->buf, len, 0);
-    else if (pipe < SOCKETS && !write && draw(2))
-        ouro_prep_recv(op, fd, item->buf, len, 0);
-    else if (write)
-        ouro_prep_write(op, fd, item->buf, len, 0);
-    else
-        ouro_prep_read(op, fd, item->buf, len, 0);
-    op->deadline = ouro_now(soak.loop) + draw(3000000);
-}
-
-static void prepare(struct item *item)
-{
-    ouro_op *op = &item->op;
-    unsigned kind = draw(100);
-    int pipe = (int)draw(PIPES);
-
-    item->pipe = -1;
-    item->canceled = item->timed = false;
-    if (kind < 30) {
-        ouro_prep_nop(op);
-    } else if (kind < 38) {
-        ouro_prep_timer(op, ouro_now(soak.loop) + draw(2000000));
-    } else if (kind < 72) {
-        prepare_bytes(item, pipe, kind < 55);
-    } else if (kind < 75) {
-        prepare_stream(item, pipe);
-    } else if (kind < 78) {
-        ouro_prep_poll(op, soak.pipes[pipe][0], POLLIN);
-        op->deadline = ouro_now(soak.loop) + draw(3000000);
-    } else if (kind < 80) {
-        ouro_prep_work(op, some_work, NULL);
-    } else {
-        prepare_files(item, draw(11));
-    }
-    if (reads(op) && !draw(8))
-        op->flags |= OURO_SERIAL;
-    if (!draw(20) && !op->deadline && op->code != OURO_TIMER)
-        op->deadline = ouro_now(soak.loop) + draw(100000);
-    item->timed = op->deadline != 0;
-    op->cb = draw(2) ? on_completion : NULL;
-}
-
 /* An idle item, or NULL. */
 static struct item *idle(void)
 {
@@ -295,28 +227,87 @@ static struct item *idle(void)
     return NULL;
 }
 
+static bool takes_part(const struct theme *theme)
+{
+    return !only || strcmp(theme->name, only) == 0;
+}
+
+static const struct theme *draw_theme(void)
+{
+    static uint32_t sum;
+    uint32_t at;
+    unsigned i;
+
+    if (!sum)
+        for (i = 0; i < THEMES; i++)
+            sum += takes_part(themes[i]) ? themes[i]->weight : 0;
+    at = draw(sum);
+    for (i = 0; !takes_part(themes[i]) || at >= themes[i]->weight; i++)
+        at -= takes_part(themes[i]) ? themes[i]->weight : 0;
+    return themes[i];
+}
+
+/* An item, prepared; before it is submitted: a service may be faster than our next line. */
+static struct item *prepare_one(void)
+{
+    struct item *item = idle();
+    ouro_op *op = &item->op;
+
+    if (!item)
+        return NULL;
+    item->canceled = item->timed = item->linked = item->posts = false;
+    item->way = ANY_WAY;
+    item->theme = draw_theme();
+    item->at = -1;
+    if (!item->theme->prepare(item)) {
+        item->theme = &theme_basics;
+        item->posts = true;
+        ouro_prep_nop(op);
+    }
+    if (!draw(20) && !op->deadline && op->code != OURO_TIMER)
+        op->deadline = soon(100000);
+    item->timed = op->deadline != 0;
+    op->cb = item->way == BY_CALLBACK || (item->way == ANY_WAY && draw(2)) ? on_completion : NULL;
+    item->busy = true;
+    item->accepted++;
+    soak.in_flight++;
+    soak.submitted++;
+    return item;
+}
+
+/* A queue that is broken takes no more: it is as if the item had never been drawn. */
+static void take_back(struct item *item, int error)
+{
+    if (!item->theme->refused)
+        die("%s refused: %s", ouro_code_name(item->op.code), strerror(-error));
+    pthread_mutex_lock(&soak.lock);
+    item->theme->refused(item, error);
+    item->busy = false;
+    item->accepted--;
+    soak.in_flight--;
+    soak.submitted--;
+    pthread_mutex_unlock(&soak.lock);
+}
+
 static void submit_one(void)
 {
-    struct item *item;
     bool post = !draw(16);
+    struct item *item;
     int r;
 
     pthread_mutex_lock(&soak.lock);
-    item = idle();
-    if (item) {
-        item->busy = true; /* before: a service may be faster than our next line */
-        item->accepted++;
-        soak.in_flight++;
-        soak.submitted++;
-    }
+    item = prepare_one();
     pthread_mutex_unlock(&soak.lock);
     if (!item)
         return;
-    prepare(item);
-    soak.kinds[item->op.code]++;
-    r = post ? ouro_post(soak.loop, &item->op, NULL) : ouro_submit(soak.loop, &item->op);
+    if (item->theme->submit)
+        r = item->theme->submit(item);
+    else if (post && item->posts)
+        r = ouro_post(soak.loop, &item->op, NULL);
+    else
+        r = ouro_submit(soak.loop, &item->op);
     if (r < 0)
-        DIE("%s refused: %s", ouro_code_name(item->op.code), strerror(-r));
+        take_back(item, r);
 }
 
 static void cancel_one(void)
@@ -333,95 +324,28 @@ static void cancel_one(void)
     }
     pthread_mutex_unlock(&soak.lock);
     if (id && ouro_cancel_id(soak.loop, id) < 0)
-        DIE("cancel refused");
+        die("cancel refused");
 }
 
 static void cancel_many(void)
 {
-    int pipe = (int)draw(PIPES);
+    int fd = -1;
 
     pthread_mutex_lock(&soak.lock);
-    for (unsigned i = 0; i < soak.depth; i++)
-        soak.items[i].canceled |= soak.items[i].busy;
+    for (unsigned i = 0, at = draw(soak.depth); i < soak.depth; i++, at++) {
+        struct item *item = &soak.items[at % soak.depth];
+        item->canceled |= item->busy;
+        if (item->busy && item->op.code != OURO_CLOSE && !(item->op.flags & OURO_DIRECT))
+            fd = item->op.fd;
+    }
     pthread_mutex_unlock(&soak.lock);
-    if (draw(2))
-        ouro_cancel_fd(soak.loop, soak.pipes[pipe][draw(2)]);
+    if (draw(2) && fd >= 0)
+        ouro_cancel_fd(soak.loop, fd);
     else
         ouro_cancel_all(soak.loop);
 }
 
 /* ---- The whole ----------------------------------------------------------------------------- */
-
-/* Files in memory did not know O_DIRECT before 6.6: then it is one more plain file. */
-static void open_direct(void)
-{
-    static char blocks[DIRECT_BLOCKS * BUF];
-    int flags = O_RDWR | O_CREAT | O_CLOEXEC;
-
-    snprintf(soak.direct_path, sizeof soak.direct_path, "%s/direct", soak.dir);
-    soak.direct = open(soak.direct_path, flags, 0600);
-    if (soak.direct < 0 || write(soak.direct, blocks, sizeof blocks) != sizeof blocks ||
-        fsync(soak.direct) != 0)
-        DIE("no file");
-    close(soak.direct);
-    soak.direct = open(soak.direct_path, flags | O_DIRECT, 0600);
-    if (soak.direct < 0)
-        soak.direct = open(soak.direct_path, flags, 0600);
-    if (soak.direct < 0)
-        DIE("no file");
-}
-
-static void open_all(void)
-{
-    int r;
-
-    snprintf(soak.dir, sizeof soak.dir, "/tmp/ouro-soak-XXXXXX");
-    if (!mkdtemp(soak.dir))
-        DIE("no directory");
-    for (int i = 0; i < FILES + 2; i++)
-        snprintf(soak.paths[i], sizeof soak.paths[i], "%s/file%d", soak.dir, i);
-    for (int i = 0; i < FILES; i++) {
-        soak.files[i] = open(soak.paths[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (soak.files[i] < 0 || ftruncate(soak.files[i], FILE_SIZE) != 0)
-            DIE("no file");
-    }
-    open_direct();
-    for (int i = 0; i < PIPES; i++) {
-        int mode = i & 1 ? O_NONBLOCK : 0;
-        if (i < SOCKETS ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | mode, 0, soak.pipes[i])
-                        : pipe2(soak.pipes[i], O_CLOEXEC | mode))
-            DIE("no pipe");
-    }
-    r = ouro_open(&soak.config, &soak.loop);
-    if (r == 0)
-        r = ouro_pool_create(soak.loop, 2 * KEPT, 8, &soak.pool);
-    if (r < 0)
-        DIE("ouro_open: %s", strerror(-r));
-}
-
-static void close_all(void)
-{
-    for (int i = 0; i < PIPES; i++) {
-        char rest[256];
-        ssize_t r;
-
-        fcntl(soak.pipes[i][0], F_SETFL, O_NONBLOCK);
-        while ((r = read(soak.pipes[i][0], rest, sizeof rest)) > 0)
-            soak.bytes_out[i] += r;
-        if (soak.bytes_in[i] != soak.bytes_out[i])
-            DIE("pipe %d: %lld bytes in, %lld out", i, (long long)soak.bytes_in[i],
-                (long long)soak.bytes_out[i]);
-        close(soak.pipes[i][0]);
-        close(soak.pipes[i][1]);
-    }
-    for (int i = 0; i < FILES; i++) {
-        close(soak.files[i]);
-        unlink(soak.paths[i]);
-    }
-    close(soak.direct);
-    unlink(soak.direct_path);
-    rmdir(soak.dir);
-}
 
 static void progress(time_t start)
 {
@@ -438,32 +362,57 @@ static void progress(time_t start)
     fflush(stdout);
 }
 
-static void run_all(void)
+static void stir(void)
+{
+    pthread_mutex_lock(&soak.lock);
+    for (unsigned i = 0; i < THEMES; i++)
+        if (takes_part(themes[i]) && themes[i]->stir)
+            themes[i]->stir();
+    pthread_mutex_unlock(&soak.lock);
+}
+
+static void turn(void)
 {
     bool service = soak.config.threading == OURO_SERVICE;
+    unsigned burst = 1 + draw(32);
+
+    for (unsigned i = 0; i < burst && soak.submitted < soak.ops; i++)
+        submit_one();
+    if (!draw(4))
+        cancel_one();
+    if (!draw(5000))
+        cancel_many();
+    if (!draw(4))
+        stir();
+    if (service && ouro_run(soak.loop, 0, OURO_NOWAIT) < 0)
+        die("ouro_run");
+    if (!service && ouro_run(soak.loop, draw(4), ouro_now(soak.loop) + OURO_MS) < 0)
+        die("ouro_run");
+    collect();
+}
+
+static int say_stuck(const ouro_op *op, const char *where, ouro_time since, void *user)
+{
+    (void)user;
+    (void)since;
+    printf("# %s waits: %s\n", ouro_code_name(op->code), where);
+    return 0;
+}
+
+static void run_all(void)
+{
     ouro_time stuck = ouro_now(soak.loop) + 30 * OURO_S;
     uint64_t seen = 0;
     time_t start = time(NULL);
 
     while (soak.completed < soak.ops) {
-        unsigned burst = 1 + draw(32);
-
-        for (unsigned i = 0; i < burst && soak.submitted < soak.ops; i++)
-            submit_one();
-        if (!draw(4))
-            cancel_one();
-        if (!draw(5000))
-            cancel_many();
-        if (service && ouro_run(soak.loop, 0, OURO_NOWAIT) < 0)
-            DIE("ouro_run");
-        if (!service && ouro_run(soak.loop, draw(4), ouro_now(soak.loop) + OURO_MS) < 0)
-            DIE("ouro_run");
-        collect();
+        turn();
         if (soak.completed != seen) {
             seen = soak.completed;
             stuck = ouro_now(soak.loop) + 30 * OURO_S;
         } else if (ouro_now(soak.loop) > stuck) {
-            DIE("lost: %u operations stay in flight", soak.in_flight);
+            ouro_each_inflight(soak.loop, say_stuck, NULL);
+            die("lost: %u operations stay in flight", soak.in_flight);
         }
         progress(start);
     }
@@ -481,60 +430,131 @@ static long aio_contexts(void)
     return count;
 }
 
+static int usage(int code)
+{
+    fprintf(code ? stderr : stdout,
+            "usage: soak [--engine NAME] [--threading owned|shared|service] [--ops N] [--seed N]\n"
+            "            [--depth N] [--only THEME]\n"
+            "Random operations, --depth of them (200) at once, until --ops (10000000) have ended.\n"
+            "The same seed draws the same numbers, but what the system does differs. Themes:");
+    for (unsigned i = 0; i < THEMES; i++)
+        fprintf(code ? stderr : stdout, " %s", themes[i]->name);
+    fprintf(code ? stderr : stdout, "\n");
+    return code;
+}
+
+static void parse_threading(const char *word)
+{
+    static const char *const modes[] = { "owned", "shared", "service" };
+
+    for (uint32_t i = 0; i < 3; i++) {
+        if (strcmp(word, modes[i]) == 0) {
+            soak.config.threading = i;
+            return;
+        }
+    }
+    exit(usage(2));
+}
+
+static void parse_only(const char *word)
+{
+    for (unsigned i = 0; i < THEMES; i++)
+        if (strcmp(word, themes[i]->name) == 0)
+            only = themes[i]->name;
+    if (!only)
+        exit(usage(2));
+}
+
 static void parse(int argc, char **argv)
 {
     static const struct option table[] = { { "engine", 1, NULL, 'e' },    { "ops", 1, NULL, 'o' },
                                            { "seed", 1, NULL, 's' },      { "depth", 1, NULL, 'd' },
+                                           { "only", 1, NULL, 'y' },      { "help", 0, NULL, 'h' },
                                            { "threading", 1, NULL, 't' }, { NULL, 0, NULL, 0 } };
-    static const char *const modes[] = { "owned", "shared", "service" };
     int c;
 
     while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
-        if (c == 'e')
-            soak.config.engine = optarg;
-        else if (c == 'o')
-            soak.ops = strtoull(optarg, NULL, 0);
-        else if (c == 's')
-            soak.seed = strtoull(optarg, NULL, 0);
-        else if (c == 'd')
-            soak.depth = (unsigned)atoi(optarg);
-        else if (c == 't')
-            for (uint32_t i = 0; i < 3; i++)
-                if (strcmp(optarg, modes[i]) == 0)
-                    soak.config.threading = i;
-        if (c == '?')
-            exit(2);
+        switch (c) {
+        case 'e': soak.config.engine = optarg; break;
+        case 'o': soak.ops = strtoull(optarg, NULL, 0); break;
+        case 's': soak.seed = strtoull(optarg, NULL, 0); break;
+        case 'd': soak.depth = (unsigned)atoi(optarg); break;
+        case 't': parse_threading(optarg); break;
+        case 'y': parse_only(optarg); break;
+        default: exit(usage(c == 'h' ? 0 : 2));
+        }
     }
+    if (!soak.depth || optind < argc)
+        exit(usage(2));
 }
 
-static void check_end(long fds, long threads, long locked, long aio)
+struct left {
+    long fds, threads, locked, aio;
+};
+
+static struct left count_left(void)
+{
+    return (struct left){ count_fds(), count_threads(), locked_kib(), aio_contexts() };
+}
+
+static void check_end(struct left before)
 {
     if (soak.live)
-        DIE("leaked: %ld allocations", (long)soak.live);
-    if (count_fds() != fds)
-        DIE("leaked: %ld descriptors, %ld before", count_fds(), fds);
-    for (int i = 0; i < 2000 && count_threads() != threads; i++)
+        die("leaked: %ld allocations", (long)soak.live);
+    if (count_fds() != before.fds)
+        die("leaked: %ld descriptors, %ld before", count_fds(), before.fds);
+    for (int i = 0; i < 2000 && count_threads() != before.threads; i++)
         usleep(1000); /* a joined thread may stay in /proc for a moment */
-    if (count_threads() != threads)
-        DIE("leaked: %ld threads, %ld before", count_threads(), threads);
-    if (locked_kib() != locked)
-        DIE("leaked: %ld KiB locked, %ld before", locked_kib(), locked);
-    for (int i = 0; i < 5000 && aio_contexts() > aio; i++)
+    if (count_threads() != before.threads)
+        die("leaked: %ld threads, %ld before", count_threads(), before.threads);
+    if (locked_kib() != before.locked)
+        die("leaked: %ld KiB locked, %ld before", locked_kib(), before.locked);
+    for (int i = 0; i < 5000 && aio_contexts() > before.aio; i++)
         usleep(1000); /* others use it too, and the kernel gives it back late */
-    if (aio_contexts() > aio)
-        DIE("leaked: fs.aio-nr %ld, %ld before", aio_contexts(), aio);
+    if (aio_contexts() > before.aio)
+        die("leaked: fs.aio-nr %ld, %ld before", aio_contexts(), before.aio);
+}
+
+static void open_all(void)
+{
+    int r = ouro_open(&soak.config, &soak.loop);
+
+    if (r == 0)
+        r = ouro_direct_table(soak.loop, SLOTS);
+    if (r < 0)
+        die("ouro_open: %s", strerror(-r));
+    for (unsigned i = 0; i < THEMES; i++)
+        if (takes_part(themes[i]) && themes[i]->open)
+            themes[i]->open();
+    printf("# engine %s, seed %llu, %llu operations\n", ouro_engine_name(soak.loop),
+           (unsigned long long)soak.seed, (unsigned long long)soak.ops);
+    fflush(stdout);
+}
+
+static void close_all(void)
+{
+    int r;
+
+    for (unsigned i = 0; i < THEMES; i++)
+        if (takes_part(themes[i]) && themes[i]->settle)
+            themes[i]->settle();
+    r = ouro_close(soak.loop, OURO_FOREVER);
+    if (r < 0)
+        die("ouro_close: %s", strerror(-r));
+    for (unsigned i = 0; i < THEMES; i++)
+        if (takes_part(themes[i]) && themes[i]->close)
+            themes[i]->close();
+    if (soak.completed != soak.submitted || soak.in_flight)
+        die("%llu submitted, %llu completed", (unsigned long long)soak.submitted,
+            (unsigned long long)soak.completed);
 }
 
 int main(int argc, char **argv)
 {
-    long fds, threads, locked, aio;
-    int r;
+    struct left before;
 
     await_first_thread();
-    fds = count_fds();
-    threads = count_threads();
-    locked = locked_kib();
-    aio = aio_contexts();
+    before = count_left();
     soak.config = (ouro_config){ .size = sizeof soak.config, .alloc = counted };
     soak.ops = 10000000;
     soak.seed = (uint64_t)time(NULL);
@@ -547,18 +567,9 @@ int main(int argc, char **argv)
         return 1;
     memset(soak.items, 0, soak.depth * sizeof *soak.items);
     open_all();
-    printf("# engine %s, seed %llu, %llu operations\n", ouro_engine_name(soak.loop),
-           (unsigned long long)soak.seed, (unsigned long long)soak.ops);
-    fflush(stdout);
     run_all();
-    r = ouro_close(soak.loop, OURO_FOREVER);
-    if (r < 0)
-        DIE("ouro_close: %s", strerror(-r));
     close_all();
-    if (soak.completed != soak.submitted || soak.in_flight)
-        DIE("%llu submitted, %llu completed", (unsigned long long)soak.submitted,
-            (unsigned long long)soak.completed);
-    check_end(fds, threads, locked, aio);
+    check_end(before);
     printf(
         "ok: %llu operations, %llu cancelled, %llu timed out, %llu completions of streams before "
         "their end, 0 lost, 0 double, 0 leaked\n",
