@@ -186,12 +186,12 @@ static bool prepare_send(struct lane *lane, struct item *item)
         ouro_prep_write(op, lane->out, bytes, len, OURO_CUR);
     else
         ouro_prep_send(op, lane->out, bytes, len, 0);
-    op->flags = lane->out_flags | OURO_SERIAL | (draw(4) ? 0 : OURO_EXACT) |
-                (draw(30) ? 0 : OURO_BARRIER) |
-                (op->code == OURO_SEND && (big || !draw(10)) ? OURO_ZEROCOPY : 0);
     item->linked = draw(3) != 0;
     if (item->linked)
-        lane->queued++;
+        lane->queued++; /* which adds SERIAL and EXACT */
+    op->flags = lane->out_flags | (item->linked ? 0 : OURO_SERIAL) | (draw(4) ? 0 : OURO_EXACT) |
+                (draw(30) ? 0 : OURO_BARRIER) |
+                (op->code == OURO_SEND && (big || !draw(10)) ? OURO_ZEROCOPY : 0);
     op->deadline = soon(20000000);
     return true;
 }

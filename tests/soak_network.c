@@ -36,6 +36,7 @@ static struct item *door;
 static int listener;
 static struct sockaddr_in address;
 static uint32_t seeds;
+static struct keeper keeper; /* for streams that wait for an end */
 
 static void throw_away(struct end end)
 {
@@ -148,7 +149,8 @@ static void judge(struct item *item, int64_t res, uint32_t cflags)
 
 static void more(struct item *item, int64_t res, void *data)
 {
-    (void)data;
+    if (item->kind != DOOR || data)
+        die("a connection brings bytes behind its end");
     accepted((struct end){ (int)res, item->number ? OURO_DIRECT : 0 });
 }
 
@@ -221,6 +223,23 @@ static void talk(struct call *call, struct item *item)
     item->op.deadline = soon(50000000);
 }
 
+/* Which of its ends receives until it is closed? */
+static struct end *hanging_end(struct call *call)
+{
+    return call->seed & 2 ? &call->peer : &call->client;
+}
+
+static void wait_for_end(struct call *call, struct item *item, const struct end *end)
+{
+    if (draw(2))
+        ouro_prep_recv(&item->op, end->fd, item->buf, 1, 0);
+    else
+        ouro_prep_recv_many(&item->op, end->fd, keeper.pool, 0);
+    item->op.flags = end->flags;
+    item->op.deadline = soon(100000000);
+    call->step = ENDING;
+}
+
 /* The peer's shutdown ends the client's receive; or the close of its own descriptor does. */
 static bool end_call(struct call *call, struct item *item)
 {
@@ -230,30 +249,33 @@ static bool end_call(struct call *call, struct item *item)
         hang_up(call);
         return false;
     }
-    if (shuts && !call->shut) {
+    if (!shuts) {
+        item->kind = HANG;
+        call->hanging = item;
+        wait_for_end(call, item, hanging_end(call));
+    } else if (call->shut) {
+        item->kind = WAIT_END;
+        wait_for_end(call, item, &call->client);
+    } else {
         item->kind = SHUTDOWN;
+        call->shut = true;
         ouro_prep_shutdown(&item->op, call->peer.fd, SHUT_WR);
         item->op.flags = call->peer.flags;
-        call->shut = true;
-        return true;
     }
-    ouro_prep_recv(&item->op, call->client.fd, item->buf, 1, 0);
-    item->op.deadline = soon(100000000);
-    item->kind = shuts ? WAIT_END : HANG;
-    call->step = ENDING;
-    if (!shuts)
-        call->hanging = item;
     return true;
 }
 
-/* One that hangs is closed while it receives; its peer goes when that has ended. */
+/* One that hangs is closed while it receives; the other end goes when that has ended. */
 static bool next_step(struct call *call, struct item *item)
 {
     if (call->hanging) {
         call->hanging->canceled = true;
         call->hanging = NULL;
-        call->has_client = false;
-        throw_away(call->client);
+        throw_away(*hanging_end(call));
+        if (hanging_end(call) == &call->client)
+            call->has_client = false;
+        else
+            call->has_peer = false;
         return false;
     }
     if (call->step == FREE) {
@@ -297,6 +319,7 @@ static void stir(void)
 static void open_network(void)
 {
     listener = soak_listener(&address);
+    keeper_open(&keeper, KEPT, 64);
 }
 
 static void settle(void)
@@ -314,6 +337,7 @@ static void settle(void)
         if (soak_do(&op) != 0)
             die("close: %s", strerror((int)-op.res));
     }
+    keeper_settle(&keeper);
 }
 
 static void close_network(void)
