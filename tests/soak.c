@@ -251,10 +251,11 @@ static const struct theme *draw_theme(void)
 static struct item *prepare_one(void)
 {
     struct item *item = idle();
-    ouro_op *op = &item->op;
+    ouro_op *op;
 
     if (!item)
         return NULL;
+    op = &item->op;
     item->canceled = item->timed = item->linked = item->posts = false;
     item->way = ANY_WAY;
     item->theme = draw_theme();
