@@ -36,7 +36,7 @@ struct item {
         struct ouro_stat st;
         struct ouro_signal signal;
         struct addrinfo *names;
-        struct iovec parts[3];
+        struct iovec parts[2];
         struct {
             struct msghdr head;
             struct iovec part;

@@ -163,35 +163,47 @@ static void more(struct item *item, int64_t res, void *data)
 
 /* ---- Submissions ----------------------------------------------------------------------------- */
 
+/* By a write, of one part or two, or a send, which may do without a copy if it is big. */
+static void prepare_part(const struct lane *lane, struct item *item, char *bytes)
+{
+    ouro_op *op = &item->op;
+    size_t half = item->len / 2;
+    bool big = bytes != item->buf;
+
+    item->parts[0] = (struct iovec){ bytes, half };
+    item->parts[1] = (struct iovec){ bytes + half, item->len - half };
+    switch (big ? 3 : draw(5)) {
+    case 0: ouro_prep_write(op, lane->out, bytes, item->len, OURO_CUR); break;
+    case 1: ouro_prep_writev(op, lane->out, item->parts, 2, OURO_CUR, 0); break;
+    default: ouro_prep_send(op, lane->out, bytes, item->len, 0); break;
+    }
+    op->flags = lane->out_flags;
+    if (op->code == OURO_SEND && (big || !draw(10)))
+        op->flags |= OURO_ZEROCOPY;
+}
+
 static bool prepare_send(struct lane *lane, struct item *item)
 {
     ouro_op *op = &item->op;
-    size_t len = draw(16) ? 1 + draw(200) : 1 + draw(BUF);
-    char *bytes = item->buf;
-    bool big = !lane->big && !draw(100), write = draw(3) == 0;
+    bool big = !lane->big && !draw(100);
+    char *bytes = big ? lane->bytes : item->buf;
 
     if (lane->sent_next - lane->sent_first == WINDOW)
         return false;
     item->kind = SENDS;
     item->number = lane->sent_next++;
-    if (big) {
+    item->len = big ? BIG : 1 + draw(draw(16) ? 200 : BUF);
+    if (big)
         lane->big = item;
-        bytes = lane->bytes;
-        len = BIG;
-    }
-    item->len = len;
-    fill_bytes(lane, item->number, bytes, len);
+    fill_bytes(lane, item->number, bytes, item->len);
     lane->sent[item->number % WINDOW].final = false;
-    if (write && !big)
-        ouro_prep_write(op, lane->out, bytes, len, OURO_CUR);
-    else
-        ouro_prep_send(op, lane->out, bytes, len, 0);
+    prepare_part(lane, item, bytes);
     item->linked = draw(3) != 0;
     if (item->linked)
-        lane->queued++; /* which adds SERIAL and EXACT */
-    op->flags = lane->out_flags | (item->linked ? 0 : OURO_SERIAL) | (draw(4) ? 0 : OURO_EXACT) |
-                (draw(30) ? 0 : OURO_BARRIER) |
-                (op->code == OURO_SEND && (big || !draw(10)) ? OURO_ZEROCOPY : 0);
+        lane->queued++;
+    else
+        op->flags |= OURO_SERIAL; /* which a queue adds, and EXACT */
+    op->flags |= (draw(4) ? 0 : OURO_EXACT) | (draw(30) ? 0 : OURO_BARRIER);
     op->deadline = soon(20000000);
     return true;
 }

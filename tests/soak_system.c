@@ -74,7 +74,8 @@ static void judge_names(const struct item *item)
     addr =
         v6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)names->ai_addr)->sin6_addr
            : &((const struct sockaddr_in *)(const void *)names->ai_addr)->sin_addr;
-    if (!inet_ntop(names->ai_family, addr, text, sizeof text) || strcmp(text, hosts[item->kind]))
+    if (!inet_ntop(names->ai_family, addr, text, sizeof text) ||
+        strcmp(text, hosts[item->kind]) != 0)
         die("%s is resolved to %s", hosts[item->kind], text);
     freeaddrinfo(item->names);
 }
