@@ -7,7 +7,7 @@ enum { FILES = 4, FILE_SIZE = 65536, DIRECT_BLOCKS = 64 /* of BUF bytes */ };
 enum { PLAIN, ORDERED }; /* kinds */
 
 static int files[FILES], direct;
-static char dir[64], paths[FILES + 2][96], direct_path[96];
+static char dir[128], paths[FILES + 2][160], direct_path[160];
 static uint64_t numbers; /* of operations on the ordered file, which is the first */
 
 static bool may_fail(const struct item *item, int64_t res)
@@ -124,8 +124,10 @@ static void open_direct(void)
 
 static void open_files(void)
 {
-    snprintf(dir, sizeof dir, "/tmp/ouro-soak-XXXXXX");
-    if (!mkdtemp(dir))
+    const char *tmp = getenv("TMPDIR");
+
+    if (snprintf(dir, sizeof dir, "%s/ouro-soak-XXXXXX", tmp ? tmp : "/tmp") >= (int)sizeof dir ||
+        !mkdtemp(dir))
         die("no directory");
     for (int i = 0; i < FILES + 2; i++)
         snprintf(paths[i], sizeof paths[i], "%s/file%d", dir, i);
