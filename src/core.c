@@ -306,9 +306,18 @@ static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, const struct o
     return true;
 }
 
+/* Is it worth a try? */
+static inline bool may_end_at_once(const ouro_loop *loop, const ouro_op *op,
+                                   const struct ouro__file *file)
+{
+    if (op->code == OURO_READ)
+        return file->kind == FILE_MEMORY;
+    return op->code == OURO_SEND && loop->engine->sends_here;
+}
+
 /* Opens, closes of what is idle, reads and writes at an offset, receives and sends, all asking for
- * nothing special, are most of what programs do. This is what check, accept and begin come to for them. 0: it is none,
- * or something is out of the common: the others will see; 1: done. */
+ * nothing special, are most of what programs do. This is what check, accept and begin come to for
+ * them. 0: it is none, or something is out of the common: the others will see; 1: done. */
 static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
 {
     enum ouro__route route;
@@ -318,10 +327,7 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
     if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
         (route = loop->routes[op->code]) == ROUTE_NO)
         return 0;
-    if ((op->code == OURO_READ   ? file->kind == FILE_MEMORY
-         : op->code == OURO_SEND ? loop->engine->sends_here
-                                 : false) &&
-        end_at_once(loop, op, file))
+    if (may_end_at_once(loop, op, file) && end_at_once(loop, op, file))
         return 1;
     if (op->flags & OURO_REGBUF) {
         if ((r = find_region(loop, op)) < 0)

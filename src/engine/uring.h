@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* uring.h: what the parts of the uring engine share: uring.c opens and closes a ring, uring_turn.c
  * drives it, uring_sqe.c writes operations into its submission queue, uring_slot.c has its table of
- * files, uring_pool.c buffers that the kernel takes, uring_mounts.c tells which files are not for it.
+ * files, uring_pool.c buffers that the kernel takes, uring_mounts.c tells which files are not for
+ * it.
  *
  * Everything belongs to whoever drives the loop (SHARED, SERVICE: to the holder of its lock), but
  * for event_fd, which any thread may write to. */
