@@ -160,9 +160,8 @@ void ouro__pools_adopt(ouro_loop *loop)
 /* ---- Taking and giving ---------------------------------------------------------------------- */
 
 /* Is there a buffer for this stream? */
-bool ouro__pool_has(const ouro_op *op)
+bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op)
 {
-    const ouro_pool *pool = ouro__pool_of(op);
     uint32_t in_ring = pool->count - pool->ready - pool->taken;
 
     if (pool->lost)

@@ -606,7 +606,7 @@ void ouro__pools_free(ouro_loop *loop);
 void ouro__pools_lose(ouro_loop *loop, bool busy, int forked);
 void ouro__pools_adopt(ouro_loop *loop);
 void ouro__pools_found(ouro_loop *loop);
-bool ouro__pool_has(const ouro_op *op);
+bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op);
 void *ouro__pool_take(ouro_pool *pool);
 void *ouro__pool_took(ouro_pool *pool, uint32_t id);
 void *ouro__pool_part(ouro_pool *pool, uint32_t id, uint32_t size, bool last);

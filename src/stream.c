@@ -290,7 +290,7 @@ static void wait_for_better(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     ouro_pool *pool = ouro__pool_of(op);
 
-    if (res == -ECONNABORTED || (pool && ouro__pool_has(op)))
+    if (res == -ECONNABORTED || (pool && ouro__pool_has(pool, op)))
         ouro__requeue(loop, op); /* that connection is gone; a buffer came back */
     else if (pool)
         rest(op, &pool->parked);

@@ -63,7 +63,7 @@ static void put(ouro_pool *pool, uint32_t more)
 
 static int open_ring(struct uring *u, struct ring_buf_reg *reg, void **ret)
 {
-    void *ring;
+    void *ring = NULL;
     long r = sys_mmap(&ring, ring_bytes(reg->ring_entries), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -83,7 +83,7 @@ static int open_ring(struct uring *u, struct ring_buf_reg *reg, void **ret)
 bool ouro__uring_knows_parts(struct uring *u)
 {
     struct ring_buf_reg reg = { .ring_entries = 1, .flags = RING_PBUF_INC }, end = { .bgid = 0 };
-    void *ring;
+    void *ring = NULL;
 
     if (open_ring(u, &reg, &ring) < 0)
         return false;
