@@ -635,7 +635,8 @@ static void streams_and_pools_survive_the_loss_of_the_ring(struct test *t)
         CHECK(memcmp(seen.bytes, "beforebehind", 12) == 0);
     CHECK_EQ(ouro_cancel_all(t->loop), 0);
     finish_all(t);
-    seen.size = seen.count = 0;
+    seen.size = 0;
+    seen.count = 0;
     make_socketpair(t, later);
     ouro_prep_recv_many(in, later[0], seen.pool, 0);
     start(t, in);
