@@ -10,6 +10,9 @@ SECONDS = 300
 CONNECTIONS = 10000
 
 ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+# AddressSanitizer of gcc 12 sees to its own locks at no fork: who starts threads in a child may wait
+# for one that nobody has there.
+ASAN_EXCEPT = --except */fork/the_child_starts_anew
 TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 # A child of a program with threads may have none of its own there; what ThreadSanitizer keeps about
 # 2 GiB of a buffer does not fit into a usual machine.
@@ -77,7 +80,7 @@ check-full: ## all axes in full, also blocked and under sanitizers: hours; goes 
 	    $(foreach how,eperm enosys kill,'$(BUILD)/tests/run --blocked=$(how) \
 	    --state $(BUILD)/$(how).state')
 	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan \
-	    'build-asan/tests/run --full --state build-asan/full.state'
+	    'build-asan/tests/run $(ASAN_EXCEPT) --full --state build-asan/full.state'
 	@$(TSAN_ENV) $(LONG) scripts/run-tests build-tsan \
 	    '$(FIXED) build-tsan/tests/run $(TSAN_EXCEPT) --full --state build-tsan/full.state'
 
@@ -87,7 +90,7 @@ test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 
 asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
 	@$(NINJA) -C build-asan tests
-	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan build-asan/tests/run
+	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan 'build-asan/tests/run $(ASAN_EXCEPT)'
 
 tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
