@@ -205,8 +205,6 @@ static void a_stream_that_is_cancelled_takes_nothing_with_it(struct test *t)
     CHECK_EQ(ouro_pool_destroy(server.pool), 0);
 }
 
-extern char **environ;
-
 static void fork_and_spawn(void)
 {
     char *const words[] = { (char *)(uintptr_t) "true", NULL };
