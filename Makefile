@@ -10,8 +10,8 @@ SECONDS = 300
 CONNECTIONS = 10000
 
 ASAN_ENV = ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-# AddressSanitizer of gcc 12 sees to its own locks at no fork: who starts threads in a child may wait
-# for one that nobody has there.
+# AddressSanitizer of gcc 12 sees to its own locks at no fork: who starts threads in a child may
+# wait for one that nobody has there.
 ASAN_EXCEPT = --except */fork/the_child_starts_anew
 TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 # A child of a program with threads may have none of its own there; what ThreadSanitizer keeps about
