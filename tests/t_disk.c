@@ -121,7 +121,7 @@ _Noreturn static void serve_disk(int device)
 /* The device of a disk that may be mounted, for this process and its children alone; or -1. */
 static int make_device(void)
 {
-    if (!own_namespaces() || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    if (!own_namespaces() || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
         return -1;
     return open("/dev/fuse", O_RDWR | O_CLOEXEC);
 }
