@@ -290,12 +290,17 @@ static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__r
 static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, const struct ouro__file *file)
 {
     int64_t res;
+    bool ended;
 
+    /* The slot first: what was sent cannot be taken back. */
     if (loop->locked_mode || loop->queue.head || op->flags & ~(uint32_t)OURO_QUIET ||
-        !ouro__try_usual(loop, op, file, &res) || ouro__slot_take(loop, &loop->slots, op) < 0)
+        ouro__slot_take(loop, &loop->slots, op) < 0)
+        return false;
+    ended = ouro__try_usual(loop, op, file, &res);
+    ouro__slot_give(loop, op);
+    if (!ended)
         return false;
     ouro__set_state(op, STATE_PLAIN);
-    ouro__slot_give(loop, op);
     op->res = res;
     op->cflags = OURO_C_INLINE;
     op->cause = 0;

@@ -553,6 +553,45 @@ static void a_reset_is_the_next_sends_result(struct test *t)
     CHECK_EQ(do_op(t, op), -EPIPE);
 }
 
+static bool stingy;
+
+static void *stingy_alloc(void *ctx, void *old, size_t size)
+{
+    (void)ctx;
+    if (size)
+        return stingy ? NULL : realloc(old, size);
+    free(old);
+    return NULL;
+}
+
+/* Ids come in chunks of 1024; with three in use there are places for 4096 completions. */
+static void a_send_that_is_refused_sends_nothing(struct test *t)
+{
+    enum { TIMERS = 3072 };
+    static ouro_op timers[TIMERS];
+    ouro_config config = { .size = sizeof(config), .engine = t->engine, .alloc = stingy_alloc };
+    ouro_op op = { 0 };
+    ouro_loop *loop;
+    char byte;
+    int fds[2];
+
+    make_tcp(t, fds);
+    CHECK_EQ(ouro_open(&config, &loop), 0);
+    ouro_prep_send(&op, fds[0], "a", 1, 0);
+    CHECK_EQ(ouro_do(loop, &op), 1);
+    CHECK_EQ(recv(fds[1], &byte, 1, 0), 1);
+    for (int i = 0; i < TIMERS; i++) {
+        ouro_prep_timer(&timers[i], ouro_now(loop) + 3600 * OURO_S);
+        CHECK_EQ(ouro_submit(loop, &timers[i]), 0);
+    }
+    stingy = true;
+    ouro_prep_send(&op, fds[0], "b", 1, 0);
+    CHECK_EQ(ouro_submit(loop, &op), -ENOMEM);
+    stingy = false;
+    CHECK(!readable(fds[1], 20));
+    CHECK_EQ(ouro_close(loop, OURO_FOREVER), 0);
+}
+
 /* One half of a connection is closed; the other still carries data. */
 static void half_closed_connections_work(struct test *t)
 {
@@ -780,6 +819,7 @@ static const struct test_case cases[] = {
     { NAMED(a_broken_pipe_is_an_error_and_no_signal), .faults = "24", .pitfalls = "S14" },
     { NAMED(a_reset_ends_who_waits), .faults = "24" },
     { NAMED(a_reset_is_the_next_sends_result), .faults = "24" },
+    { NAMED(a_send_that_is_refused_sends_nothing), .fixed = FIX_ALL },
     { NAMED(half_closed_connections_work), .faults = "24" },
     { NAMED(a_shutdown_ends_receives), .pitfalls = "F4" },
     { NAMED(a_close_ends_what_is_in_flight_and_sends_the_end), .pitfalls = "F1" },
