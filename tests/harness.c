@@ -703,11 +703,11 @@ void open_loop(struct test *t)
         FAIL("ouro_open: %s", strerror(-r));
 }
 
-bool open_loop_with_slots(struct test *t)
+bool open_loop_wanting(struct test *t, uint64_t caps)
 {
     int r;
 
-    t->config.want = OURO_CAP_SLOTS;
+    t->config.want = caps;
     r = open_loop_try(t);
     if (r == 0)
         return true;

@@ -372,7 +372,7 @@ static void slots_of_a_disk_are_like_descriptors(struct test *t)
     int fd;
 
     make_disk(t);
-    slots = open_loop_with_slots(t);
+    slots = open_loop_wanting(t, OURO_CAP_SLOTS);
     CHECK_EQ(ouro_direct_table(t->loop, 3), 0);
     fd = make_file(t, "f", "p", 1);
     unmade(t, fd);

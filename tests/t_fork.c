@@ -118,7 +118,7 @@ static void slots_with_descriptors_are_inherited(struct test *t)
     char buf[8];
     pid_t child;
 
-    open_loop_with_slots(t);
+    open_loop_wanting(t, OURO_CAP_SLOTS);
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
     CHECK_EQ(ouro_direct_table(t->loop, 2), 0);

@@ -85,16 +85,7 @@ static void give_all(struct flow *flow)
 /* A loop with parts, where they can be had. */
 static bool want_parts(struct test *t)
 {
-    int r;
-
-    t->config.want = OURO_CAP_PARTS;
-    r = open_loop_try(t);
-    if (r == 0)
-        return true;
-    CHECK_EQ(r, -EOPNOTSUPP);
-    t->config.want = 0;
-    open_loop(t);
-    return false;
+    return open_loop_wanting(t, OURO_CAP_PARTS);
 }
 
 static void make_pool(struct test *t, unsigned count, unsigned size)

@@ -148,7 +148,7 @@ static void slots_left_open_are_closed_with_the_loop(struct test *t)
 #define SLOTTED(name)                          \
     static void name##_slotted(struct test *t) \
     {                                          \
-        open_loop_with_slots(t);               \
+        open_loop_wanting(t, OURO_CAP_SLOTS);  \
         name(t);                               \
     }
 SLOTTED(direct_slots_open_read_and_close)
@@ -180,7 +180,7 @@ static void a_descriptor_is_made_when_one_is_needed(struct test *t)
     ouro_op *op = op_new(t);
     char buf[8];
     struct iovec iov = { buf, sizeof(buf) };
-    bool slots = open_loop_with_slots(t);
+    bool slots = open_loop_wanting(t, OURO_CAP_SLOTS);
     long before;
     int fd;
 
@@ -227,7 +227,7 @@ static void batches_of_slots(struct test *t)
     ouro_op *ops[2 * SLOTS];
     char bufs[SLOTS][8];
 
-    open_loop_with_slots(t);
+    open_loop_wanting(t, OURO_CAP_SLOTS);
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
     CHECK_EQ(ouro_direct_table(t->loop, SLOTS), 0);
@@ -266,7 +266,7 @@ static void a_pipe_in_a_slot_is_waited_for(struct test *t)
     char byte = 'k';
     int fd;
 
-    open_loop_with_slots(t);
+    open_loop_wanting(t, OURO_CAP_SLOTS);
     CHECK_EQ(mkfifo(path_in(t, "p"), 0600), 0);
     CHECK_EQ(ouro_direct_table(t->loop, 2), 0);
     open_slot(t, path_in(t, "p"), O_RDONLY, 1);
@@ -299,7 +299,7 @@ static void no_descriptor_is_left_for_a_slot(struct test *t)
     char buf[8];
     struct iovec iov = { buf, sizeof(buf) };
 
-    if (!open_loop_with_slots(t))
+    if (!open_loop_wanting(t, OURO_CAP_SLOTS))
         return; /* there is a descriptor already */
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);
@@ -330,7 +330,7 @@ static void slots_are_lost_with_the_ring(struct test *t)
     int fd;
 
     t->config.engine = NULL;
-    if (!open_loop_with_slots(t))
+    if (!open_loop_wanting(t, OURO_CAP_SLOTS))
         return;
     close(make_file(t, "f", "abcdef", 6));
     unmade(t, t->made[t->made_count - 1]);

@@ -133,10 +133,10 @@ void test_equal(const char *file, int line, const char *text, int64_t a, int64_t
 
 /* ---- Loops --------------------------------------------------------------------------------- */
 
-void open_loop(struct test *t);            /* t->loop by t->config, hosting prepared */
-int open_loop_try(struct test *t);         /* the same: ouro_open's answer */
-bool open_loop_with_slots(struct test *t); /* OURO_CAP_SLOTS; true: the engine has it */
-void close_loop(struct test *t);           /* must be 0; then the ledger is judged */
+void open_loop(struct test *t);                        /* t->loop by t->config, hosting prepared */
+int open_loop_try(struct test *t);                     /* the same: ouro_open's answer */
+bool open_loop_wanting(struct test *t, uint64_t caps); /* true: the engine has these caps */
+void close_loop(struct test *t);                       /* must be 0; then the ledger is judged */
 void config_for(struct test *t, ouro_config *config);
 ouro_time in_ms(struct test *t, int64_t ms);            /* loop time, ms from now */
 int set_notify_try(struct test *t, ouro_notify notify); /* ouro_set_notify's answer */

@@ -18,7 +18,7 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
-#define BYTES_PER_TURN 65536 /* more are cold in the caches before they are sent on */
+#define STREAM_BYTES_PER_TURN 65536 /* more are cold in the caches before they are sent on */
 #define ALWAYS ((uint32_t)(POLLERR | POLLHUP | POLLNVAL)) /* come unasked */
 
 static struct ready *state_of(ouro_loop *loop)
@@ -165,7 +165,7 @@ static void report_ended(struct ready *ready)
 {
     ouro_op *op;
 
-    while (ready->bytes < BYTES_PER_TURN && (op = ouro__pop(&ready->ended)))
+    while (ready->bytes < STREAM_BYTES_PER_TURN && (op = ouro__pop(&ready->ended)))
         if (!goes_on(ready, op))
             ouro__report(ready->loop, op, op->result_);
 }
@@ -240,8 +240,9 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
     if (until != OURO_NOWAIT && ready->more && ready->more->sleeps)
         until = ready->more->sleeps(ready, until);
     /* What was seen before is not all reported: the next look comes behind it. */
-    if (ready->bytes < BYTES_PER_TURN && (until != OURO_NOWAIT || ready->armed || ready->strays ||
-                                          ouro__doorbell_rung(&ready->bell)))
+    if (ready->bytes < STREAM_BYTES_PER_TURN &&
+        (until != OURO_NOWAIT || ready->armed || ready->strays ||
+         ouro__doorbell_rung(&ready->bell)))
         ready->way->look(ready, until);
     report_ended(ready);
     if (loop->queue.head || ready->more) /* what was waited for can go on */
