@@ -3,7 +3,7 @@
  * was.
  *
  * What libraries lack or wrap differently (glibc and musl do not agree on preadv2, statx,
- * renameat2 and the younger calls) goes by number through syscall(2). Under Windows only
+ * renameat2 and the younger calls) goes by number (syscall.h). Under Windows only
  * threads, memory and the clock exist here. 32-bit builds need -D_FILE_OFFSET_BITS=64, for all
  * files. */
 #include "sys.h"
@@ -33,11 +33,12 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "syscall.h"
 
 /* From 5.1 on new calls have the same number everywhere (but on alpha). */
 #ifndef SYS_io_uring_setup
@@ -104,28 +105,28 @@ static long settle(long result, int saved)
 
 long ouro__do_io_uring_setup(unsigned entries, struct ring_params *params)
 {
-    RETURN(syscall(SYS_io_uring_setup, entries, params));
+    return OURO__SYSCALL(SYS_io_uring_setup, entries, params);
 }
 
 long ouro__do_io_uring_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
                              size_t size)
 {
-    RETURN(syscall(SYS_io_uring_enter, fd, submit, min, flags, arg, size));
+    return OURO__SYSCALL(SYS_io_uring_enter, fd, submit, min, flags, arg, size);
 }
 
 long ouro__do_io_uring_register(int fd, unsigned code, const void *arg, unsigned count)
 {
-    RETURN(syscall(SYS_io_uring_register, fd, code, arg, count));
+    return OURO__SYSCALL(SYS_io_uring_register, fd, code, arg, count);
 }
 
 long ouro__do_io_setup(unsigned count, unsigned long *ret)
 {
-    RETURN(syscall(SYS_io_setup, count, ret));
+    return OURO__SYSCALL(SYS_io_setup, count, ret);
 }
 
 long ouro__do_io_submit(unsigned long context, long count, struct kaio_control *batch[])
 {
-    RETURN(syscall(SYS_io_submit, context, count, batch));
+    return OURO__SYSCALL(SYS_io_submit, context, count, batch);
 }
 
 /* Never waits. Some new 32-bit machines have only a younger form of it. */
@@ -134,7 +135,7 @@ long ouro__do_io_getevents(unsigned long context, long most, struct kaio_event *
 #ifdef SYS_io_getevents
     static const int64_t no_time[2];
 
-    RETURN(syscall(SYS_io_getevents, context, 0L, most, ret, no_time));
+    return OURO__SYSCALL(SYS_io_getevents, context, 0L, most, ret, no_time);
 #else
     (void)context, (void)most, (void)ret;
     return -ENOSYS;
@@ -143,7 +144,7 @@ long ouro__do_io_getevents(unsigned long context, long most, struct kaio_event *
 
 long ouro__do_io_destroy(unsigned long context)
 {
-    RETURN(syscall(SYS_io_destroy, context));
+    return OURO__SYSCALL(SYS_io_destroy, context);
 }
 
 long ouro__do_mmap(void **ret, size_t len, int prot, int flags, int fd, int64_t offset)
@@ -203,12 +204,12 @@ long ouro__do_pwrite(int fd, const void *buf, size_t len, int64_t offset)
 
 long ouro__do_preadv2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
 {
-    RETURN(syscall(SYS_preadv2, (long)fd, iov, (long)count, HALVES(offset), (long)flags));
+    return OURO__SYSCALL(SYS_preadv2, fd, iov, count, HALVES(offset), flags);
 }
 
 long ouro__do_pwritev2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
 {
-    RETURN(syscall(SYS_pwritev2, (long)fd, iov, (long)count, HALVES(offset), (long)flags));
+    return OURO__SYSCALL(SYS_pwritev2, fd, iov, count, HALVES(offset), flags);
 }
 
 /* The library's functions are cancellation points, which cost more than all else around the call:
@@ -216,7 +217,7 @@ long ouro__do_pwritev2(int fd, const struct iovec *iov, int count, int64_t offse
 long ouro__do_recv(int fd, void *buf, size_t len, int flags)
 {
 #if defined(__LP64__) && defined(SYS_recvfrom)
-    RETURN(syscall(SYS_recvfrom, (long)fd, buf, len, (long)flags, NULL, NULL));
+    return OURO__SYSCALL(SYS_recvfrom, fd, buf, len, flags);
 #else
     RETURN(recv(fd, buf, len, flags));
 #endif
@@ -225,7 +226,7 @@ long ouro__do_recv(int fd, void *buf, size_t len, int flags)
 long ouro__do_send(int fd, const void *buf, size_t len, int flags)
 {
 #if defined(__LP64__) && defined(SYS_sendto)
-    RETURN(syscall(SYS_sendto, (long)fd, buf, len, (long)flags, NULL, 0L));
+    return OURO__SYSCALL(SYS_sendto, fd, buf, len, flags);
 #else
     RETURN(send(fd, buf, len, flags));
 #endif
@@ -311,7 +312,7 @@ long ouro__do_openat2(int dir, const char *path, int flags, unsigned mode, uint6
         how.mode = mode & 07777;
     if (!(flags & O_PATH))
         how.flags |= O_LARGEFILE;
-    RETURN(syscall(SYS_openat2, (long)dir, path, &how, sizeof(how)));
+    return OURO__SYSCALL(SYS_openat2, dir, path, &how, sizeof(how));
 }
 
 long ouro__do_close(int fd)
@@ -321,7 +322,7 @@ long ouro__do_close(int fd)
 
 long ouro__do_statx(int dir, const char *path, int flags, unsigned mask, void *ret)
 {
-    RETURN(syscall(SYS_statx, (long)dir, path, (long)flags, (long)mask, ret));
+    return OURO__SYSCALL(SYS_statx, dir, path, flags, mask, ret);
 }
 
 long ouro__do_fstat(int fd, struct stat *ret)
@@ -331,7 +332,7 @@ long ouro__do_fstat(int fd, struct stat *ret)
 
 long ouro__do_renameat2(int od, const char *op, int nd, const char *np, unsigned flags)
 {
-    RETURN(syscall(SYS_renameat2, (long)od, op, (long)nd, np, (long)flags));
+    return OURO__SYSCALL(SYS_renameat2, od, op, nd, np, flags);
 }
 
 long ouro__do_unlinkat(int dir, const char *path, int flags)
@@ -375,17 +376,17 @@ long ouro__do_fadvise(int fd, int64_t offset, int64_t len, int advice)
 
 long ouro__do_getdents64(int fd, void *buf, size_t len)
 {
-    RETURN(syscall(SYS_getdents64, (long)fd, buf, len));
+    return OURO__SYSCALL(SYS_getdents64, fd, buf, len);
 }
 
 long ouro__do_copy_file_range(int in, int64_t *io, int out, int64_t *oo, size_t len)
 {
-    RETURN(syscall(SYS_copy_file_range, (long)in, io, (long)out, oo, len, 0L));
+    return OURO__SYSCALL(SYS_copy_file_range, in, io, out, oo, len);
 }
 
 long ouro__do_splice(int in, int64_t *io, int out, int64_t *oo, size_t len, unsigned flags)
 {
-    RETURN(syscall(SYS_splice, (long)in, io, (long)out, oo, len, (long)flags));
+    return OURO__SYSCALL(SYS_splice, in, io, out, oo, len, flags);
 }
 
 /* What is left until a time of the monotonic clock; NULL: for ever. */
@@ -540,7 +541,6 @@ long ouro__do_epoll_wait(int epoll, struct epoll_event *ret, unsigned room, ouro
     struct {
         int64_t seconds, ns;
     } wide;
-    int saved = errno;
     long r;
 
     if (until != OURO_FOREVER && until != OURO_NOWAIT &&
@@ -548,12 +548,12 @@ long ouro__do_epoll_wait(int epoll, struct epoll_event *ret, unsigned room, ouro
         left_until(until, &left);
         wide.seconds = left.tv_sec;
         wide.ns = left.tv_nsec;
-        r = syscall(SYS_epoll_pwait2, (long)epoll, ret, (long)room, &wide, NULL, 0L);
-        if (r >= 0 || (errno != ENOSYS && errno != EPERM))
-            return settle(r, saved);
+        r = OURO__SYSCALL(SYS_epoll_pwait2, epoll, ret, room, &wide);
+        if (r != -ENOSYS && r != -EPERM)
+            return r;
         atomic_store_explicit(&coarse, true, memory_order_relaxed);
     }
-    return settle(epoll_wait(epoll, ret, (int)room, ms_until(until)), saved);
+    RETURN(epoll_wait(epoll, ret, (int)room, ms_until(until)));
 }
 
 long ouro__do_timerfd_create(int flags)
@@ -577,7 +577,7 @@ long ouro__do_wait4(int pid, int *status, int options)
 
 long ouro__do_pidfd_open(int pid)
 {
-    RETURN(syscall(SYS_pidfd_open, (long)pid, 0L));
+    return OURO__SYSCALL(SYS_pidfd_open, pid);
 }
 
 long ouro__do_fcntl(int fd, int command, long arg)
