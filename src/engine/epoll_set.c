@@ -355,12 +355,17 @@ static void got(struct epoll_set *set, const struct epoll_event *event)
         ready->loop->stats.stale++;
         return;
     }
+    if (watch->mask) /* also for who was tried before, and is about to wait */
+        watch->seen |= (uint16_t)event->events;
+    if (event->events == EPOLLIN && watch->mask && watch->transport == TRANSPORT_TCP &&
+        set->doubts && ouro__ready_serve(ready, fd, watch)) {
+        watch->trust = watch->ops.head ? TRUST_NEW : TRUST_NONE;
+        return;
+    }
     left = ouro__ready_got(ready, watch, event->events);
     if (!left)
         watch->trust = TRUST_NONE;
-    if (watch->mask) /* also for who was tried before, and is about to wait */
-        watch->seen |= (uint16_t)event->events;
-    else if (left)
+    if (left && !watch->mask)
         watch_rest(set, fd, watch);
 }
 

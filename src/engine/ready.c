@@ -8,7 +8,8 @@
  *
  * An armed operation has worker_ set and is in the list of its descriptor's watch. Who leaves it
  * goes through `ended`, never straight to the core: reporting may cancel others, and what walks
- * through a list must not meet that. */
+ * through a list must not meet that. A stream that waits alone is in no such walk: it receives
+ * where its readiness is found, and need not leave while it is only told that more has come. */
 #include "ready.h"
 
 #include <fcntl.h>
@@ -126,9 +127,9 @@ static void wait_on(struct ready *ready, ouro_op *op, int64_t res)
     ouro__report(ready->loop, op, res);
 }
 
-static void try(struct ready *ready, ouro_op *op)
+/* What an attempt has come to. */
+static void tried(struct ready *ready, ouro_op *op, int64_t res)
 {
-    int64_t res = ouro__perform(op, PERFORM_TRY);
     struct watch *watch;
 
     if (OURO__SELDOM(res == -EOPNOTSUPP)) {
@@ -146,14 +147,49 @@ static void try(struct ready *ready, ouro_op *op)
     ouro__report(ready->loop, op, res);
 }
 
+static void try(struct ready *ready, ouro_op *op)
+{
+    tried(ready, op, ouro__perform(op, PERFORM_TRY));
+}
+
+/* May a stream of bytes receive here and now? */
+static bool may_receive(const struct ready *ready, ouro_op *op)
+{
+    return op->code == OURO_RECV_MANY && !(op->flags & OURO_DIRECT) &&
+           !(op->notes_ & (NOTE_HELD | NOTE_AUX)) && ready->bytes < STREAM_BYTES_PER_TURN &&
+           ouro__stream_may_start(ready->loop, op);
+}
+
+bool ouro__ready_serve(struct ready *ready, uint32_t fd, struct watch *watch)
+{
+    ouro_op *op = watch->ops.head;
+    int64_t res;
+
+    if (!op || op->next_ || !may_receive(ready, op))
+        return false;
+    op->ready_ = 0;
+    res = ouro__perform_socket(op, PERFORM_TRY);
+    if (OURO__LIKELY(res > 0 && res < ouro__pool_of(op)->size &&
+                     ready->way->drained(ready, fd, watch))) {
+        op->ready_ = POLLIN;
+        ready->bytes += res;
+        ouro__stream_goes_on(ready->loop, op, res);
+        return true;
+    }
+    ouro__unlink(&watch->ops, op);
+    op->worker_ = NULL;
+    watch->wants = 0;
+    ready->armed--;
+    tried(ready, op, res);
+    return true;
+}
+
 /* What a stream waited for has come, and nothing else has happened to it: it need not go through
  * the core's queue. */
 static bool goes_on(struct ready *ready, ouro_op *op)
 {
-    if (op->code != OURO_RECV_MANY || op->result_ < 0 || op->flags & OURO_DIRECT ||
-        op->marks_ & (MARK_CANCEL | MARK_TIMEOUT) ||
-        op->stream_ & (STREAM_PAUSED | STREAM_STOPPED) || op->notes_ & (NOTE_HELD | NOTE_AUX) ||
-        !ouro__stream_may_start(ready->loop, op))
+    if (op->result_ < 0 || op->marks_ & (MARK_CANCEL | MARK_TIMEOUT) ||
+        op->stream_ & (STREAM_PAUSED | STREAM_STOPPED) || !may_receive(ready, op))
         return false;
     op->ready_ = 0;
     try(ready, op);

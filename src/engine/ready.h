@@ -91,6 +91,11 @@ void ouro__ready_wake(void *state);
  * unasked (errors, hang-ups; POLLNVAL with -EBADF). True: others still wait, for watch->wants. */
 bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits);
 
+/* For ways that know `drained`: something has come here, of which those who wait are not told yet.
+ * A stream of bytes that waits alone receives on the spot and goes on waiting. True: so it was, or
+ * it waits no more; false: nothing was done. */
+bool ouro__ready_serve(struct ready *ready, uint32_t fd, struct watch *watch);
+
 /* For engines: a RUNNING operation that is in no list ends so; the driver hears of it. */
 void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res);
 
