@@ -227,11 +227,12 @@ static void come_home(ouro_pool *pool, uint32_t id)
 /* False: that is no buffer that is out. */
 bool ouro__pool_give(ouro_pool *pool, const void *data)
 {
-    size_t at = (size_t)((const char *)data - pool->memory);
-    uint32_t id = (uint32_t)(at / pool->size);
+    size_t at = (size_t)((uintptr_t)data - (uintptr_t)pool->memory);
+    uint32_t id;
 
-    if ((const char *)data < pool->memory || at >= bytes_of(pool))
+    if (at >= bytes_of(pool)) /* also what lies before it */
         return false;
+    id = (uint32_t)at / pool->size;
     if (pool->parts ? !pool->parts[id].out : !pool->out[id])
         return false;
     if (!pool->parts || (--pool->parts[id].out == 0 && pool->out[id]))

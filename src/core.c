@@ -430,6 +430,23 @@ unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count,
     return (unsigned)(at - ops);
 }
 
+int ouro__submit_one(ouro_loop *loop, ouro_op *op)
+{
+    struct batch batch = { .many = false };
+    int r = 0;
+
+    if (op->code == OURO_NOP && submit_plain(loop, &op, 1))
+        return 0;
+    if (!loop->trace && ouro__room(loop) > 0) {
+        batch.at_once = room_at_once(loop);
+        r = submit_usual(loop, op, &batch);
+        loop->stats.submitted += r > 0;
+    }
+    if (r)
+        return r < 0 ? r : 0;
+    return submit_unusual(loop, op);
+}
+
 /* Takes back an accepted operation that has not begun: a chain that is refused as a whole. */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op)
 {

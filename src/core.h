@@ -444,9 +444,8 @@ struct ouro_loop {
     struct ouro__bell bells[2]; /* of the first engine, and of the one after a loss */
     _Atomic(const struct ouro__bell *) bell;
 
-    pthread_mutex_t lock; /* SHARED, SERVICE */
-    pthread_t owner;      /* OWNED, once owned */
-    _Atomic bool owned;
+    pthread_mutex_t lock;        /* SHARED, SERVICE */
+    _Atomic(const void *) owner; /* OWNED, once owned: what lies in that thread alone */
     pthread_t service;
     bool service_runs, service_stop;
     bool leading, sleeping; /* somebody drives; and sleeps in the engine until sleep_until */
@@ -500,6 +499,7 @@ void ouro__slots_finish(ouro_loop *loop);
 
 /* Check, accept, begin, in order, up to the first that is refused: *ret_error says why. */
 unsigned ouro__submit_many(ouro_loop *loop, ouro_op *const *ops, unsigned count, int *ret_error);
+int ouro__submit_one(ouro_loop *loop, ouro_op *op);
 int ouro__accept(ouro_loop *loop, ouro_op *op); /* checked already */
 void ouro__unaccept(ouro_loop *loop, ouro_op *op);
 static inline void ouro__accepted(ouro_loop *loop, const ouro_op *op); /* for good */
@@ -558,14 +558,17 @@ static inline int ouro__ready_fd(const ouro_op *op)
 
 void ouro__sleep(ouro_loop *loop, ouro_time until); /* around an engine's sleep */
 void ouro__awake(ouro_loop *loop);
-void ouro__submitted(ouro_loop *loop); /* after accepting: SHARED and SERVICE loops act at once */
+static inline void ouro__submitted(ouro_loop *loop); /* after accepting: who waits may be served */
+void ouro__submitted_slowly(ouro_loop *loop);
 /* For engines, after pulling and before sleeping: how long they may sleep now. Something may have
  * finished on the spot, or a new timer may be due earlier. */
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until);
 ouro_time ouro__due(const ouro_loop *loop);
-int ouro__enter(ouro_loop *loop); /* may this thread drive the loop? takes the lock */
-void ouro__leave(ouro_loop *loop);
-bool ouro__drives(ouro_loop *loop);
+static inline int ouro__enter(ouro_loop *loop); /* may this thread drive it? takes the lock */
+int ouro__enter_slowly(ouro_loop *loop);
+static inline void ouro__leave(ouro_loop *loop);
+extern _Thread_local unsigned ouro__depth; /* of callbacks; where it lies says which thread it is */
+static inline bool ouro__drives(const ouro_loop *loop);
 bool ouro__in_callback(const ouro_loop *loop);
 void ouro__compact(ouro_loop *loop);
 void ouro__cond_init(pthread_cond_t *cond);
@@ -584,7 +587,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd); /* the new descrip
 
 /* ---- stream.c, bufpool.c --------------------------------------------------------------------- */
 
-bool ouro__more_room(ouro_loop *loop); /* for one completion that is not final */
+static inline bool ouro__more_room(ouro_loop *loop); /* for one completion that is not final */
 void ouro__unpark(ouro_op *op);
 void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list);
 void ouro__stream_rest(ouro_loop *loop, ouro_op *op);
@@ -722,11 +725,33 @@ void ouro__workers_finish(ouro_loop *loop, int forked);
 
 /* ---- What every operation passes: inline --------------------------------------------------- */
 
+/* Is this the thread that drives an OWNED loop? Asks without becoming it. */
+static inline bool ouro__drives(const ouro_loop *loop)
+{
+    return atomic_load_explicit(&loop->owner, memory_order_relaxed) == &ouro__depth;
+}
+static inline int ouro__enter(ouro_loop *loop)
+{
+    if (OURO__LIKELY(loop && ouro__drives(loop) &&
+                     atomic_load_explicit(loop->alive, memory_order_relaxed)))
+        return 0;
+    return ouro__enter_slowly(loop);
+}
+static inline void ouro__leave(ouro_loop *loop)
+{
+    if (OURO__SELDOM(loop->locked_mode))
+        pthread_mutex_unlock(&loop->lock);
+}
 static inline ouro_time ouro__now(ouro_loop *loop)
 {
     if (!loop->now)
         loop->now = sys_now();
     return loop->now;
+}
+static inline void ouro__submitted(ouro_loop *loop)
+{
+    if (OURO__SELDOM(loop->notifier || loop->locked_mode))
+        ouro__submitted_slowly(loop);
 }
 /* Exactly one completion follows. */
 static inline void ouro__accepted(ouro_loop *loop, const ouro_op *op)
@@ -756,6 +781,11 @@ static inline int64_t ouro__room(const ouro_loop *loop)
 {
     return (int64_t)loop->places - ouro__in_flight(loop) - (loop->calls.tail - loop->calls.head) -
            (loop->events.tail - loop->events.head);
+}
+
+static inline bool ouro__more_room(ouro_loop *loop)
+{
+    return OURO__LIKELY(ouro__room(loop) > 0) || ouro__ring_room(loop, 1) == 0;
 }
 
 static inline struct ouro__slot *ouro__slot_at(ouro_loop *loop, uint32_t index)
@@ -815,8 +845,8 @@ static inline struct ouro__slot *ouro__slot_enter(struct ouro__slot *slot, ouro_
 {
     struct ouro__slot *next = ouro__slot_next(slot);
 
-    op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
     atomic_store_explicit(&slot->tenant, (uintptr_t)op, memory_order_relaxed);
+    op->id_ = atomic_load_explicit(&slot->id, memory_order_relaxed);
     return next;
 }
 static inline int ouro__slot_take(ouro_loop *loop, struct ouro__slots *slots, ouro_op *op)
@@ -1103,17 +1133,25 @@ static inline void ouro__ring_push(struct ouro__ring *ring, ouro_op *op, int64_t
 
 /* ---- The short way, for operations that need nothing looked after -------------------------- */
 
-/* The caller's, and nothing is set that would have to be looked after. Neighbours are put together
- * as they lie, so that a compiler makes one load of them. An operation that is the caller's has no
- * marks. */
+/* Neighbours are put together as they lie, so that a compiler makes one load of them. */
+static inline uint32_t ouro__head_of(const ouro_op *op)
+{
+    return op->code | (uint32_t)op->state_ << 16 | (uint32_t)op->marks_ << 24;
+}
+/* The caller's, and nothing is set that would have to be looked after. An operation that is the
+ * caller's has no marks. */
 static inline bool ouro__is_plain(const ouro_op *op)
 {
-    uint32_t code = op->code | (uint32_t)op->state_ << 16 | (uint32_t)op->marks_ << 24;
+    uint32_t code = ouro__head_of(op);
     uint64_t flags = op->flags | (uint64_t)op->cflags << 32;
 
     _Static_assert(OURO_NOP == 0 && STATE_IDLE == 0 && STATE_DONE == 1, "nothing else is set");
     return !((code & ~((uint32_t)STATE_DONE << 16)) | (flags & ~(uint64_t)OURO_QUIET) |
              op->deadline | (uintptr_t)op->cb);
+}
+static inline bool ouro__is_plain_nop(const ouro_op *op)
+{
+    return ouro__head_of(op) == (OURO_NOP | (uint32_t)STATE_PLAIN << 16);
 }
 /* Gives op the slot, whose next free one is the result. */
 static inline struct ouro__slot *ouro__enter_plain(struct ouro__slot *slot, ouro_op *op)
@@ -1147,17 +1185,15 @@ static inline struct ouro__slot *ouro__run_slot(const struct ouro__run *run, our
 {
     return run->chunk + (id & (OURO__CHUNK_SIZE - 1));
 }
-/* NULL: what has this id is not for the short way. */
-static inline ouro_op *ouro__run_find(const struct ouro__slot *slot, ouro_id id)
+/* Is it this one? This tells those apart, too, that belong to other chunks. */
+static inline bool ouro__run_holds(const struct ouro__slot *slot, ouro_id id)
 {
-    ouro_op *op;
-
-    /* This tells those apart, too, that belong to other chunks. */
-    if (OURO__SELDOM(atomic_load_explicit(&slot->id, memory_order_relaxed) != id))
-        return NULL;
-    /* Its id has not changed since it was given out, so there is an operation. */
-    op = (ouro_op *)atomic_load_explicit(&slot->tenant, memory_order_relaxed);
-    return op->state_ == STATE_PLAIN ? op : NULL;
+    return atomic_load_explicit(&slot->id, memory_order_relaxed) == id;
+}
+/* Its id has not changed since it was given out, so there is an operation. */
+static inline ouro_op *ouro__run_op(const struct ouro__slot *slot)
+{
+    return (ouro_op *)atomic_load_explicit(&slot->tenant, memory_order_relaxed);
 }
 /* Sees to what the success of a usual operation means for the files. False: it is not for the short
  * way after all, and nothing was touched. */

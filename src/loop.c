@@ -11,7 +11,7 @@
 #define CLOCK_TURNS 64u /* turns without sleep or deadline after which the clock is read again */
 
 /* Callbacks that this thread is inside of, innermost first, and how deep. */
-static _Thread_local unsigned depth;
+_Thread_local unsigned ouro__depth;
 static _Thread_local const struct ouro__frame {
     const ouro_loop *loop;
     const struct ouro__frame *outer;
@@ -29,28 +29,17 @@ bool ouro__in_callback(const ouro_loop *loop)
 
 /* ---- Who may drive ------------------------------------------------------------------------- */
 
+/* The first to drive owns; two threads that race for that is the caller's fault, but found. */
 static int own(ouro_loop *loop)
 {
-    if (atomic_load_explicit(&loop->owned, memory_order_acquire))
-        return pthread_equal(loop->owner, pthread_self()) ? 0 : -EPERM;
-    /* The first to drive owns; two threads that race for that is the caller's fault, but found. */
-    pthread_mutex_lock(&loop->inbox.lock);
-    if (!atomic_load(&loop->owned)) {
-        loop->owner = pthread_self();
-        atomic_store_explicit(&loop->owned, true, memory_order_release);
-    }
-    pthread_mutex_unlock(&loop->inbox.lock);
-    return pthread_equal(loop->owner, pthread_self()) ? 0 : -EPERM;
+    const void *nobody = NULL;
+
+    return ouro__drives(loop) || atomic_compare_exchange_strong(&loop->owner, &nobody, &ouro__depth)
+               ? 0
+               : -EPERM;
 }
 
-/* Is this the thread that drives an OWNED loop? Asks without becoming it. */
-bool ouro__drives(ouro_loop *loop)
-{
-    return atomic_load_explicit(&loop->owned, memory_order_acquire) &&
-           pthread_equal(loop->owner, pthread_self());
-}
-
-int ouro__enter(ouro_loop *loop)
+int ouro__enter_slowly(ouro_loop *loop)
 {
     if (!loop)
         return -EINVAL;
@@ -60,12 +49,6 @@ int ouro__enter(ouro_loop *loop)
         return own(loop);
     pthread_mutex_lock(&loop->lock);
     return 0;
-}
-
-void ouro__leave(ouro_loop *loop)
-{
-    if (loop->locked_mode)
-        pthread_mutex_unlock(&loop->lock);
 }
 
 void ouro__sleep(ouro_loop *loop, ouro_time until)
@@ -101,7 +84,7 @@ static void submit_now(ouro_loop *loop)
 }
 
 /* After accepting. Nobody may be about to run a SHARED loop: what can start starts now. */
-void ouro__submitted(ouro_loop *loop)
+void ouro__submitted_slowly(ouro_loop *loop)
 {
     if (loop->notifier && !inside && loop->threading != OURO_SERVICE)
         ouro__notify_rearm(loop);
@@ -139,10 +122,7 @@ int ouro_submit(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    if (loop->closing)
-        r = -ESHUTDOWN;
-    else
-        ouro__submit_many(loop, &op, 1, &r);
+    r = loop->closing ? -ESHUTDOWN : ouro__submit_one(loop, op);
     if (r == 0)
         ouro__submitted(loop);
     ouro__leave(loop);
@@ -387,7 +367,7 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         return 0;
     if (count > max)
         count = max;
-    depth++;
+    ouro__depth++;
     inside = &frame;
     enter_frame(loop, &frame);
     for (done = 0; done < count && callable(loop); done++) {
@@ -421,7 +401,7 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
         loop->calls.head = loop->calls.tail = 0; /* the same few cache lines for the next ones */
     else if (loop->locked_mode)
         ouro__ring_bell(loop); /* others may have left them to us */
-    depth--;
+    ouro__depth--;
     if (done)
         give_room(loop);
     return done;
@@ -533,10 +513,14 @@ static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time unt
     return loop->service_runs ? 0 : dispatch(loop, max);
 }
 
-static void start_waiting(ouro_loop *loop, struct ouro__waiter *waiter)
+/* For one of the operations; NULL: for anything. */
+static void start_waiting(const ouro_loop *loop, struct ouro__waiter *waiter, ouro_op *const *ops,
+                          unsigned count)
 {
-    if (loop->locked_mode)
-        ouro__cond_init(&waiter->cond);
+    if (!loop->locked_mode)
+        return; /* nobody leads but this thread */
+    *waiter = (struct ouro__waiter){ .ops = ops, .count = count };
+    ouro__cond_init(&waiter->cond);
 }
 
 /* Our own wait ends: somebody else may have to lead. */
@@ -578,12 +562,12 @@ static bool take_wake(ouro_loop *loop)
 
 static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
 {
-    struct ouro__waiter waiter = { .ops = NULL };
+    struct ouro__waiter waiter;
     unsigned ran = 0;
 
-    if (depth >= DEPTH_MOST)
+    if (ouro__depth >= DEPTH_MOST)
         return -EDEADLK;
-    start_waiting(loop, &waiter);
+    start_waiting(loop, &waiter, NULL, 0);
     do {
         bool woken = take_wake(loop);
         bool stop = woken || enough(loop, ran, min) || until == OURO_NOWAIT;
@@ -736,14 +720,14 @@ static int find_done(ouro_loop *loop, ouro_op *const *ops, unsigned count, bool 
 static int wait_any(ouro_loop *loop, ouro_op *const *ops, unsigned count, ouro_time until,
                     bool wakeable)
 {
-    struct ouro__waiter waiter = { .ops = ops, .count = count };
+    struct ouro__waiter waiter;
     int r = find_done(loop, ops, count, true);
 
     if (r != -ETIME)
         return r;
-    if (depth >= DEPTH_MOST)
+    if (ouro__depth >= DEPTH_MOST)
         return -EDEADLK;
-    start_waiting(loop, &waiter);
+    start_waiting(loop, &waiter, ops, count);
     for (;;) {
         bool woken = wakeable && take_wake(loop);
         step(loop, &waiter, woken ? OURO_NOWAIT : until, UINT32_MAX);
@@ -780,7 +764,7 @@ int64_t ouro_do(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    if (depth >= DEPTH_MOST)
+    if (ouro__depth >= DEPTH_MOST)
         r = -EDEADLK;
     else if (loop->closing)
         r = -ESHUTDOWN;

@@ -303,7 +303,7 @@ int ouro_fork_child(ouro_loop *loop)
     loop->regbuf_in_flight = 0;
     loop->leading = loop->sleeping = loop->service_runs = false;
     loop->waiters = NULL;
-    atomic_store(&loop->owned, false);
+    atomic_store(&loop->owner, NULL);
     ouro__host_close(loop);
     loop->engine_state = NULL;
     loop->why[0] = 0;

@@ -15,11 +15,6 @@
 #define MESSAGE_CUT 0xa8u       /* MSG_TRUNC, MSG_CTRUNC, MSG_EOR */
 #define PATIENCE (20 * OURO_MS) /* between tries where nothing tells when one is worth it */
 
-bool ouro__more_room(ouro_loop *loop)
-{
-    return ouro__room(loop) > 0 || ouro__ring_room(loop, 1) == 0;
-}
-
 /* A slot for what is accepted next, kept while it waits. */
 static bool find_slot(ouro_loop *loop, ouro_op *op)
 {
@@ -139,12 +134,16 @@ void ouro__stream_bring(ouro_op *op, void *data)
     op->engine_[1] = (uintptr_t)data;
 }
 
-/* A poll or a timer tells nothing more until this was collected. */
-static uint32_t lead(ouro_op *op)
+/* What is seen to with a completion that is not only bytes: the flag of ours that it has. */
+static OURO__APART uint32_t see_to(ouro_loop *loop, ouro_op *op, int64_t *res)
 {
+    if (ouro__kinds[op->code].traits & KIND_MAKES) {
+        *res = ouro__made(loop, op, *res);
+        return op->arg[ARG_ANY_SLOT] ? 0 : EVENT_FD; /* what is in a slot has an owner */
+    }
     if (op->code != OURO_POLL_MANY && op->code != OURO_TIMER_MANY)
         return 0;
-    op->stream_ |= STREAM_UNREAD;
+    op->stream_ |= STREAM_UNREAD; /* they tell nothing more until this was collected */
     return EVENT_LEADS;
 }
 
@@ -153,20 +152,15 @@ static uint32_t lead(ouro_op *op)
 void ouro__stream_more(ouro_loop *loop, ouro_op *op, int64_t res)
 {
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
-    uint32_t told = op->notes_ & OURO__NOTES_TOLD;
-    uint32_t ours = lead(op);
+    uint32_t cflags = OURO_C_MORE | (op->notes_ & OURO__NOTES_TOLD);
     void *data = (void *)(uintptr_t)op->engine_[1];
 
-    if (ouro__kinds[op->code].traits & KIND_MAKES) {
-        res = ouro__made(loop, op, res);
-        ours = op->arg[ARG_ANY_SLOT] ? 0 : EVENT_FD; /* what is in a slot has an owner */
-    }
-    ring->at[ring->tail++ & ring->mask] = (ouro_event){
-        .op = op,
-        .res = res,
-        .cflags = OURO_C_MORE | told | ours | (data ? OURO_C_BUF : 0),
-        .data = data,
-    };
+    if (OURO__LIKELY(data != NULL))
+        cflags |= OURO_C_BUF;
+    else
+        cflags |= see_to(loop, op, &res);
+    ring->at[ring->tail++ & ring->mask] =
+        (ouro_event){ .op = op, .res = res, .cflags = cflags, .data = data };
     op->engine_[1] = 0;
     op->retries_ = 0;
     op->notes_ &= (uint16_t) ~(NOTE_POOLED | NOTE_INLINE);

@@ -570,10 +570,13 @@ unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     left = left < count ? left : count;
     if (left <= 0 || u->lost)
         return 0;
-    for (end = sqe + left; sqe != end && slot && ouro__is_plain(*ops); sqe++) {
-        memset(sqe, 0, sizeof(*sqe));
-        sqe->user_data = atomic_load_explicit(&slot->id, memory_order_relaxed);
-        slot = ouro__enter_plain(slot, *ops++);
+    for (end = sqe + left; sqe != end && slot; sqe++, ops++) {
+        ouro_op *op = *ops;
+
+        if (!ouro__is_plain(op))
+            break;
+        slot = ouro__enter_plain(slot, op);
+        *sqe = (struct ring_sqe){ .user_data = op->id_ };
     }
     loop->slots.free = slot;
     count = (unsigned)(sqe - first);

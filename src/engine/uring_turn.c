@@ -372,14 +372,17 @@ static OURO__APART uint32_t reap_plain(ouro_loop *loop, const struct ring *ring,
     for (; cqe != end; cqe++) {
         ouro_id id = cqe->user_data;
         struct ouro__slot *slot = ouro__run_slot(&run, id);
-        ouro_op *op = ouro__run_find(slot, id);
         int32_t res = cqe->res;
+        ouro_op *op;
 
-        if (!op)
+        if (OURO__SELDOM(!ouro__run_holds(slot, id)))
             break;
-        if (op->code == OURO_NOP) {
+        op = ouro__run_op(slot);
+        if (ouro__is_plain_nop(op)) {
             if (res)
                 break;
+        } else if (op->state_ != STATE_PLAIN) {
+            break;
         } else {
             /* The copying of what was read has pushed the operations out of the nearest cache. */
             if (end - cqe > AHEAD)
