@@ -2,6 +2,7 @@
 /* t_hosting.c: a loop inside another loop: its descriptor, its next deadline, dispatch,
  * notification. (Every test runs hosted too, in the rows of that style; here is what those cannot
  * tell.) */
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -113,6 +114,75 @@ static void what_has_ended_wakes_the_host(struct test *t)
         CHECK_EQ(RES(op), POLLIN);
         finish(t, timer);
     }
+}
+
+enum { STREAMS = 150 }; /* more than an engine serves in one turn */
+static struct {
+    ouro_pool *pool;
+    int fds[STREAMS];
+    unsigned accepted, received;
+} crowd;
+
+static void on_crowd_accept(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op, (void)data;
+    crowd.fds[crowd.accepted++] = (int)res;
+}
+
+static void on_crowd_receive(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op;
+    CHECK_EQ(res, 1);
+    crowd.received++;
+    CHECK_EQ(ouro_pool_release(crowd.pool, data), 0);
+}
+
+/* As a host does: sleeps on the descriptor, then dispatches. What it waits for is there already: it
+ * is told before any timer of the engine's would mend that it was not. */
+static void host_until(struct test *t, const unsigned *count, unsigned wanted)
+{
+    while (*count < wanted) {
+        int ms = ouro_timeout_ms(t->loop);
+
+        CHECK(ms == 0 || readable(ouro_pollfd(t->loop), 300));
+        CHECK(ouro_dispatch(t->loop, 0) >= 0);
+        reap_all(t);
+    }
+}
+
+/* Many streams become readable at once: a host is told until the last has been served. */
+static void a_crowd_is_served_to_the_last(struct test *t)
+{
+    struct sockaddr_in addr;
+    int listener = make_listener(t, &addr), peers[STREAMS];
+    ouro_op *accepts = op_new(t), *receives[STREAMS];
+
+    CHECK_EQ(ouro_pool_create(t->loop, 256, 64, &crowd.pool), 0);
+    record_of(accepts)->more = on_crowd_accept;
+    ouro_prep_accept_many(accepts, listener, 0);
+    start(t, accepts);
+    for (int i = 0; i < STREAMS; i++)
+        peers[i] = connect_to(&addr);
+    host_until(t, &crowd.accepted, STREAMS);
+    for (int i = 0; i < STREAMS; i++) {
+        receives[i] = op_new(t);
+        record_of(receives[i])->more = on_crowd_receive;
+        ouro_prep_recv_many(receives[i], crowd.fds[i], crowd.pool, 0);
+        start(t, receives[i]);
+    }
+    for (unsigned round = 1; round <= 5; round++) {
+        for (int i = 0; i < STREAMS; i++)
+            CHECK_EQ(send(peers[i], "x", 1, 0), 1);
+        host_until(t, &crowd.received, round * STREAMS);
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        close(peers[i]);
+        finish(t, receives[i]);
+        CHECK_EQ(RES(receives[i]), 0);
+        close(crowd.fds[i]);
+    }
+    cancel_and_finish(t, accepts);
+    CHECK_EQ(ouro_pool_destroy(crowd.pool), 0);
 }
 
 static void a_worker_makes_it_readable(struct test *t)
@@ -353,6 +423,7 @@ static const struct test_case cases[] = {
     { NAMED(the_next_deadline_is_the_nearest), CALLBACKS },
     { NAMED(it_becomes_readable_when_something_completes), CALLBACKS, .pitfalls = "C3" },
     { NAMED(what_has_ended_wakes_the_host), EVENTS, .needs = NEED_DRIVER, .pitfalls = "C3" },
+    { NAMED(a_crowd_is_served_to_the_last), CALLBACKS },
     { NAMED(a_worker_makes_it_readable), CALLBACKS, .pitfalls = "C3" },
     { NAMED(a_post_and_a_wake_make_it_readable), CALLBACKS, .pitfalls = "C3 R13" },
     { NAMED(dispatch_runs_at_most_so_many_callbacks), CALLBACKS, .pitfalls = "C11" },

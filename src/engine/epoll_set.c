@@ -103,6 +103,8 @@ static bool make_anew(struct epoll_set *set)
     ouro__drop(ready->loop, set->timer);
     set->fd = set->timer = -1;
     set->doubts = false;
+    set->event_at = set->event_count = 0; /* all are told to try again */
+    ready->left = false;
     if (!ouro__doorbell_renew(ready->loop, &ready->bell) || make_set(set) < 0)
         return false;
     forget_all(set);
@@ -424,10 +426,23 @@ static void nap(ouro_loop *loop, ouro_time until)
     ouro__awake(loop);
 }
 
+static void fetch(struct epoll_set *set, ouro_time until)
+{
+    ouro_loop *loop = set->ready.loop;
+    long r;
+
+    if (until != OURO_NOWAIT)
+        ouro__sleep(loop, until);
+    r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
+    if (until != OURO_NOWAIT)
+        ouro__awake(loop);
+    set->event_at = 0;
+    set->event_count = r > 0 ? (uint32_t)r : 0;
+}
+
 static void epoll_set_look(struct ready *ready, ouro_time until)
 {
     struct epoll_set *set = set_of(ready);
-    long r;
 
     if (!sure(set)) {
         nap(ready->loop, until);
@@ -435,13 +450,11 @@ static void epoll_set_look(struct ready *ready, ouro_time until)
     }
     if (ready->ended.head) /* the set was made anew */
         until = OURO_NOWAIT;
-    if (until != OURO_NOWAIT)
-        ouro__sleep(ready->loop, until);
-    r = sys_epoll_wait(set->fd, set->events, EPOLL_SET_EVENTS, until);
-    if (until != OURO_NOWAIT)
-        ouro__awake(ready->loop);
-    for (long i = 0; i < r; i++)
-        collect(set, &set->events[i]);
+    if (!ready->left)
+        fetch(set, until);
+    while (set->event_at < set->event_count && !ouro__ready_full(ready))
+        collect(set, &set->events[set->event_at++]);
+    ready->left = set->event_at < set->event_count;
 }
 
 /* ---- Hosting, open, close ------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "ready.h"
 
-#define EPOLL_SET_EVENTS 256u /* taken in one turn */
+#define EPOLL_SET_EVENTS 512u /* taken at once */
 
 struct epoll_set {
     struct ready ready;
@@ -16,6 +16,7 @@ struct epoll_set {
     bool doubts;   /* it runs */
     uint32_t made; /* how often a set was made: it is empty then */
     struct epoll_event events[EPOLL_SET_EVENTS];
+    uint32_t event_at, event_count; /* those before event_at are seen to */
 };
 
 /* As ouro__ready_open; the state is of `size` bytes. */

@@ -19,7 +19,6 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
-#define STREAM_BYTES_PER_TURN 65536 /* more are cold in the caches before they are sent on */
 #define ALWAYS ((uint32_t)(POLLERR | POLLHUP | POLLNVAL)) /* come unasked */
 
 static struct ready *state_of(ouro_loop *loop)
@@ -127,6 +126,11 @@ static void wait_on(struct ready *ready, ouro_op *op, int64_t res)
     ouro__report(ready->loop, op, res);
 }
 
+static void count_bytes(struct ready *ready, int64_t bytes)
+{
+    ready->bytes += bytes > 1024 ? bytes : 1024;
+}
+
 /* What an attempt has come to. */
 static void tried(struct ready *ready, ouro_op *op, int64_t res)
 {
@@ -137,7 +141,7 @@ static void tried(struct ready *ready, ouro_op *op, int64_t res)
         return;
     }
     if (drained(ready, op, res)) {
-        ready->bytes += res;
+        count_bytes(ready, res);
         wait_on(ready, op, res);
         return;
     }
@@ -156,7 +160,7 @@ static void try(struct ready *ready, ouro_op *op)
 static bool may_receive(const struct ready *ready, ouro_op *op)
 {
     return op->code == OURO_RECV_MANY && !(op->flags & OURO_DIRECT) &&
-           !(op->notes_ & (NOTE_HELD | NOTE_AUX)) && ready->bytes < STREAM_BYTES_PER_TURN &&
+           !(op->notes_ & (NOTE_HELD | NOTE_AUX)) && !ouro__ready_full(ready) &&
            ouro__stream_may_start(ready->loop, op);
 }
 
@@ -172,7 +176,7 @@ bool ouro__ready_serve(struct ready *ready, uint32_t fd, struct watch *watch)
     if (OURO__LIKELY(res > 0 && res < ouro__pool_of(op)->size &&
                      ready->way->drained(ready, fd, watch))) {
         op->ready_ = POLLIN;
-        ready->bytes += res;
+        count_bytes(ready, res);
         ouro__stream_goes_on(ready->loop, op, res);
         return true;
     }
@@ -201,7 +205,7 @@ static void report_ended(struct ready *ready)
 {
     ouro_op *op;
 
-    while (ready->bytes < STREAM_BYTES_PER_TURN && (op = ouro__pop(&ready->ended)))
+    while (!ouro__ready_full(ready) && (op = ouro__pop(&ready->ended)))
         if (!goes_on(ready, op))
             ouro__report(ready->loop, op, op->result_);
 }
@@ -257,7 +261,7 @@ void ouro__ready_submit(ouro_loop *loop)
 
     ready->sure = false;
     submit(ready);
-    if (ready->ended.head)
+    if (ready->ended.head || ready->left)
         hurry(ready);
 }
 
@@ -269,21 +273,20 @@ void ouro__ready_wait(ouro_loop *loop, ouro_time until)
     ready->sure = false;
     submit(ready);
     until = ouro__until(loop, until);
-    if (loop->queue.head || ready->ended.head)
+    if (loop->queue.head || ready->ended.head || ready->left)
         until = OURO_NOWAIT;
     else if (ready->deaf)
         until = ouro__sooner(until, sys_now() + OURO__DEAF_NS);
     if (until != OURO_NOWAIT && ready->more && ready->more->sleeps)
         until = ready->more->sleeps(ready, until);
     /* What was seen before is not all reported: the next look comes behind it. */
-    if (ready->bytes < STREAM_BYTES_PER_TURN &&
-        (until != OURO_NOWAIT || ready->armed || ready->strays ||
-         ouro__doorbell_rung(&ready->bell)))
+    if (!ouro__ready_full(ready) && (until != OURO_NOWAIT || ready->armed || ready->strays ||
+                                     ready->left || ouro__doorbell_rung(&ready->bell)))
         ready->way->look(ready, until);
     report_ended(ready);
     if (loop->queue.head || ready->more) /* what was waited for can go on */
         submit(ready);
-    loop->asked = loop->asked || ready->ended.head;
+    loop->asked = loop->asked || ready->ended.head || ready->left;
 }
 
 void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res)

@@ -40,7 +40,8 @@ struct ready_way {
      * ouro__ready_got will tell when there is. May be NULL. */
     bool (*drained)(struct ready *ready, uint32_t fd, struct watch *watch);
 
-    /* Sleeps until something is ready, the doorbell rings, or `until`; tells ouro__ready_got. */
+    /* Sleeps until something is ready, the doorbell rings, or `until`; tells ouro__ready_got, or
+     * leaves some for the next time. */
     void (*look)(struct ready *ready, ouro_time until);
 };
 
@@ -67,7 +68,8 @@ struct ready {
     uint32_t room;
     uint32_t armed;          /* operations that wait in watches */
     struct ouro__list ended; /* have left them; result_ says how */
-    int64_t bytes;           /* that streams have brought in this turn */
+    int64_t bytes;           /* that streams have brought in this turn, each 1 KiB at least */
+    bool left;               /* the set's own: of what it has seen, some is not told yet */
     bool hosted;             /* somebody has our descriptor in a set of his own */
     bool strays;             /* it may be readable for what nobody waits for: each turn looks */
     bool sure;               /* the set's own: false again at the start of each turn */
@@ -101,6 +103,13 @@ void ouro__ready_end(struct ready *ready, ouro_op *op, int64_t res);
 
 /* Which OURO_CAP_* the calls have that tries and workers make. */
 uint64_t ouro__ready_caps(void);
+
+/* Have streams brought so much in this turn that who gets it should come first? More would be cold
+ * in the caches before it is sent on, and might need all buffers of a pool. */
+static inline bool ouro__ready_full(const struct ready *ready)
+{
+    return ready->bytes >= 65536;
+}
 
 static inline struct watch *ouro__ready_watch(struct ready *ready, uint32_t fd)
 {
