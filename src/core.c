@@ -587,7 +587,7 @@ void ouro__hold_file(ouro_op *op)
         op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD)
         return;
     op->notes_ |= NOTE_HELD;
-    op->result_ = ouro__fd_identity((int)op->fd);
+    op->engine_[0] = (uint64_t)ouro__fd_identity((int)op->fd);
 }
 
 int ouro__check_file(ouro_loop *loop, ouro_op *op)
@@ -603,7 +603,7 @@ int ouro__check_file(ouro_loop *loop, ouro_op *op)
             r = -EBADF;
         return op->notes_ & NOTE_LOST ? -EIO : r;
     }
-    if (op->result_ != ouro__fd_identity((int)op->fd))
+    if (op->engine_[0] != (uint64_t)ouro__fd_identity((int)op->fd))
         r = -EBADF;
     op->notes_ &= (uint16_t)~NOTE_HELD;
     return r;
@@ -731,6 +731,8 @@ static void would_block(ouro_loop *loop, ouro_op *op)
         op->ready_ = 0; /* ready again and again, and yet not: a call that blocks is always right */
     else if (op->ready_ == 0 && traits & (KIND_READS | KIND_WRITES))
         op->ready_ = traits & KIND_READS ? EVENT_IN : EVENT_OUT;
+    if (op->ready_ && op->flags & OURO_SERIAL) /* others wait as well: on this file, no other */
+        ouro__hold_file(op);
     if (op->ready_)
         again(loop, op, ROUTE_ENGINE);
     else
@@ -876,7 +878,7 @@ static int displace(ouro_loop *loop, ouro_op *op, void *user)
 
     if (op->state_ == STATE_RUNNING && op->ready_ && ouro__names_fd(op, *fd)) {
         op->notes_ |= NOTE_HELD;
-        op->result_ = 0;
+        op->engine_[0] = 0;
         loop->engine->cancel(loop, op);
         loop->asked = true;
     }

@@ -87,11 +87,11 @@ enum {
     NOTE_AUX_OURS = 4,           /* aux_fd_ is a pidfd or signalfd of ours: close it at the end */
     NOTE_STREAM = 8,             /* its fd has no position: pipe, socket, terminal, ... */
     NOTE_COPIED = OURO_C_COPIED, /* a part of a zero-copy send was copied */
-    NOTE_HELD = 256,        /* could not start at once: result_ tells which file its fd stood for */
-    NOTE_CONNECTING = 1024, /* the kernel is about it: to be asked for the end, not to begin */
-    NOTE_SLOTTED = 8192,    /* the engine opens it into its own table: there is no descriptor */
-    NOTE_NO_TRY = 16384,    /* was tried on the spot already */
-    NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
+    NOTE_HELD = 256,             /* waits: engine_[0] tells which file its fd stood for */
+    NOTE_CONNECTING = 1024,      /* the kernel is about it: to be asked for the end, not to begin */
+    NOTE_SLOTTED = 8192, /* the engine opens it into its own table: there is no descriptor */
+    NOTE_NO_TRY = 16384, /* was tried on the spot already */
+    NOTE_TRIED = 512,    /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
 /* op->stream_: the same of streams, and of sends; the driver's alone, also while a worker has the
  * operation. */

@@ -71,6 +71,34 @@ static void directions_do_not_wait_for_each_other(struct test *t)
     CHECK_EQ(finish(t, r), 1);
 }
 
+/* What waits for its turn, or for input, reads the file that it was submitted for. */
+static void who_waits_in_order_reads_no_other_file(struct test *t)
+{
+    ouro_op *ops[2];
+    char bytes[2] = "";
+    int fds[2], other = make_file(t, "other", "other", 5);
+
+    CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+    for (int i = 0; i < 2; i++) {
+        ouro_prep_read(ops[i] = op_new(t), fds[0], &bytes[i], 1, 0);
+        ops[i]->flags = OURO_SERIAL;
+        start(t, ops[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        step(t);
+    let_rest(t);
+    CHECK_EQ(dup3(other, fds[0], O_CLOEXEC), fds[0]);
+    let_rest(t);
+    CHECK_EQ(ouro_cancel_all(t->loop), 0);
+    finish_all(t);
+    for (int i = 0; i < 2; i++) {
+        CHECK(RES(ops[i]) < 0);
+        CHECK_EQ(bytes[i], 0);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void files_do_not_wait_for_each_other(struct test *t)
 {
     ouro_op *first = op_new(t), *second = op_new(t);
@@ -217,6 +245,7 @@ static const struct test_case cases[] = {
     { NAMED(serial_reads_of_a_pipe_come_in_order) },
     { NAMED(serial_writes_of_a_pipe_come_in_order) },
     { NAMED(directions_do_not_wait_for_each_other) },
+    { NAMED(who_waits_in_order_reads_no_other_file) },
     { NAMED(files_do_not_wait_for_each_other) },
     { NAMED(a_barrier_waits_for_all_before_it) },
     { NAMED(a_barrier_holds_nothing_after_it) },
