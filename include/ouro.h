@@ -530,6 +530,11 @@ int ouro_cancel(ouro_loop *loop, ouro_op *op);
 int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd);
 int ouro_cancel_all(ouro_loop *loop);
 
+/* Cancels what has not begun, because others come before it (OURO_SERIAL, OURO_BARRIER, a chain),
+ * or the engine has not been told of it: 0, and it ends with -ECANCELED without having had an
+ * effect; -EALREADY: it has begun, or is final, and nothing was done. Driver thread. */
+int ouro_withdraw(ouro_loop *loop, ouro_op *op);
+
 /* Backpressure on a stream: after ouro_pause it starts nothing until ouro_resume; what has been
  * received already still completes. 0; -EINVAL: no stream, or none in flight. Driver thread. */
 int ouro_pause(ouro_loop *loop, ouro_op *op);

@@ -163,6 +163,21 @@ int ouro_cancel(ouro_loop *loop, ouro_op *op)
     return r;
 }
 
+int ouro_withdraw(ouro_loop *loop, ouro_op *op)
+{
+    int r = op ? ouro__enter(loop) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    if (op->state_ == STATE_HELD || op->state_ == STATE_QUEUED)
+        ouro__cancel(loop, op, MARK_CANCEL);
+    else
+        r = -EALREADY;
+    ouro__submitted(loop);
+    ouro__leave(loop);
+    return r;
+}
+
 /* ---- Memory -------------------------------------------------------------------------------- */
 
 /* All of the loop's memory; size 0 frees. */

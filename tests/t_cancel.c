@@ -33,6 +33,35 @@ static void cancel_ends_a_queued_read(struct test *t)
     expect_canceled(t, op);
 }
 
+/* Of reads that come one after the other, all but the first have not begun. */
+static void what_has_not_begun_is_withdrawn(struct test *t)
+{
+    ouro_op *ops[3];
+    char bytes[3] = "";
+    int fds[2];
+
+    make_pipe(t, fds);
+    for (int i = 0; i < 3; i++) {
+        ops[i] = op_new(t);
+        ouro_prep_read(ops[i], fds[0], &bytes[i], 1, 0);
+        ops[i]->flags = OURO_SERIAL;
+        start(t, ops[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        step(t);
+    CHECK_EQ(ouro_withdraw(t->loop, ops[1]), 0);
+    expect_canceled(t, ops[1]);
+    CHECK_EQ(ouro_withdraw(t->loop, ops[0]), -EALREADY);
+    step(t);
+    CHECK(!is_final(ops[0]));
+    CHECK_EQ(write(fds[1], "xy", 2), 2);
+    CHECK_EQ(finish(t, ops[0]), 1);
+    CHECK_EQ(finish(t, ops[2]), 1);
+    CHECK(bytes[0] == 'x' && bytes[1] == 0 && bytes[2] == 'y');
+    CHECK_EQ(ouro_withdraw(t->loop, ops[0]), -EALREADY);
+    CHECK_EQ(ouro_withdraw(t->loop, NULL), -EINVAL);
+}
+
 static void cancel_ends_a_waiting_read(struct test *t)
 {
     char byte;
@@ -442,6 +471,7 @@ static void a_running_splice_is_cancelled(struct test *t)
 
 static const struct test_case cases[] = {
     { NAMED(cancel_ends_a_queued_read) },
+    { NAMED(what_has_not_begun_is_withdrawn) },
     { NAMED(cancel_ends_a_waiting_read), .pitfalls = "K1 K2" },
     { NAMED(cancel_by_id_ends_it), .pitfalls = "K1" },
     { NAMED(a_stale_id_cancels_nothing), .pitfalls = "C6 K5" },
