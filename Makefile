@@ -46,7 +46,11 @@ NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi_liburing \
     abi_kernel) \
     $(addprefix tests/, tidy summary planted header exports man readme examples) \
-    $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh consumer/run musl/run)
+    $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh run_test.sh consumer/run musl/run)
+# POSIX AIO on ouro: where io_uring can be had, where it is refused, and on threads.
+AIO = $(BUILD)/tests/aio_test
+DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' \
+    '$(BUILD)/ouro run --engine=threads -- $(AIO)'
 
 all: $(BUILD)/build.ninja ## build the library and the command (build/ouro)
 	@$(NINJA) -C $(BUILD)
@@ -70,7 +74,7 @@ check: ## all quick tests, under 10 minutes
 	@scripts/install-deps build check
 	@$(MAKE) --no-print-directory all
 	@$(NINJA) -C $(BUILD) tests
-	@scripts/run-tests $(BUILD) $(QUICK) '$(BUILD)/tests/run --blocked=kill'
+	@scripts/run-tests $(BUILD) $(QUICK) $(DROPINS) '$(BUILD)/tests/run --blocked=kill'
 
 check-full: ## all axes in full, also blocked and under sanitizers: hours; goes on where it ended
 	@$(MAKE) --no-print-directory check build-asan/build.ninja build-tsan/build.ninja

@@ -77,6 +77,7 @@ struct cli_command {
     const char *operands;      /* as in a synopsis, "SUITE"; NULL: takes none */
     const char *operand_words; /* completion of the operands, as in struct cli_option */
     unsigned operands_min, operands_max;
+    bool first_operand_ends; /* what follows the first operand is no option of ours */
     const char *details; /* further help: paragraphs of at most 79 columns; may be NULL */
     const struct cli_option *options;
     int (*run)(const struct cli_settings *set, int argc, char **argv);
@@ -167,6 +168,6 @@ void table_finish(struct table *table);
 
 /* ---- the commands ---- */
 
-extern const struct cli_command cli_bench, cli_completion, cli_echo, cli_help, cli_info;
+extern const struct cli_command cli_bench, cli_completion, cli_echo, cli_help, cli_info, cli_run;
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cli_info, &cli_bench, &cli_echo, &cli_completion, &cli_help, NULL,
+    &cli_info, &cli_bench, &cli_run, &cli_echo, &cli_completion, &cli_help, NULL,
 };
 
 const struct cli_command *cli_find_command(const char *name, size_t length)

@@ -196,6 +196,8 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
 {
     const struct cli_option *all[OPTIONS_MAX];
     struct option longs[OPTIONS_MAX + 1];
+    /* The leading ':' makes a missing value distinguishable from an unknown option. */
+    const char *shorts = command->first_operand_ends ? "+:h" : ":h";
     int count = join_tables(command, all, longs), c, r;
 
     if (count < 0) {
@@ -204,8 +206,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
     }
     opterr = 0; /* getopt's own messages name argv[0], which is not how the user called us */
     optind = 0;
-    /* The leading ':' makes a missing value distinguishable from an unknown option. */
-    while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         if (c == 'h') {
             opt_help = true;
         } else if (c >= 256 && c < 256 + count) {

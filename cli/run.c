@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* `ouro run`: starts a program with the drop-ins preloaded. It becomes the program, so signals and
+ * the exit status are the program's own. What preloading cannot help is refused. */
+#include "cli.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { NOT_EXECUTABLE = 126, NOT_FOUND = 127 }; /* as shells have it */
+
+static const struct cli_option options[] = { { 0 } };
+
+/* ---- The drop-ins --------------------------------------------------------------------------- */
+
+static bool is_there(const char *path)
+{
+    return access(path, R_OK) == 0;
+}
+
+/* Beside the command, as in a build tree, or where both are installed. */
+static bool find_dropin(const char *name, char *ret, size_t room)
+{
+    char self[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char *slash;
+
+    if (size > 0) {
+        self[size] = 0;
+        slash = strrchr(self, '/');
+        *slash = 0;
+        if (snprintf(ret, room, "%s/%s", self, name) < (int)room && is_there(ret))
+            return true;
+        slash = strrchr(self, '/');
+        if (slash)
+            *slash = 0;
+        if (snprintf(ret, room, "%s/%s/%s", self, OURO_LIBDIR, name) < (int)room && is_there(ret))
+            return true;
+    }
+    return false;
+}
+
+/* Before what is preloaded already. */
+static int preload(const char *path)
+{
+    const char *old = getenv("LD_PRELOAD");
+    char *list;
+    int r;
+
+    if (!old || !*old)
+        return setenv("LD_PRELOAD", path, 1);
+    if (asprintf(&list, "%s:%s", path, old) < 0)
+        return -1;
+    r = setenv("LD_PRELOAD", list, 1);
+    free(list);
+    return r;
+}
+
+/* ---- The program ---------------------------------------------------------------------------- */
+
+/* As execvp would: the file that the name stands for. 0, ENOENT or EACCES. */
+static int find_program(const char *name, char *ret, size_t room)
+{
+    const char *path = getenv("PATH");
+    int found = ENOENT;
+
+    if (strchr(name, '/')) {
+        snprintf(ret, room, "%s", name);
+        return access(name, X_OK) == 0 ? 0 : errno;
+    }
+    for (path = path ? path : "/usr/local/bin:/usr/bin:/bin"; *path;) {
+        size_t length = strcspn(path, ":");
+        struct stat info;
+
+        if (snprintf(ret, room, "%.*s/%s", length ? (int)length : 1, length ? path : ".", name) <
+                (int)room &&
+            stat(ret, &info) == 0 && S_ISREG(info.st_mode)) {
+            if (access(ret, X_OK) == 0)
+                return 0;
+            found = EACCES;
+        }
+        path += length + (path[length] == ':');
+    }
+    return found;
+}
+
+static bool has_interpreter(int fd, const Elf64_Ehdr *head)
+{
+    for (unsigned i = 0; i < head->e_phnum; i++) {
+        Elf64_Phdr part;
+
+        if (pread(fd, &part, sizeof(part), (off_t)(head->e_phoff + i * sizeof(part))) !=
+            sizeof(part))
+            return true; /* the system will say what is wrong */
+        if (part.p_type == PT_INTERP)
+            return true;
+    }
+    return false;
+}
+
+/* NULL: preloading reaches it, or it is a script, whose interpreter inherits what is preloaded. */
+static const char *out_of_reach(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    Elf64_Ehdr head;
+    struct stat info;
+    const char *why = NULL;
+
+    if (fd < 0)
+        return NULL; /* it may be executed, and not read */
+    if (fstat(fd, &info) == 0 && (((info.st_mode & S_ISUID) && info.st_uid != geteuid()) ||
+                                  ((info.st_mode & S_ISGID) && info.st_gid != getegid())))
+        why = "it runs with another user's rights, and the system preloads nothing there";
+    else if (pread(fd, &head, sizeof(head), 0) != sizeof(head) ||
+             memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
+        why = NULL;
+    else if (head.e_ident[EI_CLASS] != ELFCLASS64)
+        why = "it is a 32-bit program, and the drop-ins are not";
+    else if (!has_interpreter(fd, &head))
+        why = "it is statically linked: it has its own copy of the library, which nothing can "
+              "replace";
+    close(fd);
+    return why;
+}
+
+static int run(const struct cli_settings *set, int argc, char **argv)
+{
+    char dropin[PATH_MAX], program[PATH_MAX];
+    const char *why;
+    int r;
+
+    (void)argc;
+    if (cli_check_engine(set) != CLI_OK)
+        return CLI_USAGE;
+    r = find_program(argv[0], program, sizeof(program));
+    if (r) {
+        cli_error("%s: %s", argv[0], r == ENOENT ? "there is no such program" : strerror(r));
+        return r == ENOENT ? NOT_FOUND : NOT_EXECUTABLE;
+    }
+    why = out_of_reach(program);
+    if (why) {
+        cli_error("%s cannot be helped: %s", program, why);
+        return CLI_FAILED;
+    }
+    if (!find_dropin("libouro-posixaio.so", dropin, sizeof(dropin))) {
+        cli_error("libouro-posixaio.so is neither beside this command nor installed with it");
+        return CLI_FAILED;
+    }
+    if (preload(dropin) < 0 || (set->engine && setenv("OURO_ENGINE", set->engine, 1) < 0)) {
+        cli_error("the environment takes no more: %s", strerror(errno));
+        return CLI_FAILED;
+    }
+    execv(program, argv);
+    cli_error("%s: %s", program, strerror(errno));
+    return NOT_EXECUTABLE;
+}
+
+const struct cli_command cli_run = {
+    .name = "run",
+    .summary = "Run a program whose POSIX AIO goes through ouro.",
+    .operands = "PROGRAM [ARGUMENT]...",
+    .operand_words = "@file",
+    .operands_min = 1,
+    .operands_max = UINT_MAX,
+    .first_operand_ends = true,
+    .options = options,
+    .run = run,
+    .details = "The program's own exit status and signals are what the caller sees. 127: there is\n"
+               "no such program; 126: it cannot be executed.\n",
+};

@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_calls.c: the functions of <aio.h>, as POSIX and glibc have them. */
+#include "posix_aio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    PRIORITIES = 20,         /* AIO_PRIO_DELTA_MAX */
+    LARGE = 64 * 1024,       /* bytes that no caller shall wait to be copied */
+    BATCH = 64,              /* requests of a list that are submitted together */
+    LIO_FSYNC = LIO_NOP + 1, /* ours: what a request may be besides */
+    LIO_FDATASYNC,
+};
+
+static int fail(int error)
+{
+    errno = error;
+    return -1;
+}
+
+/* ---- Submitting ----------------------------------------------------------------------------- */
+
+static void on_final(ouro_op *op)
+{
+    aio_finish(op->user, op->res);
+}
+
+/* Pipes, sockets and terminals: in order, for each direction, whatever the offset. */
+static bool is_stream(int fd)
+{
+    return lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+}
+
+/* Prepares the operation: 0 or -errno, which is the request's result then. That a descriptor is not
+ * for reading is found by the read itself. */
+static int prepare_transfer(struct request *request, const struct aiocb *block, bool writes)
+{
+    static char nothing;
+    ouro_op *op = &request->op;
+    bool large = block->aio_nbytes >= LARGE, stream;
+    int fd = block->aio_fildes, flags = writes || large ? fcntl(fd, F_GETFL) : 0;
+    void *buf = block->aio_nbytes ? (void *)(uintptr_t)block->aio_buf : &nothing;
+    int64_t offset = block->aio_offset;
+
+    if (flags < 0 || (writes && (flags & O_ACCMODE) == O_RDONLY))
+        return -EBADF;
+    if (block->aio_nbytes > SSIZE_MAX)
+        return -EINVAL;
+    request->stream = stream = is_stream(fd);
+    if (stream)
+        offset = 0;
+    if (offset < 0)
+        return -EINVAL;
+    if (writes)
+        ouro_prep_write(op, fd, buf, block->aio_nbytes, offset);
+    else
+        ouro_prep_read(op, fd, buf, block->aio_nbytes, offset);
+    op->flags = OURO_FDMODE;
+    if (stream || (writes && flags & O_APPEND))
+        op->flags |= OURO_SERIAL;
+    if (large && !(flags & O_DIRECT) && !stream)
+        op->flags |= OURO_BG;
+    return 0;
+}
+
+static int prepare_op(struct request *request, const struct aiocb *block, int what)
+{
+    ouro_op *op = &request->op;
+
+    switch (what) {
+    case LIO_READ:
+    case LIO_WRITE:
+        if (block->aio_reqprio < 0 || block->aio_reqprio > PRIORITIES)
+            return -EINVAL;
+        return prepare_transfer(request, block, what == LIO_WRITE);
+    case LIO_FSYNC: ouro_prep_fsync(op, block->aio_fildes); break;
+    case LIO_FDATASYNC: ouro_prep_fdatasync(op, block->aio_fildes); break;
+    default: return -EINVAL;
+    }
+    op->flags = OURO_BARRIER;
+    return 0;
+}
+
+/* NULL: no memory. */
+static struct request *new_request(struct aiocb *block, const struct sigevent *event,
+                                   struct request *list)
+{
+    struct request *request;
+
+    aio_lock();
+    request = aio_take();
+    if (request) {
+        request->block = block;
+        request->fd = block->aio_fildes;
+        request->list = list;
+        if (event)
+            request->event = *event;
+        if (list)
+            list->left++;
+        block->__return_value = 0;
+        block->__next_prio = (struct aiocb *)(uintptr_t)request->number;
+        __atomic_store_n(&block->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
+    }
+    aio_unlock();
+    if (request) {
+        request->op.cb = on_final;
+        request->op.user = request;
+    }
+    return request;
+}
+
+/* The system has no more of something. */
+static void give_up(struct request *request, struct aiocb *block)
+{
+    if (request) {
+        aio_lock();
+        aio_give(request);
+        aio_unlock();
+    }
+    block->__return_value = -1;
+    __atomic_store_n(&block->__error_code, EAGAIN, __ATOMIC_RELEASE);
+}
+
+/* One request: what it fails for is in its block, and the result is 0, but for what the system has
+ * no more of. */
+static int begin_one(struct aiocb *block, int what)
+{
+    struct request *request = NULL;
+    ouro_loop *loop;
+    sigset_t old;
+    int saved = errno, r;
+
+    aio_block(&old);
+    r = aio_start(&loop);
+    if (r == 0)
+        request = new_request(block, &block->aio_sigevent, NULL);
+    if (request && (r = prepare_op(request, block, what)) == 0)
+        r = ouro_submit(loop, &request->op);
+    if (!request || r == -EAGAIN || r == -ENOMEM) {
+        give_up(request, block);
+        aio_unblock(&old);
+        return fail(EAGAIN);
+    }
+    if (r < 0)
+        aio_finish(request, r);
+    aio_unblock(&old);
+    errno = saved;
+    return 0;
+}
+
+static int refuse(struct aiocb *block, int error)
+{
+    block->__return_value = -1;
+    __atomic_store_n(&block->__error_code, error, __ATOMIC_RELEASE);
+    return fail(error);
+}
+
+static int transfer(struct aiocb *block, int what)
+{
+    if (block->aio_reqprio < 0 || block->aio_reqprio > PRIORITIES)
+        return refuse(block, EINVAL);
+    return begin_one(block, what);
+}
+
+int aio_do_read(struct aiocb *block)
+{
+    return transfer(block, LIO_READ);
+}
+
+int aio_do_write(struct aiocb *block)
+{
+    return transfer(block, LIO_WRITE);
+}
+
+int aio_do_fsync(int how, struct aiocb *block)
+{
+    if (how != O_SYNC && how != O_DSYNC)
+        return fail(EINVAL);
+    if (fcntl(block->aio_fildes, F_GETFL) < 0)
+        return fail(EBADF);
+    return begin_one(block, how == O_SYNC ? LIO_FSYNC : LIO_FDATASYNC);
+}
+
+void aio_do_init(const struct aioinit *init)
+{
+    (void)init; /* threads and requests need no hint */
+}
+
+/* ---- Status --------------------------------------------------------------------------------- */
+
+int aio_do_error(const struct aiocb *block)
+{
+    return __atomic_load_n(&block->__error_code, __ATOMIC_ACQUIRE);
+}
+
+ssize_t aio_do_return(struct aiocb *block)
+{
+    return block->__return_value;
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------- */
+
+struct wait {
+    const struct aiocb *const *blocks;
+    int count;
+    struct waiter *waiter;
+};
+
+/* Here, and only here, the thread may be cancelled. */
+static int sleep_or_end(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+{
+    int type, r;
+
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    r = aio_sleep(waiter, wakes, timeout);
+    pthread_setcanceltype(type, NULL);
+    return r;
+}
+
+static bool in_progress(const struct aiocb *block)
+{
+    return block && aio_do_error(block) == EINPROGRESS;
+}
+
+/* With the lock. False: one is over, or there is none. */
+static bool mark(const struct wait *wait)
+{
+    bool some = false;
+
+    for (int i = 0; i < wait->count; i++) {
+        const struct aiocb *block = wait->blocks[i];
+        struct request *request;
+
+        if (!block)
+            continue;
+        if (!in_progress(block))
+            return false;
+        some = true;
+        request = aio_find(block);
+        if (request)
+            aio_await(wait->waiter, request);
+    }
+    return some;
+}
+
+/* Also where the thread is cancelled. */
+static void stop_waiting(void *arg)
+{
+    const struct wait *wait = arg;
+    sigset_t old;
+
+    aio_block(&old);
+    aio_lock();
+    for (int i = 0; i < wait->count; i++) {
+        struct request *request = wait->blocks[i] ? aio_find(wait->blocks[i]) : NULL;
+
+        if (request)
+            aio_forget(wait->waiter, request);
+    }
+    aio_waiter_free(wait->waiter);
+    aio_unlock();
+    aio_unblock(&old);
+}
+
+static int suspend(struct wait *wait, const struct timespec *timeout)
+{
+    sigset_t old;
+    uint32_t wakes;
+    volatile int r = 0;
+    volatile bool waits;
+
+    aio_block(&old);
+    aio_lock();
+    wait->waiter = aio_waiter_new();
+    wakes = aio_wakes(wait->waiter);
+    waits = mark(wait);
+    aio_unlock();
+    aio_unblock(&old);
+    pthread_cleanup_push(stop_waiting, wait);
+    if (waits)
+        r = sleep_or_end(wait->waiter, wakes, timeout);
+    pthread_cleanup_pop(1);
+    return r;
+}
+
+static bool one_is_over(const struct wait *wait)
+{
+    bool some = false;
+
+    for (int i = 0; i < wait->count; i++) {
+        some = some || wait->blocks[i];
+        if (wait->blocks[i] && !in_progress(wait->blocks[i]))
+            return true;
+    }
+    return !some;
+}
+
+static struct timespec after(const struct timespec *timeout)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += timeout->tv_sec;
+    at.tv_nsec += timeout->tv_nsec;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_nsec -= 1000000000;
+        at.tv_sec++;
+    }
+    return at;
+}
+
+/* False: the time has come. */
+static bool time_left(const struct timespec *until, struct timespec *ret)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ret->tv_sec = until->tv_sec - now.tv_sec;
+    ret->tv_nsec = until->tv_nsec - now.tv_nsec;
+    if (ret->tv_nsec < 0) {
+        ret->tv_nsec += 1000000000;
+        ret->tv_sec--;
+    }
+    return ret->tv_sec >= 0;
+}
+
+int aio_do_suspend(const struct aiocb *const blocks[], int count, const struct timespec *timeout)
+{
+    struct wait wait = { .blocks = blocks, .count = count };
+    struct timespec until, left;
+    int saved = errno, r = 0;
+
+    if (count < 0 || (timeout && (timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)))
+        return fail(EINVAL);
+    if (timeout)
+        until = after(timeout);
+    while (!one_is_over(&wait)) {
+        if (timeout && (timeout->tv_sec < 0 || !time_left(&until, &left)))
+            return fail(EAGAIN);
+        r = suspend(&wait, timeout ? &left : NULL);
+        if (r == -EINTR && !one_is_over(&wait))
+            return fail(EINTR);
+    }
+    errno = saved;
+    return 0;
+}
+
+/* ---- Cancelling ----------------------------------------------------------------------------- */
+
+struct cancels {
+    struct waiter *waiter;
+    unsigned canceled, kept;
+};
+
+/* With the lock. What has not begun ends; what has begun goes on, unless the user wishes otherwise
+ * and it may wait for ever. */
+static void cancel_request(ouro_loop *loop, struct cancels *cancels, struct request *request)
+{
+    if (ouro_withdraw(loop, &request->op) < 0) {
+        if (!request->stream || !aio_cancels_strongly()) {
+            cancels->kept++;
+            return;
+        }
+        (void)ouro_cancel_id(loop, ouro_op_id(&request->op));
+    }
+    cancels->canceled++;
+    aio_await(cancels->waiter, request);
+}
+
+/* With all signals blocked: it does not take long. */
+static void await_cancels(struct waiter *waiter)
+{
+    for (;;) {
+        uint32_t wakes;
+        unsigned left;
+
+        aio_lock();
+        wakes = aio_wakes(waiter);
+        left = aio_left(waiter);
+        if (!left)
+            aio_waiter_free(waiter);
+        aio_unlock();
+        if (!left)
+            return;
+        (void)aio_sleep(waiter, wakes, NULL);
+    }
+}
+
+int aio_do_cancel(int fd, struct aiocb *block)
+{
+    struct cancels cancels = { .canceled = 0 };
+    struct request *request;
+    ouro_loop *loop;
+    sigset_t old;
+
+    if (fcntl(fd, F_GETFL) < 0)
+        return fail(EBADF);
+    if (block && block->aio_fildes != fd)
+        return fail(EINVAL);
+    aio_block(&old);
+    if (aio_start(&loop) == 0) {
+        aio_lock();
+        cancels.waiter = aio_waiter_new();
+        if (!block)
+            for (uint32_t at = 1; (request = aio_next(at)); at = request->number + 1)
+                if (request->fd == fd)
+                    cancel_request(loop, &cancels, request);
+        if (block && (request = aio_find(block)))
+            cancel_request(loop, &cancels, request);
+        aio_unlock();
+        await_cancels(cancels.waiter);
+    }
+    aio_unblock(&old);
+    return cancels.kept ? AIO_NOTCANCELED : cancels.canceled ? AIO_CANCELED : AIO_ALLDONE;
+}
+
+/* ---- Lists ---------------------------------------------------------------------------------- */
+
+/* Requests that are submitted together. */
+struct batch {
+    ouro_op *ops[BATCH];
+    unsigned count;
+};
+
+static void submit(ouro_loop *loop, struct batch *batch)
+{
+    unsigned done = 0;
+
+    while (done < batch->count) {
+        int r = ouro_submit_n(loop, batch->ops + done, batch->count - done);
+
+        if (r < 0)
+            aio_finish(batch->ops[done]->user, r);
+        done += r < 0 ? 1 : (unsigned)r;
+    }
+    batch->count = 0;
+}
+
+/* The requests of a list, as far as they can be had: 0, or the error of the last that cannot. */
+static int begin_list(ouro_loop *loop, struct request *list, struct aiocb *const blocks[],
+                      int count, bool silent)
+{
+    struct batch batch = { .count = 0 };
+    int error = 0;
+
+    for (int i = 0; i < count; i++) {
+        struct aiocb *block = blocks[i];
+        struct request *request;
+        int r;
+
+        if (!block || block->aio_lio_opcode == LIO_NOP)
+            continue;
+        request = new_request(block, silent ? NULL : &block->aio_sigevent, list);
+        if (!request) {
+            error = EAGAIN;
+            refuse(block, EAGAIN);
+            continue;
+        }
+        r = block->aio_lio_opcode > LIO_NOP ? -EINVAL
+                                            : prepare_op(request, block, block->aio_lio_opcode);
+        if (r == -EINVAL)
+            error = EINVAL;
+        if (r < 0)
+            aio_finish(request, r);
+        else
+            batch.ops[batch.count++] = &request->op;
+        if (batch.count == BATCH)
+            submit(loop, &batch);
+    }
+    submit(loop, &batch);
+    return error;
+}
+
+/* NULL: no memory. */
+static struct request *new_list(int mode, const struct sigevent *event)
+{
+    struct request *list;
+
+    aio_lock();
+    list = aio_take();
+    if (list) {
+        list->left = 1; /* while it is made */
+        list->waited = mode == LIO_WAIT;
+        if (event && mode == LIO_NOWAIT)
+            list->event = *event;
+    }
+    aio_unlock();
+    return list;
+}
+
+struct list_wait {
+    struct request *list;
+    struct waiter *waiter;
+};
+
+/* The list is the last request's from now on, or over. */
+static void leave_list(void *arg)
+{
+    const struct list_wait *wait = arg;
+    struct request *list = wait->list;
+    sigset_t old;
+
+    aio_block(&old);
+    aio_lock();
+    aio_forget(wait->waiter, list);
+    aio_waiter_free(wait->waiter);
+    list->waited = false;
+    if (list->over)
+        aio_give(list);
+    aio_unlock();
+    aio_unblock(&old);
+}
+
+static bool is_over(const struct request *list)
+{
+    return __atomic_load_n(&list->over, __ATOMIC_ACQUIRE);
+}
+
+/* Until all are over: 0, or -EINTR. */
+static int wait_for_list(struct request *list, bool *ret_failed)
+{
+    struct list_wait wait = { .list = list };
+    sigset_t old;
+    volatile int r = 0;
+
+    aio_block(&old);
+    aio_lock();
+    wait.waiter = aio_waiter_new();
+    if (!list->over)
+        aio_await(wait.waiter, list);
+    aio_unlock();
+    aio_unblock(&old);
+    pthread_cleanup_push(leave_list, &wait);
+    while (!is_over(list) && r == 0) {
+        uint32_t wakes = aio_wakes(wait.waiter);
+
+        if (!is_over(list))
+            r = sleep_or_end(wait.waiter, wakes, NULL);
+    }
+    if (is_over(list))
+        r = 0;
+    *ret_failed = list->failed;
+    pthread_cleanup_pop(1);
+    return r;
+}
+
+static int listio(int mode, struct aiocb *const blocks[], int count, struct sigevent *event,
+                  bool silent)
+{
+    struct request *list = NULL;
+    ouro_loop *loop;
+    sigset_t old;
+    bool failed = false;
+    int saved = errno, error = EAGAIN;
+
+    if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || count < 0)
+        return fail(EINVAL);
+    aio_block(&old);
+    if (aio_start(&loop) == 0)
+        list = new_list(mode, event);
+    if (list) {
+        error = begin_list(loop, list, blocks, count, silent);
+        aio_list_done(list, false);
+    }
+    aio_unblock(&old);
+    if (list && mode == LIO_WAIT) {
+        int r = wait_for_list(list, &failed);
+
+        error = r < 0 ? EINTR : failed ? EIO : error;
+    }
+    if (error)
+        return fail(error);
+    errno = saved;
+    return 0;
+}
+
+int aio_do_listio(int mode, struct aiocb *const blocks[], int count, struct sigevent *event)
+{
+    return listio(mode, blocks, count, event, false);
+}
+
+int aio_do_old_listio(int mode, struct aiocb *const blocks[], int count, struct sigevent *event)
+{
+    return listio(mode, blocks, count, event, true);
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_request.c: the loop that runs requests, their memory, and who waits for them. */
+#include "posix_aio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../src/syscall.h"
+
+enum {
+    CHUNK = 256, /* requests that get their memory together */
+    CHUNKS = 2048,
+    WAITERS = 64,
+    STACK = 128 * 1024, /* of a thread that runs no code of the program's */
+};
+
+struct waiter {
+    _Atomic uint32_t woken; /* how often */
+    unsigned left;          /* requests that it waits for */
+    unsigned users;         /* more than one where all others are taken */
+};
+
+static struct {
+    pthread_mutex_t lock;
+    ouro_loop *loop;
+    struct request *chunks[CHUNKS];
+    struct request *free;
+    uint32_t count;          /* requests there is memory for */
+    uint32_t busy;           /* in use */
+    _Atomic uint32_t parked; /* the driver waits for a request */
+    struct waiter waiters[WAITERS];
+    bool watches_forks;
+    bool strong; /* OURO_AIO_CANCEL */
+} aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+    return OURO__SYSCALL(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout);
+}
+
+void aio_block(sigset_t *ret_old)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, ret_old);
+}
+
+void aio_unblock(const sigset_t *old)
+{
+    pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+void aio_lock(void)
+{
+    pthread_mutex_lock(&aio.lock);
+}
+
+void aio_unlock(void)
+{
+    pthread_mutex_unlock(&aio.lock);
+}
+
+/* ---- Forks ---------------------------------------------------------------------------------- */
+
+static sigset_t before_fork;
+
+static void prepare_fork(void)
+{
+    sigset_t old;
+
+    aio_block(&old);
+    aio_lock();
+    before_fork = old;
+}
+
+static void forked_parent(void)
+{
+    sigset_t old = before_fork;
+
+    aio_unlock();
+    aio_unblock(&old);
+}
+
+/* The child has no requests, and its parent's go on there. */
+static void forked_child(void)
+{
+    sigset_t old = before_fork;
+
+    if (aio.loop) /* a copy, of which nothing goes on: this releases what it has */
+        (void)ouro_close(aio.loop, OURO_NOWAIT);
+    aio.loop = NULL;
+    aio.free = NULL;
+    aio.busy = aio.parked = 0;
+    for (uint32_t i = 0; i < aio.count; i++) {
+        struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
+
+        memset(request, 0, sizeof(*request));
+        request->number = i + 1;
+        request->next = aio.free;
+        aio.free = request;
+    }
+    memset(aio.waiters, 0, sizeof(aio.waiters));
+    aio_notify_forked();
+    pthread_mutex_init(&aio.lock, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/* ---- The loop ------------------------------------------------------------------------------- */
+
+/* With nothing in flight the driver leaves the loop after a while: programs may close all
+ * descriptors, and who sleeps in one that is closed would not be woken. */
+static void park(void)
+{
+    aio_lock();
+    aio.parked = aio.busy == 0;
+    aio_unlock();
+    while (aio.parked)
+        (void)futex(&aio.parked, FUTEX_WAIT, 1, NULL);
+}
+
+/* With the lock: there is something in flight. */
+static void unpark(void)
+{
+    if (!aio.parked)
+        return;
+    aio.parked = 0;
+    (void)futex(&aio.parked, FUTEX_WAKE, 1, NULL);
+}
+
+/* A sleep has an end, after which it is seen that the engine was taken away. */
+static void *drive(void *arg)
+{
+    ouro_loop *loop = arg;
+    int r;
+
+    prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
+    while ((r = ouro_run(loop, 1, ouro_now(loop) + OURO_S)) >= 0)
+        if (r == 0)
+            park();
+    return NULL;
+}
+
+/* It blocks all signals, as its maker does. */
+static int start_driver(ouro_loop *loop)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r = pthread_attr_init(&attr);
+
+    if (r)
+        return -r;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK);
+    r = pthread_create(&thread, &attr, drive, loop);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
+static int start(void)
+{
+    ouro_config config = { .size = sizeof(config), .threading = OURO_SHARED };
+    const char *cancel = secure_getenv("OURO_AIO_CANCEL");
+    int r = 0;
+
+    aio.strong = cancel && strcmp(cancel, "strong") == 0;
+    if (!aio.watches_forks) {
+        r = -pthread_atfork(prepare_fork, forked_parent, forked_child);
+        aio.watches_forks = r == 0;
+    }
+    if (r == 0)
+        r = ouro_open(&config, &aio.loop);
+    if (r == 0 && (r = start_driver(aio.loop)) < 0) {
+        (void)ouro_close(aio.loop, OURO_NOWAIT);
+        aio.loop = NULL;
+    }
+    return r;
+}
+
+bool aio_cancels_strongly(void)
+{
+    return aio.strong;
+}
+
+int aio_start(ouro_loop **ret)
+{
+    int r = 0;
+
+    aio_lock();
+    if (!aio.loop)
+        r = start();
+    *ret = aio.loop;
+    aio_unlock();
+    return r;
+}
+
+/* ---- Requests ------------------------------------------------------------------------------- */
+
+static bool more_requests(void)
+{
+    size_t size = CHUNK * sizeof(struct request);
+    struct request *chunk;
+
+    if (aio.count == CHUNK * CHUNKS)
+        return false;
+    chunk = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (chunk == MAP_FAILED)
+        return false;
+    aio.chunks[aio.count / CHUNK] = chunk;
+    for (unsigned i = CHUNK; i-- > 0;) {
+        chunk[i].number = aio.count + i + 1;
+        chunk[i].next = aio.free;
+        aio.free = &chunk[i];
+    }
+    aio.count += CHUNK;
+    return true;
+}
+
+struct request *aio_take(void)
+{
+    struct request *request;
+
+    if (!aio.free && !more_requests())
+        return NULL;
+    request = aio.free;
+    aio.free = request->next;
+    aio.busy++;
+    unpark();
+    request->used = true;
+    request->over = request->failed = request->waited = request->stream = false;
+    request->holders = 1;
+    request->block = NULL;
+    request->list = NULL;
+    request->waiters = 0;
+    request->left = 0;
+    request->event.sigev_notify = SIGEV_NONE;
+    return request;
+}
+
+void aio_give(struct request *request)
+{
+    if (--request->holders)
+        return;
+    request->used = false;
+    request->block = NULL;
+    request->next = aio.free;
+    aio.free = request;
+    aio.busy--;
+}
+
+static struct request *at(uint32_t number)
+{
+    return &aio.chunks[(number - 1) / CHUNK][(number - 1) % CHUNK];
+}
+
+/* What the block remembers may be garbage: the request must agree. */
+struct request *aio_find(const struct aiocb *block)
+{
+    uintptr_t number = (uintptr_t)block->__next_prio;
+    struct request *request;
+
+    if (number == 0 || number > aio.count)
+        return NULL;
+    request = at((uint32_t)number);
+    return request->used && !request->over && request->block == block ? request : NULL;
+}
+
+struct request *aio_next(uint32_t number)
+{
+    for (; number <= aio.count; number++) {
+        struct request *request = at(number);
+
+        if (request->used && !request->over && request->block)
+            return request;
+    }
+    return NULL;
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------- */
+
+static uint64_t bit_of(const struct waiter *waiter)
+{
+    return (uint64_t)1 << (waiter - aio.waiters);
+}
+
+struct waiter *aio_waiter_new(void)
+{
+    unsigned i = 0;
+
+    while (i < WAITERS - 1 && aio.waiters[i].users)
+        i++;
+    aio.waiters[i].users++;
+    return &aio.waiters[i];
+}
+
+void aio_waiter_free(struct waiter *waiter)
+{
+    waiter->users--;
+}
+
+void aio_await(struct waiter *waiter, struct request *request)
+{
+    waiter->left += !(request->waiters & bit_of(waiter));
+    request->waiters |= bit_of(waiter);
+}
+
+/* Where several share a bit, it stays for the others. */
+void aio_forget(struct waiter *waiter, struct request *request)
+{
+    if (waiter->users > 1 || !(request->waiters & bit_of(waiter)))
+        return;
+    request->waiters &= ~bit_of(waiter);
+    waiter->left--;
+}
+
+unsigned aio_left(const struct waiter *waiter)
+{
+    return waiter->left;
+}
+
+uint32_t aio_wakes(const struct waiter *waiter)
+{
+    return atomic_load(&waiter->woken);
+}
+
+int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+{
+    long r = futex(&waiter->woken, FUTEX_WAIT, wakes, timeout);
+
+    return r == -EAGAIN ? 0 : (int)r;
+}
+
+/* With the lock. */
+static void wake(struct request *request)
+{
+    for (uint64_t left = request->waiters; left; left &= left - 1) {
+        struct waiter *waiter = &aio.waiters[__builtin_ctzll(left)];
+
+        waiter->left--;
+        atomic_fetch_add(&waiter->woken, 1);
+        (void)futex(&waiter->woken, FUTEX_WAKE, INT_MAX, NULL);
+    }
+    request->waiters = 0;
+}
+
+/* ---- The end -------------------------------------------------------------------------------- */
+
+static bool tells(const struct request *request)
+{
+    return request->event.sigev_notify == SIGEV_SIGNAL ||
+           request->event.sigev_notify == SIGEV_THREAD;
+}
+
+/* With the lock. Waiters are woken when the notification was sent, as aio_cancel promises. */
+static void end(struct request *request)
+{
+    if (tells(request)) {
+        aio_unlock();
+        aio_notify(request);
+        aio_lock();
+    }
+    wake(request);
+    aio_give(request);
+}
+
+void aio_list_done(struct request *list, bool failed)
+{
+    aio_lock();
+    list->failed |= failed;
+    if (--list->left == 0) {
+        __atomic_store_n(&list->over, true, __ATOMIC_RELEASE);
+        if (list->waited)
+            wake(list); /* who waits gives it back */
+        else
+            end(list);
+    }
+    aio_unlock();
+}
+
+void aio_finish(struct request *request, int64_t res)
+{
+    struct aiocb *block = request->block;
+    struct request *list = request->list;
+
+    aio_lock();
+    request->over = true;
+    block->__return_value = res < 0 ? -1 : (ssize_t)res;
+    /* From here on the block is the program's. */
+    __atomic_store_n(&block->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
+    end(request);
+    aio_unlock();
+    if (list)
+        aio_list_done(list, res < 0);
+}
