@@ -118,6 +118,9 @@ static void list_contenders(enum suite suite)
     }
     known[known_count++] = contender_blocking;
     known[known_count++] = contender_glibc_aio;
+#ifdef HAVE_POSIXAIO
+    known[known_count++] = contender_posixaio_dropin;
+#endif
 #ifdef HAVE_LIBAIO
     known[known_count++] = contender_libaio;
 #endif
@@ -477,10 +480,10 @@ const struct cli_command cli_bench = {
                "  random  random reads of one file\n"
                "  echo    a server and a load generator on two cores, over the loopback; judged\n"
                "          by the server's CPU time per request\n\n"
-               "Contenders: blocking, glibc-aio, libaio, liburing, and ouro:ENGINE for each\n"
-               "engine; of echo: epoll, libuv, libevent, liburing and ouro:ENGINE. They take\n"
-               "turns, round by round. A round during which other processes used more than\n"
-               "10 % of a core is thrown away, counted and repeated up to twice. Ratios are of\n"
-               "paired rounds: the median and its 95 % bootstrap interval. All data is\n"
-               "verified, except that of --file.\n",
+               "Contenders: blocking, glibc-aio, posixaio-dropin, libaio, liburing, and\n"
+               "ouro:ENGINE for each engine; of echo: epoll, libuv, libevent, liburing and\n"
+               "ouro:ENGINE. They take turns, round by round. A round during which other\n"
+               "processes used more than 10 % of a core is thrown away, counted and repeated\n"
+               "up to twice. Ratios are of paired rounds: the median and its 95 % bootstrap\n"
+               "interval. All data is verified, except that of --file.\n",
 };

@@ -129,7 +129,7 @@ struct contender {
     void (*close)(void *state);
 };
 
-extern const struct contender contender_blocking, contender_glibc_aio;
+extern const struct contender contender_blocking, contender_glibc_aio, contender_posixaio_dropin;
 #ifdef HAVE_LIBAIO
 extern const struct contender contender_libaio;
 #endif

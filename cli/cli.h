@@ -78,7 +78,7 @@ struct cli_command {
     const char *operand_words; /* completion of the operands, as in struct cli_option */
     unsigned operands_min, operands_max;
     bool first_operand_ends; /* what follows the first operand is no option of ours */
-    const char *details; /* further help: paragraphs of at most 79 columns; may be NULL */
+    const char *details;     /* further help: paragraphs of at most 79 columns; may be NULL */
     const struct cli_option *options;
     int (*run)(const struct cli_settings *set, int argc, char **argv);
     bool hidden;
@@ -102,6 +102,12 @@ extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 const struct cli_command *cli_find_command(const char *name, size_t length);
 /* CLI_OK if the engine of --engine is one of the library's, or none is named. */
 int cli_check_engine(const struct cli_settings *set);
+
+/* ---- dropin.c ---- */
+
+#define CLI_POSIXAIO "libouro-posixaio.so"
+/* The drop-in's path, in a build tree or where ouro is installed. False: it is not there. */
+bool cli_find_dropin(const char *name, char *ret, size_t room);
 
 /* ---- talk.c: what goes to stderr, and the signals that end a command early ---- */
 

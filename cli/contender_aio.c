@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The contender `glibc-aio`: POSIX AIO as the system's libc does it (aio_read, aio_suspend), with
- * its default settings, as a program meets it. Opening and closing have no asynchronous form there
- * and are done by hand. */
+/* The contenders `glibc-aio` and `posixaio-dropin`: one program of <aio.h>, as the system's libc
+ * runs it with its default settings, and as ouro's drop-in does. Opening and closing have no
+ * asynchronous form there and are done by hand. */
 #include "bench.h"
 
 #include <aio.h>
+#include <dlfcn.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +15,16 @@ struct slot {
     struct piece piece;
 };
 
+/* Whose functions. */
+struct calls {
+    int (*read)(struct aiocb *control);
+    int (*error)(const struct aiocb *control);
+    ssize_t (*result)(struct aiocb *control);
+    int (*suspend)(const struct aiocb *const list[], int count, const struct timespec *timeout);
+};
+
 struct posix {
+    struct calls calls;
     struct reading reading;
     struct slot *slots;
     const struct aiocb **waiting; /* NULL: the slot is free */
@@ -35,7 +46,7 @@ static int begin_next(struct posix *p, unsigned i, uint64_t now, uint64_t *next)
     slot->control.aio_nbytes = piece->size;
     slot->control.aio_offset = (off_t)piece->offset;
     slot->control.aio_sigevent.sigev_notify = SIGEV_NONE;
-    if (aio_read(&slot->control) < 0) {
+    if (p->calls.read(&slot->control) < 0) {
         r = -errno;
         piece_drop(piece, p->reading.job);
         cli_error("aio_read: %s", strerror(-r));
@@ -49,8 +60,8 @@ static int begin_next(struct posix *p, unsigned i, uint64_t now, uint64_t *next)
 static int finish(struct posix *p, unsigned i, struct round *round, uint64_t now)
 {
     struct slot *slot = &p->slots[i];
-    int error = aio_error(&slot->control);
-    int64_t result = aio_return(&slot->control);
+    int error = p->calls.error(&slot->control);
+    int64_t result = p->calls.result(&slot->control);
 
     p->waiting[i] = NULL;
     p->in_flight--;
@@ -78,10 +89,10 @@ static int posix_round(void *state, struct round *round)
             more = begun > 0;
         }
         if (p->in_flight)
-            aio_suspend(p->waiting, (int)job->depth, NULL);
+            p->calls.suspend(p->waiting, (int)job->depth, NULL);
         now = now_ns();
         for (unsigned i = 0; i < job->depth; i++) {
-            if (p->waiting[i] && aio_error(p->waiting[i]) != EINPROGRESS) {
+            if (p->waiting[i] && p->calls.error(p->waiting[i]) != EINPROGRESS) {
                 int finished = finish(p, i, round, now);
                 r = r ? r : finished;
             }
@@ -102,20 +113,47 @@ static void posix_close(void *state)
     free(p);
 }
 
+/* dlsym gives pointers to data, which POSIX lets hold functions. */
+static bool find(void *library, const char *name, void *ret)
+{
+    void *at = dlsym(library, name);
+
+    memcpy(ret, &at, sizeof(at));
+    return at;
+}
+
+static int load(struct calls *ret, char *why)
+{
+    char path[PATH_MAX];
+    void *library = NULL;
+
+    if (cli_find_dropin(CLI_POSIXAIO, path, sizeof(path)))
+        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library && find(library, "aio_read64", &ret->read) &&
+        find(library, "aio_error64", &ret->error) && find(library, "aio_return64", &ret->result) &&
+        find(library, "aio_suspend64", &ret->suspend))
+        return 0;
+    snprintf(why, WHY_SIZE, "%s cannot be loaded: %s", CLI_POSIXAIO,
+             library ? dlerror() : "it is not there");
+    return -ENOENT;
+}
+
 static int posix_open(const struct contender *self, const struct job *job, void **ret_state,
                       char *why)
 {
     struct posix *p = calloc(1, sizeof(*p));
     int r;
 
-    (void)self;
     if (!p)
         return -ENOMEM;
+    p->calls = (struct calls){ aio_read, aio_error, aio_return, aio_suspend };
     p->slots = calloc(job->depth, sizeof(*p->slots));
     p->waiting = calloc(job->depth, sizeof(const struct aiocb *));
     r = reading_open(&p->reading, job, job->depth, why);
     if (r == 0 && (!p->slots || !p->waiting))
         r = -ENOMEM;
+    if (r == 0 && strcmp(self->name, contender_posixaio_dropin.name) == 0)
+        r = load(&p->calls, why);
     if (r < 0)
         posix_close(p);
     else
@@ -131,6 +169,15 @@ static const char *posix_describe(const struct contender *self, const struct job
 
 const struct contender contender_glibc_aio = {
     .name = "glibc-aio",
+    .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
+    .describe = posix_describe,
+    .open = posix_open,
+    .round = posix_round,
+    .close = posix_close,
+};
+
+const struct contender contender_posixaio_dropin = {
+    .name = "posixaio-dropin",
     .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
     .describe = posix_describe,
     .open = posix_open,

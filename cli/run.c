@@ -18,33 +18,6 @@ static const struct cli_option options[] = { { 0 } };
 
 /* ---- The drop-ins --------------------------------------------------------------------------- */
 
-static bool is_there(const char *path)
-{
-    return access(path, R_OK) == 0;
-}
-
-/* Beside the command, as in a build tree, or where both are installed. */
-static bool find_dropin(const char *name, char *ret, size_t room)
-{
-    char self[PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    char *slash;
-
-    if (size > 0) {
-        self[size] = 0;
-        slash = strrchr(self, '/');
-        *slash = 0;
-        if (snprintf(ret, room, "%s/%s", self, name) < (int)room && is_there(ret))
-            return true;
-        slash = strrchr(self, '/');
-        if (slash)
-            *slash = 0;
-        if (snprintf(ret, room, "%s/%s/%s", self, OURO_LIBDIR, name) < (int)room && is_there(ret))
-            return true;
-    }
-    return false;
-}
-
 /* Before what is preloaded already. */
 static int preload(const char *path)
 {
@@ -147,8 +120,8 @@ static int run(const struct cli_settings *set, int argc, char **argv)
         cli_error("%s cannot be helped: %s", program, why);
         return CLI_FAILED;
     }
-    if (!find_dropin("libouro-posixaio.so", dropin, sizeof(dropin))) {
-        cli_error("libouro-posixaio.so is neither beside this command nor installed with it");
+    if (!cli_find_dropin(CLI_POSIXAIO, dropin, sizeof(dropin))) {
+        cli_error("%s is neither beside this command nor installed with it", CLI_POSIXAIO);
         return CLI_FAILED;
     }
     if (preload(dropin) < 0 || (set->engine && setenv("OURO_ENGINE", set->engine, 1) < 0)) {

@@ -115,8 +115,8 @@ check 'Ctrl-C while a large file is made removes it' \
         interrupted INT random --contenders blocking --seconds 60 --file-size 16G"
 check 'SIGTERM removes the files' \
     interrupted TERM files --contenders blocking --seconds 60 --count 20
-for contender in glibc-aio libaio liburing ouro:uring ouro:kaio ouro:epoll ouro:threads \
-    ouro:posixaio; do
+for contender in glibc-aio posixaio-dropin libaio liburing ouro:uring ouro:kaio ouro:epoll \
+    ouro:threads ouro:posixaio; do
     "$ouro" bench files --contenders $contender "${fast[@]:2}" --count 5 >"$tmp/out" 2>&1 || {
         echo "# $contender does not run here: $(tail -1 "$tmp/out")"
         continue
