@@ -102,7 +102,8 @@ static void forked_child(void)
         (void)ouro_close(aio.loop, OURO_NOWAIT);
     aio.loop = NULL;
     aio.free = NULL;
-    aio.busy = aio.parked = 0;
+    aio.busy = 0;
+    aio.parked = 0;
     for (uint32_t i = 0; i < aio.count; i++) {
         struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
 
