@@ -125,16 +125,19 @@ static bool find(void *library, const char *name, void *ret)
 static int load(struct calls *ret, char *why)
 {
     char path[PATH_MAX];
-    void *library = NULL;
+    const char *reason = "it is not there";
 
-    if (cli_find_dropin(CLI_POSIXAIO, path, sizeof(path)))
-        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library && find(library, "aio_read64", &ret->read) &&
-        find(library, "aio_error64", &ret->error) && find(library, "aio_return64", &ret->result) &&
-        find(library, "aio_suspend64", &ret->suspend))
-        return 0;
-    snprintf(why, WHY_SIZE, "%s cannot be loaded: %s", CLI_POSIXAIO,
-             library ? dlerror() : "it is not there");
+    if (cli_find_dropin(CLI_POSIXAIO, path, sizeof(path))) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+        if (library && find(library, "aio_read64", &ret->read) &&
+            find(library, "aio_error64", &ret->error) &&
+            find(library, "aio_return64", &ret->result) &&
+            find(library, "aio_suspend64", &ret->suspend))
+            return 0;
+        reason = dlerror();
+    }
+    snprintf(why, WHY_SIZE, "%s cannot be loaded: %s", CLI_POSIXAIO, reason);
     return -ENOENT;
 }
 

@@ -70,6 +70,11 @@ static int prepare_transfer(struct request *request, const struct aiocb *block, 
     return 0;
 }
 
+static bool has_priority(const struct aiocb *block)
+{
+    return block->aio_reqprio >= 0 && block->aio_reqprio <= PRIORITIES;
+}
+
 static int prepare_op(struct request *request, const struct aiocb *block, int what)
 {
     ouro_op *op = &request->op;
@@ -77,9 +82,7 @@ static int prepare_op(struct request *request, const struct aiocb *block, int wh
     switch (what) {
     case LIO_READ:
     case LIO_WRITE:
-        if (block->aio_reqprio < 0 || block->aio_reqprio > PRIORITIES)
-            return -EINVAL;
-        return prepare_transfer(request, block, what == LIO_WRITE);
+        return has_priority(block) ? prepare_transfer(request, block, what == LIO_WRITE) : -EINVAL;
     case LIO_FSYNC: ouro_prep_fsync(op, block->aio_fildes); break;
     case LIO_FDATASYNC: ouro_prep_fdatasync(op, block->aio_fildes); break;
     default: return -EINVAL;
@@ -116,16 +119,12 @@ static struct request *new_request(struct aiocb *block, const struct sigevent *e
     return request;
 }
 
-/* The system has no more of something. */
-static void give_up(struct request *request, struct aiocb *block)
+/* It is not queued at all. */
+static int refuse(struct aiocb *block, int error)
 {
-    if (request) {
-        aio_lock();
-        aio_give(request);
-        aio_unlock();
-    }
     block->__return_value = -1;
-    __atomic_store_n(&block->__error_code, EAGAIN, __ATOMIC_RELEASE);
+    __atomic_store_n(&block->__error_code, error, __ATOMIC_RELEASE);
+    return fail(error);
 }
 
 /* One request: what it fails for is in its block, and the result is 0, but for what the system has
@@ -144,9 +143,13 @@ static int begin_one(struct aiocb *block, int what)
     if (request && (r = prepare_op(request, block, what)) == 0)
         r = ouro_submit(loop, &request->op);
     if (!request || r == -EAGAIN || r == -ENOMEM) {
-        give_up(request, block);
+        if (request) {
+            aio_lock();
+            aio_give(request);
+            aio_unlock();
+        }
         aio_unblock(&old);
-        return fail(EAGAIN);
+        return refuse(block, EAGAIN);
     }
     if (r < 0)
         aio_finish(request, r);
@@ -155,18 +158,9 @@ static int begin_one(struct aiocb *block, int what)
     return 0;
 }
 
-static int refuse(struct aiocb *block, int error)
-{
-    block->__return_value = -1;
-    __atomic_store_n(&block->__error_code, error, __ATOMIC_RELEASE);
-    return fail(error);
-}
-
 static int transfer(struct aiocb *block, int what)
 {
-    if (block->aio_reqprio < 0 || block->aio_reqprio > PRIORITIES)
-        return refuse(block, EINVAL);
-    return begin_one(block, what);
+    return has_priority(block) ? begin_one(block, what) : refuse(block, EINVAL);
 }
 
 int aio_do_read(struct aiocb *block)
@@ -304,10 +298,11 @@ static bool one_is_over(const struct wait *wait)
 
 static struct timespec after(const struct timespec *timeout)
 {
+    const time_t most = INT_MAX; /* sixty years, so that no sum is too large */
     struct timespec at;
 
     clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += timeout->tv_sec;
+    at.tv_sec += timeout->tv_sec < most ? timeout->tv_sec : most;
     at.tv_nsec += timeout->tv_nsec;
     if (at.tv_nsec >= 1000000000) {
         at.tv_nsec -= 1000000000;
@@ -355,7 +350,6 @@ int aio_do_suspend(const struct aiocb *const blocks[], int count, const struct t
 /* ---- Cancelling ----------------------------------------------------------------------------- */
 
 struct cancels {
-    struct waiter *waiter;
     unsigned canceled, kept;
 };
 
@@ -371,26 +365,7 @@ static void cancel_request(ouro_loop *loop, struct cancels *cancels, struct requ
         (void)ouro_cancel_id(loop, ouro_op_id(&request->op));
     }
     cancels->canceled++;
-    aio_await(cancels->waiter, request);
-}
-
-/* With all signals blocked: it does not take long. */
-static void await_cancels(struct waiter *waiter)
-{
-    for (;;) {
-        uint32_t wakes;
-        unsigned left;
-
-        aio_lock();
-        wakes = aio_wakes(waiter);
-        left = aio_left(waiter);
-        if (!left)
-            aio_waiter_free(waiter);
-        aio_unlock();
-        if (!left)
-            return;
-        (void)aio_sleep(waiter, wakes, NULL);
-    }
+    aio_mark_canceled(request);
 }
 
 int aio_do_cancel(int fd, struct aiocb *block)
@@ -407,7 +382,6 @@ int aio_do_cancel(int fd, struct aiocb *block)
     aio_block(&old);
     if (aio_start(&loop) == 0) {
         aio_lock();
-        cancels.waiter = aio_waiter_new();
         if (!block)
             for (uint32_t at = 1; (request = aio_next(at)); at = request->number + 1)
                 if (request->fd == fd)
@@ -415,7 +389,8 @@ int aio_do_cancel(int fd, struct aiocb *block)
         if (block && (request = aio_find(block)))
             cancel_request(loop, &cancels, request);
         aio_unlock();
-        await_cancels(cancels.waiter);
+        if (cancels.canceled)
+            aio_await_canceled();
     }
     aio_unblock(&old);
     return cancels.kept ? AIO_NOTCANCELED : cancels.canceled ? AIO_CANCELED : AIO_ALLDONE;

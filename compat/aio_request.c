@@ -27,7 +27,6 @@ enum {
 
 struct waiter {
     _Atomic uint32_t woken; /* how often */
-    unsigned left;          /* requests that it waits for */
     unsigned users;         /* more than one where all others are taken */
 };
 
@@ -36,9 +35,10 @@ static struct {
     ouro_loop *loop;
     struct request *chunks[CHUNKS];
     struct request *free;
-    uint32_t count;          /* requests there is memory for */
-    uint32_t busy;           /* in use */
-    _Atomic uint32_t parked; /* the driver waits for a request */
+    uint32_t count;            /* requests there is memory for */
+    uint32_t busy;             /* in use */
+    _Atomic uint32_t parked;   /* the driver waits for a request */
+    _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
     struct waiter waiters[WAITERS];
     bool watches_forks;
     bool strong; /* OURO_AIO_CANCEL */
@@ -104,6 +104,7 @@ static void forked_child(void)
     aio.free = NULL;
     aio.busy = 0;
     aio.parked = 0;
+    aio.canceled = 0;
     for (uint32_t i = 0; i < aio.count; i++) {
         struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
 
@@ -239,7 +240,8 @@ struct request *aio_take(void)
     aio.busy++;
     unpark();
     request->used = true;
-    request->over = request->failed = request->waited = request->stream = false;
+    request->over = request->failed = request->waited = false;
+    request->stream = request->canceled = false;
     request->holders = 1;
     request->block = NULL;
     request->list = NULL;
@@ -312,22 +314,14 @@ void aio_waiter_free(struct waiter *waiter)
 
 void aio_await(struct waiter *waiter, struct request *request)
 {
-    waiter->left += !(request->waiters & bit_of(waiter));
     request->waiters |= bit_of(waiter);
 }
 
 /* Where several share a bit, it stays for the others. */
-void aio_forget(struct waiter *waiter, struct request *request)
+void aio_forget(const struct waiter *waiter, struct request *request)
 {
-    if (waiter->users > 1 || !(request->waiters & bit_of(waiter)))
-        return;
-    request->waiters &= ~bit_of(waiter);
-    waiter->left--;
-}
-
-unsigned aio_left(const struct waiter *waiter)
-{
-    return waiter->left;
+    if (waiter->users == 1)
+        request->waiters &= ~bit_of(waiter);
 }
 
 uint32_t aio_wakes(const struct waiter *waiter)
@@ -348,11 +342,37 @@ static void wake(struct request *request)
     for (uint64_t left = request->waiters; left; left &= left - 1) {
         struct waiter *waiter = &aio.waiters[__builtin_ctzll(left)];
 
-        waiter->left--;
         atomic_fetch_add(&waiter->woken, 1);
         (void)futex(&waiter->woken, FUTEX_WAKE, INT_MAX, NULL);
     }
     request->waiters = 0;
+}
+
+/* ---- Cancelled requests --------------------------------------------------------------------- */
+
+void aio_mark_canceled(struct request *request)
+{
+    if (!request->canceled)
+        aio.canceled++;
+    request->canceled = true;
+}
+
+/* All of them, not only the caller's: none takes long. */
+void aio_await_canceled(void)
+{
+    uint32_t left;
+
+    while ((left = atomic_load(&aio.canceled)))
+        (void)futex(&aio.canceled, FUTEX_WAIT, left, NULL);
+}
+
+/* With the lock: the program has been told of it. */
+static void canceled_is_over(struct request *request)
+{
+    if (!request->canceled)
+        return;
+    aio.canceled--;
+    (void)futex(&aio.canceled, FUTEX_WAKE, INT_MAX, NULL);
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
@@ -372,6 +392,7 @@ static void end(struct request *request)
         aio_lock();
     }
     wake(request);
+    canceled_is_over(request);
     aio_give(request);
 }
 

@@ -31,10 +31,11 @@ struct request {
     unsigned holders;      /* who is not done with it: given back by the last */
     int fd;
     bool used;
-    bool stream; /* may wait for ever */
-    bool over;   /* the program's block says so; its notification may be under way */
-    bool failed; /* of a list: one of its requests has */
-    bool waited; /* of a list: lio_listio waits for it, and gives it back */
+    bool stream;   /* may wait for ever */
+    bool canceled; /* by aio_cancel, which waits until the program is told */
+    bool over;     /* the program's block says so; its notification may be under way */
+    bool failed;   /* of a list: one of its requests has */
+    bool waited;   /* of a list: lio_listio waits for it, and gives it back */
 };
 
 /* ---- aio_request.c: the loop, the lock, requests, and who waits for them -------------------- */
@@ -70,16 +71,17 @@ void aio_finish(struct request *request, int64_t res);
 void aio_list_done(struct request *list, bool failed);
 
 /* With the lock, but for aio_sleep, which sleeps until one of the requests that were marked by
- * aio_await since aio_wakes is over: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none.
- * aio_left: how many are not over yet. */
+ * aio_await since aio_wakes is over: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. */
 struct waiter;
 struct waiter *aio_waiter_new(void);
 void aio_await(struct waiter *waiter, struct request *request);
-void aio_forget(struct waiter *waiter, struct request *request);
-unsigned aio_left(const struct waiter *waiter);
+void aio_forget(const struct waiter *waiter, struct request *request);
 uint32_t aio_wakes(const struct waiter *waiter);
 int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout);
 void aio_waiter_free(struct waiter *waiter);
+
+void aio_mark_canceled(struct request *request); /* with the lock */
+void aio_await_canceled(void);                   /* without it */
 
 /* ---- aio_notify.c: signals and threads ------------------------------------------------------ */
 

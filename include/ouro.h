@@ -530,9 +530,9 @@ int ouro_cancel(ouro_loop *loop, ouro_op *op);
 int ouro_cancel_fd(ouro_loop *loop, ouro_fd fd);
 int ouro_cancel_all(ouro_loop *loop);
 
-/* Cancels what has not begun, because others come before it (OURO_SERIAL, OURO_BARRIER, a chain),
- * or the engine has not been told of it: 0, and it ends with -ECANCELED without having had an
- * effect; -EALREADY: it has begun, or is final, and nothing was done. Driver thread. */
+/* Cancels what has not begun because others come before it (OURO_SERIAL, OURO_BARRIER, a chain): 0,
+ * and it ends with -ECANCELED without having had an effect; -EALREADY: nothing is before it, it may
+ * have begun or be final, and nothing was done. Driver thread. */
 int ouro_withdraw(ouro_loop *loop, ouro_op *op);
 
 /* Backpressure on a stream: after ouro_pause it starts nothing until ouro_resume; what has been

@@ -169,7 +169,7 @@ int ouro_withdraw(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    if (op->state_ == STATE_HELD || op->state_ == STATE_QUEUED)
+    if (op->state_ == STATE_HELD) /* what is queued may be on its second step */
         ouro__cancel(loop, op, MARK_CANCEL);
     else
         r = -EALREADY;

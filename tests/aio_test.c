@@ -536,10 +536,18 @@ static void p25_suspend_returns_when_one_is_over(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&waits) == 0);
 }
 
+static void *write_later(void *fd)
+{
+    nap_ms(50);
+    CHECK(write(*(int *)fd, "x", 1) == 1);
+    return NULL;
+}
+
 static void p26_suspend_has_a_limit(void)
 {
     char byte;
     int fds[2];
+    pthread_t thread;
     struct aiocb block;
     const struct aiocb *list[] = { &block };
     struct timespec limit = { 0, 50000000 };
@@ -557,7 +565,10 @@ static void p26_suspend_has_a_limit(void)
     CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EAGAIN);
     limit = (struct timespec){ 0, 2000000000 }; /* BETTER: glibc aborts */
     CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EINVAL);
-    CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0);
+    limit = (struct timespec){ LONG_MAX, 999999999 };
+    CHECK(pthread_create(&thread, NULL, write_later, &fds[1]) == 0);
+    CHECK(aio_suspend(list, 1, &limit) == 0 && aio_error(&block) == 0);
+    pthread_join(thread, NULL);
 }
 
 static pthread_t main_thread;
@@ -659,6 +670,33 @@ static void p29_suspend_is_a_cancellation_point(void)
 }
 
 /* ---- Cancel --------------------------------------------------------------------------------- */
+
+/* However many threads are inside aio_suspend. */
+static void p31_a_cancel_does_not_wait_for_those_who_wait(void)
+{
+    enum { COUNT = 80 };
+    pthread_t threads[COUNT];
+    struct aiocb waits, queued[2];
+    char bytes[3];
+    int idle[2], fds[2];
+
+    CHECK(pipe(idle) == 0 && pipe(fds) == 0);
+    waits = block_of(idle[0], &bytes[0], 1, 0);
+    CHECK(aio_read(&waits) == 0);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(pthread_create(&threads[i], NULL, suspend_for_ever, &waits) == 0);
+    nap_ms(100);
+    for (int i = 0; i < 2; i++) {
+        queued[i] = block_of(fds[0], &bytes[i + 1], 1, 0);
+        CHECK(aio_read(&queued[i]) == 0);
+    }
+    nap_ms(20);
+    CHECK(aio_cancel(fds[0], &queued[1]) == AIO_CANCELED);
+    CHECK(aio_error(&queued[1]) == ECANCELED && aio_error(&waits) == EINPROGRESS);
+    CHECK(write(idle[1], "x", 1) == 1 && await(&waits) == 0);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+}
 
 static void p30_cancel_of_what_is_not_there(void)
 {
@@ -1262,6 +1300,7 @@ static const struct {
     BETTER(p28_suspend_needs_little_stack),
     TEST(p29_suspend_is_a_cancellation_point),
     TEST(p30_cancel_of_what_is_not_there),
+    TEST(p31_a_cancel_does_not_wait_for_those_who_wait),
     TEST(p31_cancelled_requests_are_over_when_cancel_returns),
     BETTER(p32_the_strong_cancel_ends_what_waits),
     BETTER(p34_a_signal_brings_the_value),
