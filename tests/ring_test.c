@@ -329,7 +329,8 @@ static bool wait_for_completion(struct ring *ring)
 }
 
 /* R11: what is published while it sleeps stays there until somebody wakes it; and whoever looks
- * at the flag behind the fence of ring_needs_wakeup never finds it awake wrongly. */
+ * at the flag behind the fence of ring_needs_wakeup never finds it awake wrongly. An enter that has
+ * nothing to hand over lets it sleep. */
 static void a_sleeping_poller_is_woken(void)
 {
     struct ring_wish wish = {
@@ -344,8 +345,12 @@ static void a_sleeping_poller_is_woken(void)
     for (int i = 0; i < 2000 && !ring_needs_wakeup(&ring); i++)
         usleep(1000);
     CHECK(ring_needs_wakeup(&ring));
+    CHECK_EQ(ring_flush_count(&ring), 0);
+    CHECK_EQ(ring_enter(&ring, 0, 0, RING_ENTER_GETEVENTS, NULL, 0), 0);
     add_nop(&ring, 1);
+    CHECK_EQ(ring_sq_revocable(&ring), 1);
     CHECK_EQ(ring_flush_count(&ring), 1);
+    CHECK_EQ(ring_sq_revocable(&ring), 0);
     usleep(20000);
     CHECK_EQ(ring_cq_ready(&ring), 0);
     CHECK(ring_needs_wakeup(&ring));
@@ -356,8 +361,7 @@ static void a_sleeping_poller_is_woken(void)
     for (unsigned i = 0; i < 400; i++) {
         usleep(i * 37 % 8000);
         add_nop(&ring, i);
-        (void)ring_flush_count(&ring);
-        if (ring_needs_wakeup(&ring)) {
+        if (ring_flush_count(&ring)) {
             CHECK(ring_enter(&ring, 1, 0, RING_ENTER_SQ_WAKEUP, NULL, 0) >= 0);
             woken++;
         }
@@ -366,6 +370,45 @@ static void a_sleeping_poller_is_woken(void)
     }
     CHECK(woken > 0);
     ring_close(&ring);
+}
+
+/* Room comes by itself, and who waits for it is woken. */
+static void an_awake_poller_needs_no_enter(void)
+{
+    struct ring_wish wish = {
+        .entries = 8, .cq_entries = 32, .flags = RING_SETUP_SQPOLL, .sq_idle_ms = 60000
+    };
+    struct ring ring;
+
+    if (ring_open(&ring, &wish, why, sizeof(why)) == -EPERM)
+        exit(SKIPPED);
+    CHECK(ring_polled(&ring));
+    CHECK_EQ(ring_register_fd(&ring), 0);
+    CHECK(ring_polled(&ring));
+    add_nop(&ring, 1); /* a new one sleeps, or is about to */
+    (void)ring_flush_count(&ring);
+    CHECK(ring_enter(&ring, 1, 0, RING_ENTER_SQ_WAKEUP, NULL, 0) >= 0);
+    CHECK(wait_for_completion(&ring));
+    CHECK_EQ(take(&ring).user_data, 1);
+    while (ring_sq_pending(&ring))
+        usleep(10);
+    for (unsigned i = 0; i < 1000; i++) {
+        for (unsigned n = 0; n < 8; n++)
+            add_nop(&ring, i * 8 + n);
+        CHECK_EQ(ring_sq_revocable(&ring), 8);
+        CHECK_EQ(ring_flush_count(&ring), 0);
+        CHECK_EQ(ring_sq_revocable(&ring), 0);
+        CHECK_EQ(ring_enter(&ring, 0, 0, RING_ENTER_SQ_WAIT, NULL, 0), 0);
+        CHECK(ring_sq_space(&ring) > 0);
+        for (unsigned n = 0; n < 8; n++) {
+            CHECK(wait_for_completion(&ring));
+            CHECK_EQ(take(&ring).user_data, i * 8 + n);
+        }
+        while (ring_sq_pending(&ring)) /* completions may be seen before */
+            usleep(10);
+    }
+    ring_close(&ring);
+    CHECK(!ring_polled(&ring));
 }
 
 /* ---- waiting */
@@ -959,6 +1002,7 @@ static const struct {
     TEST(a_disabled_ring_runs_once_enabled),
     TEST(errno_is_left_alone),
     TEST(a_sleeping_poller_is_woken),
+    TEST(an_awake_poller_needs_no_enter),
     TEST(a_deadline_is_absolute_and_monotonic),
     TEST(a_signal_ends_the_wait),
     TEST(deferred_completions_need_an_enter),

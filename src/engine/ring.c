@@ -399,6 +399,21 @@ static long open_shrinking(const struct ring_wish *wish, struct attempt *at)
     }
 }
 
+/* Rings as such are allowed, or ring_blocked() would have said so. */
+static void explain_polling(int error, char *why, size_t size)
+{
+    if (error == EAGAIN)
+        snprintf(why, size,
+                 "io_uring_setup failed with EAGAIN: SQPOLL needs a thread of the kernel, and a "
+                 "limit on threads allows no more (ulimit -u, pids.max of the cgroup)");
+    else
+        snprintf(why, size,
+                 "io_uring_setup failed with %s: rings are allowed here, but not those that a "
+                 "thread of the kernel polls (SQPOLL): probably refused by a security module, see "
+                 "the kernel's log, or do without",
+                 ouro__error_name(error));
+}
+
 static void explain_features(unsigned features, char *why, size_t size)
 {
     struct utsname system;
@@ -430,6 +445,8 @@ int ring_open(struct ring *ring, const struct ring_wish *wish, char *why, size_t
     }
     if (r == -EOPNOTSUPP && !strcmp(at.call, "io_uring_setup"))
         explain_features(at.params.features, why, why_size);
+    else if ((r == -EPERM || r == -EACCES || r == -EAGAIN) && at.flags & RING_SETUP_SQPOLL)
+        explain_polling((int)-r, why, why_size);
     else if (r < 0)
         explain(at.call, (int)-r, why, why_size);
     if (r < 0)
@@ -440,6 +457,7 @@ int ring_open(struct ring *ring, const struct ring_wish *wish, char *why, size_t
     ring->flags = at.flags;
     ring->features = at.params.features;
     ring->refused = wish->flags & ~at.flags;
+    ring->enter_flags = at.flags & RING_SETUP_SQPOLL ? RING_ENTER_SQ_WAKEUP : 0;
     ring->pid = getpid();
     /* Of the same release as the timer flag, which has no bit of its own. */
     if (ring->features & RING_FEAT_MIN_TIMEOUT)
@@ -482,8 +500,11 @@ void ring_close(struct ring *ring)
 int ring_enter(struct ring *ring, unsigned to_submit, unsigned min_complete, unsigned flags,
                const void *arg, size_t arg_size)
 {
-    return (int)sys_io_uring_enter(ring->enter_fd, to_submit, min_complete,
-                                   flags | ring->enter_flags, arg, arg_size);
+    flags |= ring->enter_flags;
+    /* Whoever is woken for nothing polls for a while. */
+    if (!to_submit)
+        flags &= ~RING_ENTER_SQ_WAKEUP;
+    return (int)sys_io_uring_enter(ring->enter_fd, to_submit, min_complete, flags, arg, arg_size);
 }
 
 static struct ring_timespec timespec_of(uint64_t ns)
@@ -536,7 +557,7 @@ int ring_register_fd(struct ring *ring)
     if (r < 0)
         return r;
     ring->enter_fd = (int32_t)update.offset;
-    ring->enter_flags = RING_ENTER_REGISTERED_RING;
+    ring->enter_flags |= RING_ENTER_REGISTERED_RING;
     ring->tid = thread_id();
     return 0;
 }

@@ -9,6 +9,10 @@
  * given back with ring_cq_advance(). What runs per operation is inline and costs what it would cost
  * by hand: no atomic on our own tail, one release store per flush, one acquire load per reap.
  *
+ * A ring with SQPOLL is polled: a thread of the kernel takes what is published, at any time. An
+ * enter hands nothing over there, but wakes that thread when it sleeps; and what was published
+ * cannot be taken back.
+ *
  * Every function that can fail returns -errno exactly as the kernel said, and leaves errno alone.
  */
 #ifndef OURO_RING_H
@@ -73,7 +77,7 @@ struct ring {
     uint32_t sq_mask;
     uint32_t sq_entries;
     int32_t enter_fd;     /* the descriptor, or its index when it is registered */
-    uint32_t enter_flags; /* ENTER_REGISTERED_RING or 0 */
+    uint32_t enter_flags; /* ENTER_REGISTERED_RING; ENTER_SQ_WAKEUP: the ring is polled */
     uint32_t wait_flags;  /* what ring_wait() adds: ABS_TIMER, NO_IOWAIT */
 
     /* completion: one cache line */
@@ -121,7 +125,8 @@ int ring_open(struct ring *ring, const struct ring_wish *wish, char *why, size_t
  */
 void ring_close(struct ring *ring);
 
-/* io_uring_enter. Returns how many entries the kernel took, or -errno. */
+/* io_uring_enter. Returns how many entries the kernel took, or -errno. With to_submit the thread of
+ * a polled ring is woken, and the count says nothing. */
 int ring_enter(struct ring *ring, unsigned to_submit, unsigned min_complete, unsigned flags,
                const void *arg, size_t arg_size);
 
@@ -195,34 +200,52 @@ static inline struct ring_sqe *ring_sq_peek(struct ring *ring, unsigned n)
     return &ring->sqes[(ring->sq_head + n) & ring->sq_mask];
 }
 
-/* Shows the kernel what was claimed; returns how many entries to submit. */
-static inline unsigned ring_flush_count(struct ring *ring)
-{
-    if (ring->sq_published != ring->sq_tail) {
-        ring->sq_published = ring->sq_tail;
-        atomic_store_explicit(ring->sq_ktail, ring->sq_tail, memory_order_release);
-    }
-    return ring_sq_pending(ring);
-}
-
 /* The kernel's flags: RING_SQ_TASKRUN, RING_SQ_CQ_OVERFLOW, RING_SQ_NEED_WAKEUP. */
 static inline unsigned ring_sq_flags(const struct ring *ring)
 {
     return atomic_load_explicit(ring->sq_kflags, memory_order_relaxed);
 }
 
-/* Completions that only an enter with GETEVENTS brings into the queue. */
-static inline bool ring_needs_enter(const struct ring *ring)
+static inline bool ring_polled(const struct ring *ring)
 {
-    return ring_sq_flags(ring) & (RING_SQ_TASKRUN | RING_SQ_CQ_OVERFLOW);
+    return ring->enter_flags & RING_ENTER_SQ_WAKEUP;
 }
 
-/* SQPOLL only, after ring_flush_count(): whether the kernel's thread sleeps and must be woken by
- * ENTER_SQ_WAKEUP. The fence keeps our tail store before the load; a release store does not. */
+/* How many of the last entries the kernel has not taken, and cannot take unless it is entered. */
+static inline unsigned ring_sq_revocable(struct ring *ring)
+{
+    return ring_polled(ring) ? ring->sq_tail - ring->sq_published : ring_sq_pending(ring);
+}
+
+/* Polled rings only, behind the store of the tail: whether the kernel's thread sleeps and must be
+ * woken. The fence keeps that store before the load, which a release store does not: either the
+ * thread sees the entries before it sleeps, or we see that it does. */
 static inline bool ring_needs_wakeup(const struct ring *ring)
 {
     atomic_thread_fence(memory_order_seq_cst);
     return ring_sq_flags(ring) & RING_SQ_NEED_WAKEUP;
+}
+
+/* Shows the kernel what was claimed; returns how many entries an enter must hand over. Of a polled
+ * ring those are none, unless its thread sleeps. */
+static inline unsigned ring_flush_count(struct ring *ring)
+{
+    unsigned pending;
+
+    if (ring->sq_published != ring->sq_tail) {
+        ring->sq_published = ring->sq_tail;
+        atomic_store_explicit(ring->sq_ktail, ring->sq_tail, memory_order_release);
+    }
+    pending = ring_sq_pending(ring);
+    if (__builtin_expect(ring_polled(ring), 0) && pending && !ring_needs_wakeup(ring))
+        return 0;
+    return pending;
+}
+
+/* Completions that only an enter with GETEVENTS brings into the queue. */
+static inline bool ring_needs_enter(const struct ring *ring)
+{
+    return ring_sq_flags(ring) & (RING_SQ_TASKRUN | RING_SQ_CQ_OVERFLOW);
 }
 
 /* The end of what can be read; entries before it are complete in memory. */
