@@ -48,8 +48,12 @@ static const struct cap {
     { OURO_CAP_SLOTS, "slots", "direct slots without descriptors" },
     { OURO_CAP_ZEROCOPY, "zerocopy", "sends without copying" },
     { OURO_CAP_PARTS, "parts", "receives that share buffers" },
+    { OURO_CAP_SQPOLL, "sqpoll", "submission without system calls" },
+    { OURO_CAP_CREDENTIALS, "credentials", "the same by who may act as others" },
 };
 enum { CAPS = sizeof(caps) / sizeof(caps[0]) };
+/* Asked for together. */
+#define POLLING (OURO_CAP_SQPOLL | OURO_CAP_CREDENTIALS)
 
 /* How something is done; the names are those of the JSON document. */
 enum way { WAY_UNKNOWN, WAY_INLINE, WAY_NATIVE, WAY_EMULATED, WAY_WORKER, WAY_NO };
@@ -124,9 +128,12 @@ static void ask_engine(struct engine *engine, const char *name)
     if (strncmp(engine->why, name, strlen(name)) == 0 &&
         strncmp(engine->why + strlen(name), prefix, strlen(prefix)) == 0)
         memmove(engine->why, engine->why + skip, strlen(engine->why + skip) + 1);
-    for (unsigned i = 0; engine->error == 0 && i < CAPS; i++)
-        if (!(engine->caps & caps[i].bit) && opens_with(name, caps[i].bit))
-            engine->on_request |= caps[i].bit;
+    for (unsigned i = 0; engine->error == 0 && i < CAPS; i++) {
+        uint64_t bit = caps[i].bit;
+
+        if (!(engine->caps & bit) && opens_with(name, bit & POLLING ? POLLING : bit))
+            engine->on_request |= bit;
+    }
 }
 
 /* Reads and says which way that went; TRIES times where cached data is hoped for, because what was

@@ -325,7 +325,7 @@ struct ouro_pool {
     bool native;          /* free buffers are in a ring of the engine's */
     bool lost;            /* the engine that had them is, and may still write to them */
     uint16_t group, tail; /* native */
-    uint64_t filled;      /* native: enters of the loop when the ring got more */
+    uint64_t filled;      /* native: enters of the loop (or entries) when the ring got more */
     void *ring;
     struct ouro__list parked; /* streams that wait for a buffer */
 };

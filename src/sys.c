@@ -85,6 +85,8 @@ _Static_assert(sizeof(pthread_t) <= sizeof(void *), "pthread_t fits a pointer");
 #define LONG_BITS (8 * sizeof(unsigned long))
 #define SELECT_WORDS (65536 / LONG_BITS)
 
+#define CAPABILITIES_VERSION 0x20080522u /* sets of 64 bits */
+
 /* What openat2 takes. */
 struct open_how {
     uint64_t flags, mode, resolve;
@@ -578,6 +580,22 @@ long ouro__do_wait4(int pid, int *status, int options)
 long ouro__do_pidfd_open(int pid)
 {
     return OURO__SYSCALL(SYS_pidfd_open, pid);
+}
+
+long ouro__do_capget(uint64_t *ret_permitted)
+{
+    struct {
+        uint32_t version;
+        int pid;
+    } header = { CAPABILITIES_VERSION, 0 };
+    struct {
+        uint32_t effective, permitted, inheritable;
+    } sets[2] = { { 0 } }; /* the lower half, the upper half */
+    long r = OURO__SYSCALL(SYS_capget, &header, sets);
+
+    if (r == 0)
+        *ret_permitted = sets[0].permitted | (uint64_t)sets[1].permitted << 32;
+    return r;
 }
 
 long ouro__do_fcntl(int fd, int command, long arg)

@@ -119,6 +119,7 @@ struct stat;
     X(aio_suspend, (const struct aiocb *const *requests, unsigned count), (requests, count))     \
     X(wait4, (int pid, int *status, int options), (pid, status, options))                        \
     X(pidfd_open, (int pid), (pid))                                                              \
+    X(capget, (uint64_t * ret_permitted), (ret_permitted))                                       \
     X(fcntl, (int fd, int command, long arg), (fd, command, arg))                                \
     X(sigaction, (int signo, const struct sigaction *action, struct sigaction *old),             \
       (signo, action, old))                                                                      \

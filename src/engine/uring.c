@@ -9,6 +9,10 @@
  * that the kernel has for the thread that submitted an operation must not wait until that thread
  * happens to make a system call.
  *
+ * With SQPOLL (only where config.want asks) a thread of the kernel takes the entries, and the ring
+ * of any loop is like that of a SHARED one. That thread has the credentials with which the loop
+ * was opened, for good; so a process that may change its own must say that it knows.
+ *
  * Whether the kernel is done with a ring and all buffers is known by a pipe: its write end is
  * registered with the ring and open nowhere else, so the read end hangs up when the ring and the
  * last of its requests are gone. */
@@ -42,6 +46,50 @@ static const uint8_t opcodes[OURO_CODE_COUNT] = {
 
 /* ---- Open ---------------------------------------------------------------------------------- */
 
+static bool asks_for(const ouro_loop *loop, uint64_t cap)
+{
+    return loop->config.want & ~loop->mask & cap;
+}
+
+/* May this process act as somebody else later, or is it privileged now? What cannot be known is
+ * taken to be so. */
+static bool may_change(const char **ret_why)
+{
+    uint64_t permitted = 0;
+    uid_t uids[3];
+    gid_t gids[3];
+
+    if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 || getresgid(&gids[0], &gids[1], &gids[2]) < 0)
+        *ret_why = "its ids cannot be known";
+    else if (uids[1] == 0)
+        *ret_why = "it is root";
+    else if (uids[0] != uids[1] || uids[1] != uids[2] || gids[0] != gids[1] || gids[1] != gids[2])
+        *ret_why = "its real, effective and saved ids differ";
+    else if (sys_capget(&permitted) < 0)
+        *ret_why = "its capabilities cannot be known";
+    else if (permitted)
+        *ret_why = "it has capabilities";
+    else
+        return false;
+    return true;
+}
+
+/* Credentials that change are not the polling thread's. */
+static int check_credentials(const ouro_loop *loop, struct ouro__why *why)
+{
+    const char *cause;
+
+    if (!asks_for(loop, OURO_CAP_SQPOLL) || asks_for(loop, OURO_CAP_CREDENTIALS) ||
+        !may_change(&cause))
+        return 0;
+    snprintf(why->text, sizeof(why->text),
+             "SQPOLL keeps the credentials of the process as they are now, and this one may change "
+             "them (%s); ask for OURO_CAP_CREDENTIALS as well if that is meant, or do without "
+             "OURO_CAP_SQPOLL",
+             cause);
+    return -EPERM;
+}
+
 static unsigned setup_flags(const ouro_loop *loop)
 {
     uint64_t mask = loop->mask;
@@ -49,6 +97,8 @@ static unsigned setup_flags(const ouro_loop *loop)
 
     if (!(mask & OURO_CAP_NO_ARRAY))
         flags |= RING_SETUP_NO_SQARRAY;
+    if (asks_for(loop, OURO_CAP_SQPOLL))
+        return flags | RING_SETUP_SQPOLL;
     if (loop->threading != OURO_OWNED)
         return flags;
     flags |= RING_SETUP_R_DISABLED | RING_SETUP_TASKRUN_FLAG;
@@ -79,6 +129,7 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
 {
     unsigned flags = u->ring.flags;
     uint64_t caps = OURO_CAP_FIXED | OURO_CAP_NOWAIT | OURO_CAP_CACHED;
+    bool polled = ring_polled(&u->ring);
 
     caps |= flags & RING_SETUP_DEFER_TASKRUN ? OURO_CAP_DEFER : 0u;
     caps |= flags & RING_SETUP_SINGLE_ISSUER ? OURO_CAP_SINGLE : 0u;
@@ -93,14 +144,18 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
     /* A registered descriptor saves 5 % of an enter and nothing per operation. But if
      * io_uring_register is taken away later, nothing drops it before its thread ends, and what is
      * in flight then stays so until then. So only who asks for it has it. */
-    if (loop->threading == OURO_OWNED && loop->config.want & OURO_CAP_RING_FD &&
+    if (loop->threading == OURO_OWNED && loop->config.want & OURO_CAP_RING_FD && !polled &&
         u->ring.features & RING_FEAT_CQE_SKIP)
         caps |= OURO_CAP_RING_FD;
-    if (loop->config.want & OURO_CAP_SLOTS && ring_knows(u->ops, RING_OP_FIXED_FD_INSTALL))
+    /* To lend a descriptor must end inside the enter that asks for it. */
+    if (loop->config.want & OURO_CAP_SLOTS && !polled &&
+        ring_knows(u->ops, RING_OP_FIXED_FD_INSTALL))
         caps |= OURO_CAP_SLOTS;
     if (loop->config.want & OURO_CAP_PARTS && ~loop->mask & caps & OURO_CAP_MULTISHOT &&
         ouro__uring_knows_parts(u))
         caps |= OURO_CAP_PARTS;
+    if (polled)
+        caps |= OURO_CAP_SQPOLL | (loop->config.want & OURO_CAP_CREDENTIALS);
     return caps & ~loop->mask;
 }
 
@@ -155,10 +210,13 @@ static void drop(ouro_loop *loop, struct uring *u)
 static int uring_open(ouro_loop *loop, struct ouro__why *why)
 {
     unsigned depth = loop->config.depth ? loop->config.depth : ENTRIES;
-    struct ring_wish wish = { .flags = setup_flags(loop) };
-    struct uring *u = ouro__alloc(loop, NULL, 0, sizeof(*u));
-    int r;
+    struct ring_wish wish = { .flags = setup_flags(loop), .sq_idle_ms = URING_POLL_MS };
+    int r = check_credentials(loop, why);
+    struct uring *u;
 
+    if (r < 0)
+        return r;
+    u = ouro__alloc(loop, NULL, 0, sizeof(*u));
     if (!u) {
         snprintf(why->text, sizeof(why->text), "out of memory");
         return -ENOMEM;
@@ -182,6 +240,7 @@ static int uring_open(ouro_loop *loop, struct ouro__why *why)
         return r;
     }
     u->limit = ouro__uring_limit(&u->ring);
+    u->reserve = ring_polled(&u->ring) ? 0 : URING_RESERVE;
     u->caps = loop->caps = caps_of(loop, u);
     u->nosignal = u->caps & OURO_CAP_NOSIGNAL;
     loop->engine_state = u;

@@ -24,8 +24,13 @@ struct msghdr;
 /* Where the direct table begins in the kernel's table of files; before it lies the proof. */
 #define URING_SLOTS 1u
 
-/* Entries that operations leave free: for a cancel and for the doorbell. */
+/* Entries that operations leave free, for a cancel and for the doorbell, when the kernel takes
+ * nothing for now. Of a polled ring none: it refuses nothing, and the kernel lets wait (SQ_WAIT)
+ * for room in a queue that is full to the last entry. */
 #define URING_RESERVE 2u
+
+/* How long the thread of a polled ring looks for work before it sleeps. */
+#define URING_POLL_MS 20u
 
 /* File systems that a server is behind, as far as they are known one by one. */
 #define URING_SERVERS 32u
@@ -42,6 +47,7 @@ struct uring {
     uint32_t running; /* operations in the ring: written, not reaped */
     uint32_t cancels; /* cancel requests without an answer yet */
     uint32_t limit;   /* of the two together: what the completion queue can hold */
+    uint32_t reserve; /* URING_RESERVE, or none */
     int lost;         /* -errno with which the kernel took the ring away, or 0 */
     bool driven;      /* enabled, by the thread that owns it from then on */
     bool armed;       /* the doorbell's poll is in the ring */
@@ -64,6 +70,7 @@ struct uring {
     ouro_time put_off_since;      /* the first of the turns that put off */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
     struct msghdr *messages;      /* one for each entry, made when the first is needed */
+    uint32_t message_count;
     struct uring_mounts mounts;
 };
 

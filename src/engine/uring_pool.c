@@ -137,12 +137,16 @@ void ouro__uring_pool_start(ouro_pool *pool)
         put(pool, IN_USE_FIRST);
 }
 
-/* A stream found none. Others of the same enter did so before the ring was fuller. */
+/* A stream found none. Others of the same enter did so before the ring was fuller; a polled ring is
+ * not entered, but a stream that begins again has a new entry. */
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
 {
-    if (!pool->ready || pool->filled == loop->stats.enters)
+    const struct ring *ring = &((struct uring *)loop->engine_state)->ring;
+    uint64_t now = ring_polled(ring) ? ring->sq_published : loop->stats.enters;
+
+    if (!pool->ready || pool->filled == now)
         return;
-    pool->filled = loop->stats.enters;
+    pool->filled = now;
     put(pool, pool->rings);
 }
 

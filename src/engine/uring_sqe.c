@@ -195,13 +195,14 @@ static struct msghdr *message_of(ouro_loop *loop, struct uring *u, const struct 
         if (!u->messages)
             return NULL;
         memset(u->messages, 0, size);
+        u->message_count = u->ring.sq_entries;
     }
     return &u->messages[sqe - u->ring.sqes];
 }
 
 void ouro__uring_free_messages(ouro_loop *loop, struct uring *u)
 {
-    ouro__alloc(loop, u->messages, u->ring.sq_entries * sizeof(*u->messages), 0);
+    ouro__alloc(loop, u->messages, u->message_count * sizeof(*u->messages), 0);
     u->messages = NULL;
 }
 
@@ -253,11 +254,12 @@ static bool encode_write(ouro_loop *loop, struct uring *u, ouro_op *op, struct r
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-/* What may ask a file's server inside the enter is timed, or left to a thread of the kernel's. */
+/* What may ask a file's server inside the enter is timed, or left to a thread of the kernel's; of a
+ * polled ring always, whose one thread has everything else to begin. */
 static void ask_server(const ouro_loop *loop, struct uring *u, const ouro_op *op,
                        struct ring_sqe *sqe)
 {
-    if (op->flags & OURO_BG || !ouro__dare(loop))
+    if (op->flags & OURO_BG || ring_polled(&u->ring) || !ouro__dare(loop))
         sqe->flags = RING_SQE_ASYNC;
     else
         u->asks = true;
@@ -312,7 +314,7 @@ static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *o
     }
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
-    if (!(op->notes_ & NOTE_NO_TRY) && ouro__try_names(loop, op)) {
+    if (!(op->notes_ & NOTE_NO_TRY) && !ring_polled(&u->ring) && ouro__try_names(loop, op)) {
         op->notes_ |= NOTE_NO_TRY | NOTE_TRIED;
         sqe->opcode = RING_OP_OPENAT2;
         sqe->off = address(how_cached(op, (unsigned)flags));
@@ -559,7 +561,7 @@ unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
     struct uring *u = loop->engine_state;
     struct ring *ring = &u->ring;
-    int64_t room = (int64_t)ring_sq_space(ring) - URING_RESERVE;
+    int64_t room = (int64_t)ring_sq_space(ring) - u->reserve;
     int64_t left = (int64_t)u->limit - u->running - u->cancels;
     uint32_t at = ring->sq_tail & ring->sq_mask;
     struct ring_sqe *sqe = &ring->sqes[at], *first = sqe, *end;
@@ -626,7 +628,7 @@ static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 static inline enum uring_fill room(struct uring *u)
 {
     struct ring *ring = &u->ring;
-    uint32_t most = ring->sq_entries - URING_RESERVE;
+    uint32_t most = ring->sq_entries - u->reserve;
 
     if (ring->sq_tail - ring->sq_head >= most && ring->sq_entries - ring_sq_space(ring) >= most)
         return FILL_SQ_FULL;
@@ -636,7 +638,7 @@ static inline enum uring_fill room(struct uring *u)
 unsigned ouro__uring_room(ouro_loop *loop)
 {
     struct uring *u = loop->engine_state;
-    int64_t entries = (int64_t)ring_sq_space(&u->ring) - URING_RESERVE;
+    int64_t entries = (int64_t)ring_sq_space(&u->ring) - u->reserve;
     int64_t left = (int64_t)u->limit - u->running - u->cancels;
 
     left = left < entries ? left : entries;

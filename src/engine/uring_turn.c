@@ -82,7 +82,8 @@ static bool judge(ouro_loop *loop, struct uring *u, int r)
     }
 }
 
-/* Hands over what was written, without sleeping. The kernel may take less than all at once. */
+/* Hands over what was written, without sleeping. The kernel may take less than all at once; to a
+ * ring that is polled it is handed over once its thread was woken. */
 static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
 {
     unsigned count = ring_flush_count(&u->ring);
@@ -98,7 +99,7 @@ static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
         if (!judge(loop, u, r == 0 && count ? -EAGAIN : r))
             return false;
         count = ring_flush_count(&u->ring);
-    } while (count);
+    } while (count && !ring_polled(&u->ring));
     return true;
 }
 
@@ -107,13 +108,27 @@ bool ouro__uring_submit_all(ouro_loop *loop, struct uring *u)
     return !ring_flush_count(&u->ring) || enter(loop, u, 0);
 }
 
+/* The queue is full: until it no longer is. */
+static bool make_room(ouro_loop *loop, struct uring *u)
+{
+    if (ring_polled(&u->ring))
+        return enter(loop, u, RING_ENTER_SQ_WAIT);
+    return ouro__uring_submit_all(loop, u);
+}
+
 struct ring_sqe *ouro__uring_spare_sqe(ouro_loop *loop, struct uring *u)
 {
     struct ring_sqe *sqe = ring_sqe(&u->ring);
 
-    if (!sqe && ouro__uring_submit_all(loop, u))
+    while (!sqe && make_room(loop, u))
         sqe = ring_sqe(&u->ring);
     return sqe;
+}
+
+/* Has the kernel refused for now what was written? A thread that polls may not be there yet. */
+static bool refused(struct uring *u)
+{
+    return ring_sq_pending(&u->ring) && (u->refusals || !ring_polled(&u->ring));
 }
 
 /* Watches the doorbell. */
@@ -457,10 +472,10 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 static void take_back(ouro_loop *loop, struct uring *u, int error)
 {
     struct ring *ring = &u->ring;
-    unsigned count = ring_sq_pending(ring);
+    unsigned pending = ring_sq_pending(ring), count = ring_sq_revocable(ring);
 
     while (count--) {
-        struct ring_sqe sqe = *ring_sq_peek(ring, count);
+        struct ring_sqe sqe = *ring_sq_peek(ring, --pending);
         bool cancel = sqe.user_data == URING_TAG_CANCEL;
         ouro_op *op = ouro__slot_find(loop, cancel ? sqe.addr : sqe.user_data);
 
@@ -493,7 +508,7 @@ static void take_back(ouro_loop *loop, struct uring *u, int error)
 static void be_patient(ouro_loop *loop, struct uring *u)
 {
     (void)sys_poll(NULL, 0, u->refusals > REFUSALS_QUICK);
-    if (u->refusals > REFUSALS_MOST && u->running <= ring_sq_pending(&u->ring)) {
+    if (u->refusals > REFUSALS_MOST && u->running <= ring_sq_revocable(&u->ring)) {
         take_back(loop, u, -ENOMEM);
         u->refusals = 0;
         return;
@@ -540,10 +555,13 @@ static void reap_rest(ouro_loop *loop, struct uring *u)
 {
     bool wait = cancel_all(u) > 0 && !(u->ring.flags & RING_SETUP_DEFER_TASKRUN);
 
+    /* The kernel's thread may be about to take what was published. */
+    wait = wait || ring_polled(&u->ring);
+
     for (unsigned i = 0; i < LAST_LOOKS; i++) {
         while (reap(loop, u, REAP_BUDGET))
             continue;
-        if (!wait || u->running <= ring_sq_pending(&u->ring))
+        if (!wait || u->running <= ring_sq_revocable(&u->ring))
             return;
         (void)sys_poll(NULL, 0, 1);
     }
@@ -560,7 +578,8 @@ int ouro__uring_abandon(ouro_loop *loop)
     u->running = u->cancels = 0;
     if (u->buffers)
         (void)ring_register(&u->ring, RING_UNREGISTER_BUFFERS, NULL, 0);
-    ouro__uring_free_messages(loop, u);
+    if (!ring_polled(&u->ring)) /* its thread may still read them */
+        ouro__uring_free_messages(loop, u);
     ring_close(&u->ring);
     u->proof_fd = -1;
     return proof_fd;
@@ -608,11 +627,13 @@ static bool prepare(ouro_loop *loop, struct uring *u)
     while ((full = ouro__uring_fill(loop, u)) != FILL_DONE) {
         loop->stats.queue_full++;
         if (full == FILL_SQ_FULL) {
-            if (!grow(loop, u) && (u->lost || !ouro__uring_submit_all(loop, u)))
+            if (!grow(loop, u) && (u->lost || !make_room(loop, u)))
                 return true;
             continue;
         }
         if (!enter(loop, u, RING_ENTER_GETEVENTS) || ring_cq_ready(&u->ring))
+            return true;
+        if (ring_sq_pending(&u->ring)) /* polled: some are not begun, and may finish at once */
             return true;
         /* Nothing is finished, and the next one may be what all others wait for. If they should
          * finish all at once, the kernel keeps what the queue has no room for. */
@@ -629,7 +650,7 @@ void ouro__uring_submit(ouro_loop *loop)
     if (drive(loop, u)) {
         bool more = prepare(loop, u);
         (void)ouro__uring_submit_all(loop, u);
-        loop->asked = loop->asked || ring_sq_pending(&u->ring);
+        loop->asked = loop->asked || refused(u);
         if (more && !u->lost && loop->locked_mode && loop->sleeping)
             ouro__uring_wake(u);
     }
@@ -754,7 +775,7 @@ void ouro__uring_wait(ouro_loop *loop, ouro_time until)
             (void)ouro__uring_submit_all(loop, u);
             host_signal(u, true);
         }
-        loop->asked = loop->asked || ring_sq_pending(&u->ring); /* refused for now: no sleep */
+        loop->asked = loop->asked || refused(u); /* no sleep */
     }
     if (u->lost)
         give_up(loop, u);
