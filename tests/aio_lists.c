@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_lists.c: lio_listio (P40-P45). */
+#include "aio_test.h"
+
+static void p40_lists_are_long(void)
+{
+    enum { COUNT = 5000 };
+    static struct aiocb blocks[COUNT];
+    static struct aiocb *list[COUNT];
+    static char bytes[COUNT];
+    int fd = temp_file(0);
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    CHECK(lio_listio(77, list, 0, NULL) == -1 && errno == EINVAL);
+    CHECK(lio_listio(LIO_WAIT, list, -1, NULL) == -1 && errno == EINVAL);
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = block_of(fd, &bytes[i], 1, 0);
+        blocks[i].aio_lio_opcode = LIO_READ;
+        list[i] = &blocks[i];
+    }
+    CHECK(lio_listio(LIO_WAIT, list, COUNT, NULL) == 0);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(aio_error(&blocks[i]) == 0 && bytes[i] == 'a');
+}
+
+static void p41_one_that_fails_stops_no_other(void)
+{
+    char bytes[3] = { 0 };
+    int fd = temp_file(0);
+    struct aiocb blocks[4];
+    struct aiocb *list[] = { &blocks[0], NULL, &blocks[1], &blocks[2], &blocks[3] };
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    for (int i = 0; i < 4; i++) {
+        blocks[i] = block_of(fd, bytes + i % 3, 1, 0);
+        blocks[i].aio_lio_opcode = LIO_READ;
+    }
+    blocks[1].aio_lio_opcode = LIO_NOP;
+    blocks[1].__error_code = 4242;
+    CHECK(lio_listio(LIO_WAIT, list, 5, NULL) == 0 && blocks[1].__error_code == 4242);
+    blocks[2].aio_lio_opcode = 99;
+    CHECK(lio_listio(LIO_WAIT, list, 5, NULL) == -1 && errno == EIO);
+    CHECK(aio_error(&blocks[0]) == 0 && aio_error(&blocks[2]) == EINVAL &&
+          aio_error(&blocks[3]) == 0);
+}
+
+/* BETTER: glibc writes to the caller's stack when the requests end. */
+static void p42_a_wait_that_was_interrupted_leaves_nothing_behind(void)
+{
+    char bytes[2];
+    int fds[2];
+    struct aiocb blocks[2];
+    struct aiocb *list[] = { &blocks[0], &blocks[1] };
+    struct sigaction action = { .sa_handler = on_nothing };
+    pthread_t thread;
+
+    main_thread = pthread_self();
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 2; i++) {
+        blocks[i] = block_of(fds[0], bytes + i, 1, 0);
+        blocks[i].aio_lio_opcode = LIO_READ;
+    }
+    CHECK(pthread_create(&thread, NULL, send_signal, NULL) == 0);
+    CHECK(lio_listio(LIO_WAIT, list, 2, NULL) == -1 && errno == EINTR);
+    pthread_join(thread, NULL);
+    CHECK(write(fds[1], "ab", 2) == 2);
+    CHECK(await(&blocks[0]) == 0 && await(&blocks[1]) == 0 && bytes[1] == 'b');
+}
+
+static void p43_a_list_tells_when_all_are_over(void)
+{
+    char bytes[3];
+    int fds[2];
+    struct aiocb blocks[3];
+    struct aiocb *list[3];
+    struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
+
+    event.sigev_value.sival_int = 1000;
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 3; i++) {
+        blocks[i] = signalling(fds[0], bytes + i, SIGRTMIN, i);
+        blocks[i].aio_lio_opcode = LIO_READ;
+        list[i] = &blocks[i];
+    }
+    CHECK(lio_listio(LIO_NOWAIT, list, 3, &event) == 0);
+    CHECK(write(fds[1], "ab", 2) == 2);
+    until(&signals, 2);
+    nap_ms(20);
+    CHECK(signals == 2);
+    CHECK(write(fds[1], "c", 1) == 1);
+    until(&signals, 4);
+    CHECK(last_value == 1000);
+    list[0] = NULL;
+    blocks[1].aio_lio_opcode = blocks[2].aio_lio_opcode = LIO_NOP;
+    CHECK(lio_listio(LIO_NOWAIT, list, 3, &event) == 0); /* of nothing: at once */
+    until(&signals, 5);
+    blocks[1].aio_lio_opcode = blocks[2].aio_lio_opcode = LIO_READ;
+    blocks[1].aio_reqprio = -1;
+    CHECK(lio_listio(LIO_NOWAIT, list, 3, &event) == -1 && errno == EINVAL);
+    CHECK(write(fds[1], "d", 1) == 1);
+    CHECK(await(&blocks[2]) == 0 && aio_error(&blocks[1]) == EINVAL);
+    for (int i = 0; i < 5000 && last_value != 1000; i++)
+        nap_ms(1);
+    CHECK(last_value == 1000);
+}
+
+extern int old_lio_listio(int mode, struct aiocb *const list[], int count, struct sigevent *event);
+__asm__(".symver old_lio_listio, lio_listio@GLIBC_2.2.5");
+
+static void p44_the_oldest_lio_listio_tells_of_no_single_request(void)
+{
+    char byte;
+    int fd = temp_file(0);
+    struct aiocb block = signalling(fd, &byte, SIGRTMIN, 5);
+    struct aiocb *list[] = { &block };
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    block.aio_lio_opcode = LIO_READ;
+    CHECK(old_lio_listio(LIO_WAIT, list, 1, NULL) == 0);
+    nap_ms(50);
+    CHECK(signals == 0);
+    CHECK(lio_listio(LIO_WAIT, list, 1, NULL) == 0);
+    until(&signals, 1);
+}
+
+const struct aio_case list_tests[] = {
+    BETTER(p40_lists_are_long),
+    TEST(p41_one_that_fails_stops_no_other),
+    BETTER(p42_a_wait_that_was_interrupted_leaves_nothing_behind),
+    TEST(p43_a_list_tells_when_all_are_over),
+    BETTER(p44_the_oldest_lio_listio_tells_of_no_single_request),
+    { 0 },
+};

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_process.c: what the process around it may do: fork, exit, close, threads (P46-P55). */
+#include "aio_test.h"
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+static void p46_a_child_has_requests_of_its_own(void)
+{
+    char byte;
+    int fds[2], fd = temp_file(0), status;
+    struct aiocb block;
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1 && pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+
+        if (child == 0) { /* BETTER: with glibc it waits for ever */
+            alarm(5);
+            CHECK(read_by(fd, &byte, 1, 0) == 1 && byte == 'a');
+            CHECK(aio_cancel(fds[0], NULL) == AIO_ALLDONE);
+            _exit(0);
+        }
+        CHECK(read_by(fd, &byte, 1, 0) == 1);
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+    CHECK(aio_error(&block) == EINPROGRESS);
+    CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0);
+}
+
+static int descriptors_of_a_child(void)
+{
+    FILE *list = popen("ls /proc/self/fd | wc -l", "r");
+    int count = -1;
+
+    CHECK(list && fscanf(list, "%d", &count) == 1);
+    pclose(list);
+    return count;
+}
+
+static void p47_programs_that_are_started_inherit_nothing(void)
+{
+    char byte;
+    int fd = temp_file(0), before = descriptors_of_a_child();
+
+    CHECK(read_by(fd, &byte, 1, 0) == 0);
+    CHECK(descriptors_of_a_child() == before);
+}
+
+static void p48_exit_does_not_wait(void)
+{
+    for (int i = 0; i < 20; i++) {
+        int status;
+        pid_t child = fork();
+
+        if (child == 0) {
+            static char data[1 << 16];
+            char byte;
+            int fds[2], fd = temp_file(0);
+            struct aiocb blocks[2];
+
+            CHECK(pipe(fds) == 0);
+            alarm(5);
+            blocks[0] = block_of(fds[0], &byte, 1, 0);
+            blocks[1] = block_of(fd, data, sizeof(data), 0);
+            CHECK(aio_read(&blocks[0]) == 0 && aio_write(&blocks[1]) == 0);
+            if (i % 2)
+                exit(0);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
+static void p49_a_program_may_close_all_descriptors(void)
+{
+    char byte;
+    int fd = temp_file(0), files[40];
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1 && read_by(fd, &byte, 1, 0) == 1);
+    nap_ms(10);
+    for (int i = 3; i < 100; i++)
+        if (i != fd)
+            close(i);
+    for (int i = 0; i < 40; i++)
+        files[i] = open("/etc/passwd", O_RDONLY);
+    for (int i = 0; i < 20; i++)
+        CHECK(read_by(fd, &byte, 1, 0) == 1 && byte == 'a');
+    for (int i = 0; i < 40; i++)
+        CHECK(fcntl(files[i], F_GETFD) >= 0 && lseek(files[i], 0, SEEK_CUR) == 0);
+}
+
+static void p50_a_broken_pipe_is_an_error_and_no_signal(void)
+{
+    int fds[2];
+
+    CHECK(pipe(fds) == 0);
+    close(fds[0]);
+    CHECK(write_by(fds[1], "x", 1, 0) == -1 && errno == EPIPE);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    close(fds[0]);
+    CHECK(write_by(fds[1], "x", 1, 0) == -1 && errno == EPIPE);
+}
+
+static void p51_a_hint_is_taken(void)
+{
+    struct aioinit hint = { .aio_threads = 3, .aio_num = 10 };
+
+    aio_init(&hint); /* glibc's crashes for NULL, and its header forbids it */
+}
+
+static void *many_threads(void *arg)
+{
+    char byte;
+
+    for (int i = 0; i < 500; i++)
+        CHECK(read_by(*(int *)arg, &byte, 1, 0) == 1);
+    return NULL;
+}
+
+static void p52_many_threads_at_once(void)
+{
+    int fd = temp_file(0);
+    pthread_t threads[8];
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    for (int i = 0; i < 8; i++)
+        CHECK(pthread_create(&threads[i], NULL, many_threads, &fd) == 0);
+    for (int i = 0; i < 8; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void *submit_and_end(void *arg)
+{
+    struct aiocb *block = arg;
+
+    CHECK(aio_read(block) == 0);
+    return NULL;
+}
+
+static void p52_requests_survive_their_thread(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+    pthread_t thread;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(pthread_create(&thread, NULL, submit_and_end, &block) == 0);
+    pthread_join(thread, NULL);
+    nap_ms(50);
+    CHECK(aio_error(&block) == EINPROGRESS);
+    CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0 && byte == 'x');
+}
+
+static void p53_errno_changes_on_failure_alone(void)
+{
+    char byte;
+    int fd = temp_file(0);
+    struct aiocb block = block_of(fd, &byte, 1, 0);
+    const struct aiocb *list[] = { &block };
+
+    errno = 4711;
+    CHECK(aio_read(&block) == 0 && errno == 4711);
+    while (aio_error(&block) == EINPROGRESS)
+        CHECK(aio_suspend(list, 1, NULL) == 0 && errno == 4711);
+    CHECK(aio_return(&block) == 0 && errno == 4711);
+    CHECK(aio_cancel(fd, NULL) == AIO_ALLDONE && errno == 4711);
+    CHECK(aio_fsync(O_SYNC, &block) == 0 && errno == 4711);
+    await(&block);
+}
+
+static void p55_a_file_that_may_not_grow(void)
+{
+    int fd = temp_file(0);
+    struct rlimit limit = { 1000, 1000 };
+
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(write_by(fd, "abc", 3, 2000) == -1 && errno == EFBIG);
+}
+
+const struct aio_case process_tests[] = {
+    BETTER(p46_a_child_has_requests_of_its_own),
+    TEST(p47_programs_that_are_started_inherit_nothing),
+    TEST(p48_exit_does_not_wait),
+    TEST(p49_a_program_may_close_all_descriptors),
+    TEST(p50_a_broken_pipe_is_an_error_and_no_signal),
+    TEST(p51_a_hint_is_taken),
+    TEST(p52_many_threads_at_once),
+    TEST(p52_requests_survive_their_thread),
+    TEST(p53_errno_changes_on_failure_alone),
+    TEST(p55_a_file_that_may_not_grow),
+    { 0 },
+};

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_wait.c: aio_error and aio_return, and waiting in aio_suspend (P21-P29). */
+#include "aio_test.h"
+
+#include <limits.h>
+#include <stddef.h>
+
+static void p21_a_block_that_was_never_submitted_has_no_error(void)
+{
+    static struct aiocb block;
+
+    CHECK(aio_error(&block) == 0 && aio_return(&block) == 0);
+}
+
+static void p22_results_may_be_asked_for_again(void)
+{
+    char byte;
+    int fd = temp_file(0);
+    struct aiocb block = block_of(fd, &byte, 1, 0);
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1 && aio_read(&block) == 0 && await(&block) == 0);
+    CHECK(aio_return(&block) == 1 && aio_return(&block) == 1 && aio_error(&block) == 0);
+}
+
+static void p24_the_private_fields_are_as_with_glibc(void)
+{
+    char byte;
+    int fd = temp_file(0);
+    struct aiocb block = block_of(fd, &byte, 1, -1);
+
+    _Static_assert(offsetof(struct aiocb, __error_code) == 112, "glibc's layout");
+    _Static_assert(offsetof(struct aiocb, __return_value) == 120, "glibc's layout");
+    CHECK(aio_read(&block) == 0 && await(&block) == EINVAL);
+    CHECK(block.__error_code == EINVAL && block.__return_value == -1);
+}
+
+/* ---- aio_suspend ----------------------------------------------------------------------------- */
+
+static void p25_suspend_returns_when_one_is_over(void)
+{
+    char byte;
+    int fds[2], fd = temp_file(0);
+    struct aiocb waits, done;
+    static struct aiocb never;
+    const struct aiocb *list[3] = { NULL, NULL, NULL };
+
+    CHECK(aio_suspend(list, 3, NULL) == 0 && aio_suspend(list, 0, NULL) == 0);
+    CHECK(aio_suspend(list, -1, NULL) == -1 && errno == EINVAL);
+    list[1] = &never;
+    CHECK(aio_suspend(list, 3, NULL) == 0);
+    CHECK(pipe(fds) == 0 && pwrite(fd, "a", 1, 0) == 1);
+    waits = block_of(fds[0], &byte, 1, 0);
+    done = block_of(fd, &byte, 1, 0);
+    CHECK(aio_read(&waits) == 0 && aio_read(&done) == 0);
+    list[0] = &waits, list[1] = NULL, list[2] = &done;
+    CHECK(aio_suspend(list, 3, NULL) == 0 && aio_error(&done) == 0);
+    CHECK(write(fds[1], "x", 1) == 1 && await(&waits) == 0);
+}
+
+static void *write_later(void *fd)
+{
+    nap_ms(50);
+    CHECK(write(*(int *)fd, "x", 1) == 1);
+    return NULL;
+}
+
+static void p26_suspend_has_a_limit(void)
+{
+    char byte;
+    int fds[2];
+    pthread_t thread;
+    struct aiocb block;
+    const struct aiocb *list[] = { &block };
+    struct timespec limit = { 0, 50000000 };
+    double start;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    start = now_s();
+    CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EAGAIN);
+    CHECK(now_s() - start > 0.049);
+    limit = (struct timespec){ 0, 0 };
+    CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EAGAIN);
+    limit = (struct timespec){ -1, 0 };
+    CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EAGAIN);
+    limit = (struct timespec){ 0, 2000000000 }; /* BETTER: glibc aborts */
+    CHECK(aio_suspend(list, 1, &limit) == -1 && errno == EINVAL);
+    limit = (struct timespec){ LONG_MAX, 999999999 };
+    CHECK(pthread_create(&thread, NULL, write_later, &fds[1]) == 0);
+    CHECK(aio_suspend(list, 1, &limit) == 0 && aio_error(&block) == 0);
+    pthread_join(thread, NULL);
+}
+
+static void p27_signals_interrupt_suspend(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+    const struct aiocb *list[] = { &block };
+    struct timespec limit = { 10, 0 };
+    struct sigaction action = { .sa_handler = on_nothing };
+    pthread_t thread;
+
+    main_thread = pthread_self();
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK(pthread_create(&thread, NULL, send_signal, NULL) == 0);
+        CHECK(aio_suspend(list, 1, i ? &limit : NULL) == -1 && errno == EINTR);
+        pthread_join(thread, NULL);
+    }
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(pthread_create(&thread, NULL, send_signal, &fds[1]) == 0);
+    CHECK(aio_suspend(list, 1, NULL) == 0 && aio_error(&block) == 0);
+    pthread_join(thread, NULL);
+}
+
+/* BETTER: glibc keeps 40 bytes of stack for each. */
+static void *suspend_many(void *arg)
+{
+    enum { COUNT = 250000 };
+    const struct aiocb **list = malloc(COUNT * sizeof(*list));
+    struct timespec limit = { 0, 10000000 };
+
+    for (int i = 0; i < COUNT; i++)
+        list[i] = arg;
+    CHECK(aio_suspend(list, COUNT, &limit) == -1 && errno == EAGAIN);
+    return NULL;
+}
+
+static void p28_suspend_needs_little_stack(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    pthread_attr_init(&attr);
+    CHECK(pthread_attr_setstacksize(&attr, 65536) == 0);
+    CHECK(pthread_create(&thread, &attr, suspend_many, &block) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void p29_suspend_is_a_cancellation_point(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+    pthread_t thread;
+    void *result;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    for (int i = 0; i < 200; i++) {
+        CHECK(pthread_create(&thread, NULL, suspend_for_ever, &block) == 0);
+        if (i % 2)
+            nap_ms(1);
+        pthread_cancel(thread);
+        CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+    }
+    CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0);
+}
+
+const struct aio_case wait_tests[] = {
+    TEST(p21_a_block_that_was_never_submitted_has_no_error),
+    TEST(p22_results_may_be_asked_for_again),
+    TEST(p24_the_private_fields_are_as_with_glibc),
+    TEST(p25_suspend_returns_when_one_is_over),
+    BETTER(p26_suspend_has_a_limit),
+    TEST(p27_signals_interrupt_suspend),
+    BETTER(p28_suspend_needs_little_stack),
+    TEST(p29_suspend_is_a_cancellation_point),
+    { 0 },
+};
