@@ -44,11 +44,23 @@ extern const struct aio_case submit_tests[], order_tests[], wait_tests[], cancel
         }                                                                              \
     } while (0)
 
+/* What a test exits with that says nothing here. */
+enum { SKIP_STATUS = 77 };
+
+/* --long: as often as the statement says, however long it takes. */
+extern bool takes_long;
+
 void nap_ms(long ms);
 double now_s(void);
 
 /* Unlinked already. */
 int temp_file(int flags);
+
+/* For this thread and those that it starts, for good. */
+void refuse_io_uring(int error);
+
+/* Whether the process has a ring open. */
+bool has_io_uring(void);
 
 /* ---- Requests ------------------------------------------------------------------------------- */
 
