@@ -519,9 +519,10 @@ static int wait_for_list(struct request *list, bool *ret_failed)
         if (!is_over(list))
             r = sleep_or_end(wait.waiter, wakes, NULL);
     }
-    if (is_over(list))
+    if (is_over(list)) { /* before, others may still write there */
         r = 0;
-    *ret_failed = list->failed;
+        *ret_failed = list->failed;
+    }
     pthread_cleanup_pop(1);
     return r;
 }
