@@ -14,7 +14,7 @@
 enum {
     PRIORITIES = 20,         /* AIO_PRIO_DELTA_MAX */
     LARGE = 64 * 1024,       /* bytes that no caller shall wait to be copied */
-    BATCH = 64,              /* requests of a list that are submitted together */
+    BATCH = 240,             /* of a list that are submitted at once: a ring but for a few */
     LIO_FSYNC = LIO_NOP + 1, /* ours: what a request may be besides */
     LIO_FDATASYNC,
 };
