@@ -2,6 +2,13 @@
 /* aio_lists.c: lio_listio (P40-P45). */
 #include "aio_test.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 static void p40_lists_are_long(void)
 {
     enum { COUNT = 5000 };
@@ -124,11 +131,87 @@ static void p44_the_oldest_lio_listio_tells_of_no_single_request(void)
     until(&signals, 1);
 }
 
+/* ---- How often the kernel is entered -------------------------------------------------------- */
+
+/* Every io_uring_enter of this thread, and of those that it starts, asks let_enter first. -1: it
+ * cannot be had. */
+static int ask_before_entering(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = sizeof(code) / sizeof(*code), .filter = code };
+
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
+}
+
+static atomic_int listener = -1, enters;
+static pid_t entering;
+
+static void *let_enter(void *arg)
+{
+    while (listener < 0)
+        nap_ms(1);
+    for (;;) {
+        struct seccomp_notif ask = { 0 };
+        struct seccomp_notif_resp answer = { .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &ask) < 0)
+            continue;
+        enters += (pid_t)ask.pid == entering;
+        answer.id = ask.id;
+        (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+    }
+    return arg;
+}
+
+static void p45_a_list_enters_the_kernel_once(void)
+{
+    enum { COUNT = 200, SIZE = 4096 };
+    static struct aiocb blocks[COUNT];
+    static struct aiocb *list[COUNT];
+    char *bytes = aligned_alloc(SIZE, COUNT * SIZE);
+    int fd = temp_file(O_DIRECT); /* what memory has already needs no kernel */
+    pthread_t thread;
+
+    memset(bytes, 'a', SIZE);
+    CHECK(pwrite(fd, bytes, SIZE, 0) == SIZE && read_by(fd, bytes, SIZE, 0) == SIZE);
+    if (!has_io_uring()) {
+        dprintf(1, "# there is no io_uring to be entered\n");
+        _exit(SKIP_STATUS);
+    }
+    entering = gettid();
+    CHECK(pthread_create(&thread, NULL, let_enter, NULL) == 0);
+    listener = ask_before_entering();
+    if (listener < 0)
+        _exit(SKIP_STATUS); /* somebody else is asked already */
+    for (int count = 2; count <= COUNT; count *= 10) {
+        for (int i = 0; i < count; i++) {
+            blocks[i] = block_of(fd, bytes + i * SIZE, SIZE, 0);
+            blocks[i].aio_lio_opcode = LIO_READ;
+            list[i] = &blocks[i];
+        }
+        enters = 0;
+        CHECK(lio_listio(LIO_NOWAIT, list, count, NULL) == 0);
+        if (enters != 1)
+            dprintf(1, "# %d times for %d requests\n", enters, count);
+        CHECK(enters == 1);
+        for (int i = 0; i < count; i++)
+            CHECK(await(&blocks[i]) == 0 && bytes[i * SIZE] == 'a');
+    }
+}
+
 const struct aio_case list_tests[] = {
     BETTER(p40_lists_are_long),
     TEST(p41_one_that_fails_stops_no_other),
     BETTER(p42_a_wait_that_was_interrupted_leaves_nothing_behind),
     TEST(p43_a_list_tells_when_all_are_over),
     BETTER(p44_the_oldest_lio_listio_tells_of_no_single_request),
+    TEST(p45_a_list_enters_the_kernel_once),
     { 0 },
 };

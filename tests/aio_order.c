@@ -159,6 +159,58 @@ static void p19_record_locks_survive_requests(void)
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* BETTER: glibc sorts what waits for one descriptor, and mixes up a stream. */
+static void p20_priorities_change_no_order_of_a_stream(void)
+{
+    enum { COUNT = 84 };
+    static struct aiocb blocks[COUNT];
+    static char bytes[COUNT];
+    int fds[2];
+
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = block_of(fds[0], &bytes[i], 1, 0);
+        blocks[i].aio_reqprio = 20 - i % 21; /* less is more urgent, with glibc */
+        CHECK(aio_read(&blocks[i]) == 0);
+    }
+    for (int i = 0; i < COUNT; i++)
+        CHECK(write(fds[1], &(char){ (char)i }, 1) == 1);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(await(&blocks[i]) == 0 && bytes[i] == (char)i);
+    for (int i = 0; i < COUNT; i++) { /* and writes, which wait for room */
+        blocks[i] = block_of(fds[1], &bytes[i], 1, 0);
+        blocks[i].aio_reqprio = 20 - i % 21;
+    }
+    while (fcntl(fds[1], F_SETFL, O_NONBLOCK) == 0 && write(fds[1], "full", 4) == 4)
+        ;
+    CHECK(fcntl(fds[1], F_SETFL, 0) == 0);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(aio_write(&blocks[i]) == 0);
+    for (char byte = 'f'; byte == 'f' || byte == 'u' || byte == 'l';)
+        CHECK(read(fds[0], &byte, 1) == 1 && (strchr("ful", byte) || byte == 0));
+    for (int i = 1; i < COUNT; i++)
+        CHECK(read(fds[0], bytes, 1) == 1 && bytes[0] == (char)i);
+}
+
+static void p20_priorities_change_no_order_of_appends(void)
+{
+    enum { COUNT = 84, SIZE = 4096 };
+    static struct aiocb blocks[COUNT];
+    static char data[COUNT][SIZE], back[SIZE];
+    int fd = temp_file(O_APPEND);
+
+    for (int i = 0; i < COUNT; i++) {
+        memset(data[i], i, SIZE);
+        blocks[i] = block_of(fd, data[i], SIZE, 0);
+        blocks[i].aio_reqprio = 20 - i % 21;
+        CHECK(aio_write(&blocks[i]) == 0);
+    }
+    for (int i = 0; i < COUNT; i++)
+        CHECK(await(&blocks[i]) == 0 && aio_return(&blocks[i]) == SIZE);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(pread(fd, back, SIZE, i * SIZE) == SIZE && memcmp(back, data[i], SIZE) == 0);
+}
+
 /* A socket that is blocked holds up no file. */
 static void reads_that_wait_hold_up_no_file(void)
 {
@@ -189,6 +241,8 @@ const struct aio_case order_tests[] = {
     BETTER(p18_a_sync_holds_up_nothing_behind_it),
     BETTER(p19_a_request_never_reads_another_file),
     TEST(p19_record_locks_survive_requests),
+    BETTER(p20_priorities_change_no_order_of_a_stream),
+    BETTER(p20_priorities_change_no_order_of_appends),
     BETTER(reads_that_wait_hold_up_no_file),
     { 0 },
 };

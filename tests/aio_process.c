@@ -174,6 +174,37 @@ static void p53_errno_changes_on_failure_alone(void)
     await(&block);
 }
 
+/* Every engine that can be had is as good; --blocked runs all the tests so. */
+static void p54_without_io_uring_requests_go_on(void)
+{
+    static const int refusals[] = { EPERM, ENOSYS, ENOMEM };
+
+    for (unsigned i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+        int status;
+        pid_t child = fork();
+
+        if (child == 0) {
+            char bytes[2];
+            int fd = temp_file(0), fds[2];
+            struct aiocb waits;
+
+            alarm(10);
+            refuse_io_uring(refusals[i]);
+            CHECK(pipe(fds) == 0);
+            waits = block_of(fds[0], bytes, 1, 0);
+            CHECK(aio_read(&waits) == 0 && aio_error(&waits) == EINPROGRESS);
+            CHECK(write_by(fd, "abc", 3, 0) == 3 && read_by(fd, bytes, 2, 1) == 2);
+            CHECK(memcmp(bytes, "bc", 2) == 0);
+            CHECK(aio_error(&waits) == EINPROGRESS && write(fds[1], "x", 1) == 1);
+            CHECK(await(&waits) == 0 && aio_return(&waits) == 1 && bytes[0] == 'x');
+            CHECK(aio_fsync(O_SYNC, &waits) == 0 && await(&waits) == EINVAL);
+            CHECK(!has_io_uring());
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
 static void p55_a_file_that_may_not_grow(void)
 {
     int fd = temp_file(0);
@@ -194,6 +225,7 @@ const struct aio_case process_tests[] = {
     TEST(p52_many_threads_at_once),
     TEST(p52_requests_survive_their_thread),
     TEST(p53_errno_changes_on_failure_alone),
+    TEST(p54_without_io_uring_requests_go_on),
     TEST(p55_a_file_that_may_not_grow),
     { 0 },
 };

@@ -3,7 +3,8 @@
  * <aio.h> alone, and knows nothing of ouro: `ouro run` puts the drop-in under it (DROPINS in the
  * Makefile), also where io_uring is refused and on other engines. By itself it runs on glibc;
  * BETTER marks what glibc does not do. Here are helpers and the runner; the tests are in
- * aio_submit.c, aio_order.c, aio_wait.c, aio_cancel.c, aio_notify.c, aio_lists.c, aio_process.c.
+ * aio_submit.c, aio_order.c, aio_wait.c, aio_cancel.c, aio_notify.c, aio_lists.c, aio_process.c,
+ * aio_memory.c and aio_handlers.c.
  *
  *   aio_test [--blocked] [--glibc] [--long] [--except NAME]... [NAME]
  *
@@ -21,12 +22,13 @@
 
 enum {
     LIMIT_S = 20,
-    LONG_LIMIT_S = 1200,
+    LONG_LIMIT_S = 3600,
     EXCEPT_MAX = 16,
 };
 
 static const struct aio_case *const themes[] = {
-    submit_tests, order_tests, wait_tests, cancel_tests, notify_tests, list_tests, process_tests,
+    submit_tests, order_tests,   wait_tests,   cancel_tests,  notify_tests,
+    list_tests,   process_tests, memory_tests, handler_tests,
 };
 
 bool takes_long;

@@ -3,6 +3,7 @@
 #include "aio_test.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stddef.h>
 
 static void p21_a_block_that_was_never_submitted_has_no_error(void)
@@ -20,6 +21,64 @@ static void p22_results_may_be_asked_for_again(void)
 
     CHECK(pwrite(fd, "a", 1, 0) == 1 && aio_read(&block) == 0 && await(&block) == 0);
     CHECK(aio_return(&block) == 1 && aio_return(&block) == 1 && aio_error(&block) == 0);
+}
+
+/* Two threads: one submits, the other one knows nothing but aio_error. */
+enum { SEEN_BLOCKS = 8, SEEN_SIZE = 512, SEEN_ROUNDS = 4000 };
+static struct seen {
+    struct aiocb block;
+    char data[SEEN_SIZE];
+    atomic_int round; /* submitted */
+    atomic_int seen;
+} seen[SEEN_BLOCKS];
+
+static char pattern_of(int i, int round)
+{
+    return (char)(1 + (i + round) % 100);
+}
+
+static void *look_only(void *arg)
+{
+    for (int round = 1; round <= SEEN_ROUNDS; round++)
+        for (int i = 0; i < SEEN_BLOCKS; i++) {
+            struct seen *one = &seen[i];
+
+            while (one->round < round)
+                sched_yield();
+            while (aio_error(&one->block) == EINPROGRESS)
+                sched_yield();
+            CHECK(aio_return(&one->block) == SEEN_SIZE);
+            for (int at = 0; at < SEEN_SIZE; at++)
+                CHECK(one->data[at] == pattern_of(i, round));
+            one->seen = round;
+        }
+    return arg;
+}
+
+static void p23_who_sees_the_end_sees_the_bytes(void)
+{
+    char pattern[SEEN_SIZE];
+    int fd = temp_file(0);
+    pthread_t thread;
+
+    for (int i = 0; i < 100; i++) {
+        memset(pattern, 1 + i, SEEN_SIZE);
+        CHECK(pwrite(fd, pattern, SEEN_SIZE, i * SEEN_SIZE) == SEEN_SIZE);
+    }
+    CHECK(pthread_create(&thread, NULL, look_only, NULL) == 0);
+    for (int round = 1; round <= SEEN_ROUNDS; round++)
+        for (int i = 0; i < SEEN_BLOCKS; i++) {
+            struct seen *one = &seen[i];
+            off_t offset = (off_t)(pattern_of(i, round) - 1) * SEEN_SIZE;
+
+            while (one->seen < round - 1)
+                sched_yield();
+            memset(one->data, 0, SEEN_SIZE);
+            one->block = block_of(fd, one->data, SEEN_SIZE, offset);
+            CHECK(aio_read(&one->block) == 0);
+            one->round = round;
+        }
+    CHECK(pthread_join(thread, NULL) == 0);
 }
 
 static void p24_the_private_fields_are_as_with_glibc(void)
@@ -173,6 +232,7 @@ static void p29_suspend_is_a_cancellation_point(void)
 const struct aio_case wait_tests[] = {
     TEST(p21_a_block_that_was_never_submitted_has_no_error),
     TEST(p22_results_may_be_asked_for_again),
+    TEST(p23_who_sees_the_end_sees_the_bytes),
     TEST(p24_the_private_fields_are_as_with_glibc),
     TEST(p25_suspend_returns_when_one_is_over),
     BETTER(p26_suspend_has_a_limit),

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_memory.c: when memory runs out (P11), and who asks for it (P56). The program has allocation
+ * functions of its own here, which count and hand over to the C library's; a sanitizer has its own
+ * instead, and then nothing can be counted. */
+#include "aio_test.h"
+
+#include <sys/resource.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTED 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define COUNTED 0
+#endif
+#endif
+#ifndef COUNTED
+#define COUNTED 1
+#endif
+
+static atomic_bool counting;
+static atomic_int allocations;
+
+#if COUNTED
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *old);
+
+static void count_one(void)
+{
+    if (counting)
+        allocations++;
+}
+
+void *malloc(size_t size)
+{
+    count_one();
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    count_one();
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    count_one();
+    return __libc_realloc(old, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    count_one();
+    return __libc_memalign(alignment, size);
+}
+
+int posix_memalign(void **ret, size_t alignment, size_t size)
+{
+    count_one();
+    *ret = __libc_memalign(alignment, size);
+    return *ret ? 0 : ENOMEM;
+}
+
+void free(void *old)
+{
+    if (old)
+        count_one();
+    __libc_free(old);
+}
+#endif
+
+static void start_counting(void)
+{
+    allocations = 0;
+    counting = true;
+}
+
+static int counted(void)
+{
+    counting = false;
+    return allocations;
+}
+
+/* ---- P11 ------------------------------------------------------------------------------------ */
+
+static size_t address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    CHECK(file && fscanf(file, "%lu", &pages) == 1);
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* BETTER: glibc leaves in the block what was there. */
+static void p11_without_memory_a_request_is_refused(void)
+{
+    enum { COUNT = 100000, ROOM = 2 << 20 };
+    struct aiocb *blocks = calloc(COUNT, sizeof(*blocks)), *refused;
+    const struct aiocb *list[1];
+    char *bytes = calloc(COUNT, 1), byte;
+    struct rlimit limit, narrow;
+    int fds[2], begun = 0;
+
+    if (!COUNTED)
+        _exit(SKIP_STATUS); /* a sanitizer lives in the same room */
+    CHECK(pipe(fds) == 0 && read_by(temp_file(0), &byte, 1, 0) == 0);
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    narrow = limit;
+    narrow.rlim_cur = address_space() + ROOM;
+    CHECK(setrlimit(RLIMIT_AS, &narrow) == 0);
+    for (; begun < COUNT; begun++) {
+        blocks[begun] = block_of(fds[0], &bytes[begun], 1, 0);
+        if (aio_read(&blocks[begun]) < 0)
+            break;
+    }
+    CHECK(begun > 100 && begun < COUNT && errno == EAGAIN);
+    refused = &blocks[begun];
+    list[0] = refused;
+    CHECK(aio_error(refused) == EAGAIN && aio_return(refused) == -1);
+    CHECK(aio_suspend(list, 1, NULL) == 0);
+    CHECK(aio_cancel(fds[0], refused) == AIO_ALLDONE);
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    CHECK(aio_read(refused) == 0 && aio_error(refused) == EINPROGRESS);
+    for (int i = 0; i <= begun; i++)
+        CHECK(write(fds[1], &(char){ (char)(i % 100) }, 1) == 1);
+    for (int i = 0; i <= begun; i++)
+        CHECK(await(&blocks[i]) == 0 && bytes[i] == (char)(i % 100));
+}
+
+enum { AT_ONCE = 5000, THREADS = 4 };
+
+static void *submit_many(void *arg)
+{
+    struct aiocb *blocks = calloc(AT_ONCE, sizeof(*blocks));
+    char *bytes = calloc(AT_ONCE, 1);
+
+    CHECK(blocks && bytes);
+    for (int i = 0; i < AT_ONCE; i++) {
+        blocks[i] = block_of(*(int *)arg, &bytes[i], 1, i % 100);
+        CHECK(aio_read(&blocks[i]) == 0);
+    }
+    for (int i = 0; i < AT_ONCE; i++)
+        CHECK(await(&blocks[i]) == 0 && aio_return(&blocks[i]) == 1 && bytes[i] == i % 100);
+    return NULL;
+}
+
+/* More than fit into any queue that is shared with the kernel. */
+static void p11_full_queues_are_no_lack(void)
+{
+    pthread_t threads[THREADS];
+    char data[100];
+    int fd = temp_file(0);
+
+    for (int i = 0; i < 100; i++)
+        data[i] = (char)i;
+    CHECK(pwrite(fd, data, 100, 0) == 100);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, submit_many, &fd) == 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+/* ---- P56 ------------------------------------------------------------------------------------ */
+
+/* What comes for the first time is not counted: threads may be started for it. */
+enum { ROUNDS = 200, WARM = 20 };
+
+static void nothing_is_allocated(struct aiocb *block, int writer, void (*over)(struct aiocb *block))
+{
+    int sum = 0;
+
+    if (!COUNTED)
+        _exit(SKIP_STATUS);
+    for (int i = 0; i < ROUNDS; i++) {
+        CHECK(aio_read(block) == 0);
+        if (i >= WARM)
+            start_counting();
+        CHECK(write(writer, "x", 1) == 1);
+        over(block);
+        CHECK(aio_error(block) == 0 && aio_return(block) == 1);
+        sum += counted();
+    }
+    if (sum)
+        dprintf(1, "# %d allocations\n", sum);
+    CHECK(sum == 0);
+}
+
+static void over_by_polling(struct aiocb *block)
+{
+    while (aio_error(block) == EINPROGRESS)
+        nap_ms(0);
+}
+
+static void over_by_suspend(struct aiocb *block)
+{
+    CHECK(await(block) == 0);
+}
+
+static void over_by_signal(struct aiocb *block)
+{
+    static int wanted;
+
+    until(&signals, ++wanted);
+    CHECK(aio_error(block) == 0);
+}
+
+static void p56_who_polls_allocates_nothing(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    nothing_is_allocated(&block, fds[1], over_by_polling);
+}
+
+static void p56_who_waits_allocates_nothing(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    nothing_is_allocated(&block, fds[1], over_by_suspend);
+}
+
+static void p56_who_is_signalled_allocates_nothing(void)
+{
+    char byte;
+    int fds[2];
+    struct aiocb block;
+
+    CHECK(pipe(fds) == 0);
+    block = signalling(fds[0], &byte, SIGRTMIN, 1);
+    nothing_is_allocated(&block, fds[1], over_by_signal);
+}
+
+static atomic_int called;
+static void on_call(union sigval value)
+{
+    (void)value;
+    called++;
+}
+
+/* The thread that calls the function has memory of its own; it is used again while it is
+ * there. BETTER: glibc starts one for each call. */
+static void p56_a_thread_that_is_there_is_called_without_allocating(void)
+{
+    enum { CALLS = 50 };
+    char byte;
+    int fds[2], quiet = 0;
+    struct aiocb block;
+
+    if (!COUNTED)
+        _exit(SKIP_STATUS);
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    block.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    block.aio_sigevent.sigev_notify_function = on_call;
+    block.aio_sigevent.sigev_notify_attributes = NULL;
+    for (int i = 0; i < CALLS; i++) {
+        CHECK(aio_read(&block) == 0);
+        start_counting();
+        CHECK(write(fds[1], "x", 1) == 1);
+        until(&called, i + 1);
+        quiet += counted() == 0;
+        nap_ms(1); /* it goes back to waiting */
+    }
+    dprintf(1, "# %d of %d calls needed no new thread\n", quiet, CALLS);
+    CHECK(quiet > 0);
+}
+
+/* A file's requests never wait, so their submission is counted as well. */
+static void p56_reads_of_a_file_allocate_nothing_at_all(void)
+{
+    enum { COUNT = 32 };
+    static struct aiocb blocks[COUNT];
+    static char bytes[COUNT];
+    int fd = temp_file(0);
+
+    if (!COUNTED)
+        _exit(SKIP_STATUS);
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    for (int round = 0; round < 50; round++) {
+        if (round == 25) {
+            nap_ms(50); /* threads that are being started */
+            start_counting();
+        }
+        for (int i = 0; i < COUNT; i++) {
+            blocks[i] = block_of(fd, &bytes[i], 1, 0);
+            CHECK(aio_read(&blocks[i]) == 0);
+        }
+        for (int i = 0; i < COUNT; i++)
+            CHECK(await(&blocks[i]) == 0);
+    }
+    dprintf(1, "# %d allocations in %d requests\n", counted(), 25 * COUNT);
+    CHECK(allocations <= 16); /* a worker more, at most */
+}
+
+const struct aio_case memory_tests[] = {
+    BETTER(p11_without_memory_a_request_is_refused),
+    TEST(p11_full_queues_are_no_lack),
+    TEST(p56_who_polls_allocates_nothing),
+    TEST(p56_who_waits_allocates_nothing),
+    TEST(p56_who_is_signalled_allocates_nothing),
+    BETTER(p56_a_thread_that_is_there_is_called_without_allocating),
+    TEST(p56_reads_of_a_file_allocate_nothing_at_all),
+    { 0 },
+};
