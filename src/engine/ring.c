@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../sys.h"
+#include "../syscall.h"
 #include "refusal.h"
 
 #define SECOND_NS 1000000000ull
@@ -471,7 +471,7 @@ int ring_open(struct ring *ring, const struct ring_wish *wish, char *why, size_t
 /* gettid() came late to the C libraries. It cannot fail. */
 static int thread_id(void)
 {
-    return (int)syscall(SYS_gettid);
+    return (int)OURO__SYSCALL(SYS_gettid, 0);
 }
 
 void ring_close(struct ring *ring)
