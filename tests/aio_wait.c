@@ -3,14 +3,43 @@
 #include "aio_test.h"
 
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 static void p21_a_block_that_was_never_submitted_has_no_error(void)
 {
     static struct aiocb block;
 
     CHECK(aio_error(&block) == 0 && aio_return(&block) == 0);
+}
+
+/* Nor a lock, which needs one where it is taken. */
+static void p21_status_is_read_without_a_system_call(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    struct sock_fprog program = { .len = sizeof(code) / sizeof(*code), .filter = code };
+    char byte;
+    int fds[2], fd = temp_file(0);
+    struct aiocb done = block_of(fd, &byte, 1, 0), waits;
+
+    CHECK(pipe(fds) == 0);
+    waits = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&waits) == 0 && aio_read(&done) == 0 && await(&done) == 0);
+    CHECK(aio_return(&done) == 0);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+    for (int i = 0; i < 100000; i++)
+        CHECK(aio_error(&waits) == EINPROGRESS && aio_error(&done) == 0 && aio_return(&done) == 0);
 }
 
 static void p22_results_may_be_asked_for_again(void)
@@ -231,6 +260,7 @@ static void p29_suspend_is_a_cancellation_point(void)
 
 const struct aio_case wait_tests[] = {
     TEST(p21_a_block_that_was_never_submitted_has_no_error),
+    TEST(p21_status_is_read_without_a_system_call),
     TEST(p22_results_may_be_asked_for_again),
     TEST(p23_who_sees_the_end_sees_the_bytes),
     TEST(p24_the_private_fields_are_as_with_glibc),
