@@ -40,6 +40,7 @@ static struct {
     _Atomic uint32_t parked;   /* the driver waits for a request */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
     struct waiter waiters[WAITERS];
+    volatile bool *alive; /* what it points to is false in a child that has not begun anew */
     bool watches_forks;
     bool strong; /* OURO_AIO_CANCEL */
 } aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -62,42 +63,37 @@ void aio_unblock(const sigset_t *old)
     pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
-void aio_lock(void)
-{
-    pthread_mutex_lock(&aio.lock);
-}
-
-void aio_unlock(void)
-{
-    pthread_mutex_unlock(&aio.lock);
-}
-
 /* ---- Forks ---------------------------------------------------------------------------------- */
 
-static sigset_t before_fork;
-
-static void prepare_fork(void)
+/* The program's own handlers of pthread_atfork may use POSIX AIO, in an order that nobody knows. So
+ * nothing is held while it forks: the child begins anew, whatever state the copy is in, before
+ * anything else happens to it. Where the kernel wipes a page for it (4.14), that is also so in
+ * handlers that run before forked_child. */
+static bool is_copy(void)
 {
-    sigset_t old;
+    const volatile bool *alive = __atomic_load_n(&aio.alive, __ATOMIC_ACQUIRE);
 
-    aio_block(&old);
-    aio_lock();
-    before_fork = old;
+    return alive && !*alive;
 }
 
-static void forked_parent(void)
+static void watch_forks(void)
 {
-    sigset_t old = before_fork;
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    aio_unlock();
-    aio_unblock(&old);
+    if (page == MAP_FAILED)
+        return;
+    if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+        munmap(page, size);
+        return;
+    }
+    *(bool *)page = true;
+    __atomic_store_n(&aio.alive, page, __ATOMIC_RELEASE);
 }
 
-/* The child has no requests, and its parent's go on there. */
-static void forked_child(void)
+/* With all signals blocked, and before there is another thread. */
+static void begin_anew(void)
 {
-    sigset_t old = before_fork;
-
     if (aio.loop) /* a copy, of which nothing goes on: this releases what it has */
         (void)ouro_close(aio.loop, OURO_NOWAIT);
     aio.loop = NULL;
@@ -116,7 +112,31 @@ static void forked_child(void)
     memset(aio.waiters, 0, sizeof(aio.waiters));
     aio_notify_forked();
     pthread_mutex_init(&aio.lock, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (aio.alive)
+        *aio.alive = true;
+}
+
+/* The child has no requests, and its parent's go on there. */
+static void forked_child(void)
+{
+    sigset_t old;
+
+    aio_block(&old);
+    if (!aio.alive || is_copy())
+        begin_anew();
+    aio_unblock(&old);
+}
+
+void aio_lock(void)
+{
+    if (is_copy())
+        begin_anew();
+    pthread_mutex_lock(&aio.lock);
+}
+
+void aio_unlock(void)
+{
+    pthread_mutex_unlock(&aio.lock);
 }
 
 /* ---- The loop ------------------------------------------------------------------------------- */
@@ -178,8 +198,10 @@ static int start(void)
 
     aio.strong = cancel && strcmp(cancel, "strong") == 0;
     if (!aio.watches_forks) {
-        r = -pthread_atfork(prepare_fork, forked_parent, forked_child);
+        r = -pthread_atfork(NULL, NULL, forked_child);
         aio.watches_forks = r == 0;
+        if (r == 0)
+            watch_forks();
     }
     if (r == 0)
         r = ouro_open(&config, &aio.loop);
@@ -225,6 +247,7 @@ static bool more_requests(void)
         chunk[i].next = aio.free;
         aio.free = &chunk[i];
     }
+    atomic_signal_fence(memory_order_seq_cst); /* a fork here finds the memory that it counts */
     aio.count += CHUNK;
     return true;
 }

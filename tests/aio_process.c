@@ -31,6 +31,72 @@ static void p46_a_child_has_requests_of_its_own(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0);
 }
 
+/* Programs wait for what they have begun before they fork, and go on behind it. */
+static int forking_file;
+static void read_around_fork(void)
+{
+    char byte;
+
+    CHECK(read_by(forking_file, &byte, 1, 0) == 1 && byte == 'a');
+}
+
+/* BETTER: with glibc the child waits for ever. */
+static void p46_handlers_of_a_fork_may_use_it(void)
+{
+    pid_t child;
+    int status;
+
+    forking_file = temp_file(0);
+    CHECK(pwrite(forking_file, "a", 1, 0) == 1);
+    CHECK(pthread_atfork(read_around_fork, read_around_fork, read_around_fork) == 0);
+    for (int i = 1; i <= 20; i++) {
+        read_around_fork(); /* registers handlers of its own, behind these */
+        CHECK(pthread_atfork(read_around_fork, read_around_fork, read_around_fork) == 0);
+        child = fork();
+        if (child == 0) {
+            alarm(5);
+            read_around_fork();
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
+static atomic_bool forked_enough;
+static void *submit_meanwhile(void *arg)
+{
+    char byte;
+
+    while (!forked_enough)
+        CHECK(read_by(*(int *)arg, &byte, 1, 0) == 1);
+    return NULL;
+}
+
+static void p46_a_fork_may_come_at_any_time(void)
+{
+    int fd = temp_file(0), status;
+    pthread_t threads[2];
+    char byte;
+
+    CHECK(pwrite(fd, "a", 1, 0) == 1);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_create(&threads[i], NULL, submit_meanwhile, &fd) == 0);
+    for (int i = 0; i < 100; i++) {
+        pid_t child = fork();
+
+        if (child == 0) { /* BETTER: with glibc it waits for ever */
+            alarm(5);
+            for (int k = 0; k < 5; k++)
+                CHECK(read_by(fd, &byte, 1, 0) == 1 && byte == 'a');
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+    }
+    forked_enough = true;
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
 static int descriptors_of_a_child(void)
 {
     FILE *list = popen("ls /proc/self/fd | wc -l", "r");
@@ -217,6 +283,8 @@ static void p55_a_file_that_may_not_grow(void)
 
 const struct aio_case process_tests[] = {
     BETTER(p46_a_child_has_requests_of_its_own),
+    BETTER(p46_handlers_of_a_fork_may_use_it),
+    BETTER(p46_a_fork_may_come_at_any_time),
     TEST(p47_programs_that_are_started_inherit_nothing),
     TEST(p48_exit_does_not_wait),
     TEST(p49_a_program_may_close_all_descriptors),
