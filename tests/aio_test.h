@@ -17,6 +17,18 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A sanitizer allocates memory and calls the system by itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 struct aio_case {
     const char *name;
     void (*run)(void);
