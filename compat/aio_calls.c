@@ -27,11 +27,6 @@ static int fail(int error)
 
 /* ---- Submitting ----------------------------------------------------------------------------- */
 
-static void on_final(ouro_op *op)
-{
-    aio_finish(op->user, op->res);
-}
-
 /* Pipes, sockets and terminals: in order, for each direction, whatever the offset. */
 static bool is_stream(int fd)
 {
@@ -67,6 +62,7 @@ static int prepare_transfer(struct request *request, const struct aiocb *block, 
         op->flags |= OURO_SERIAL;
     if (large && !(flags & O_DIRECT) && !stream)
         op->flags |= OURO_BG;
+    request->steps = op->flags & (OURO_SERIAL | OURO_BG);
     return 0;
 }
 
@@ -88,7 +84,21 @@ static int prepare_op(struct request *request, const struct aiocb *block, int wh
     default: return -EINVAL;
     }
     op->flags = OURO_BARRIER;
+    request->steps = true;
     return 0;
+}
+
+/* 0, or -errno, which is the request's result. */
+static int prepare(struct request *request, const struct aiocb *block, int what)
+{
+    int r = prepare_op(request, block, what);
+
+    if (r == 0 && (request->steps || aio_tells(request))) {
+        aio_lock();
+        aio_keep(request);
+        aio_unlock();
+    }
+    return r;
 }
 
 /* NULL: no memory. */
@@ -113,7 +123,7 @@ static struct request *new_request(struct aiocb *block, const struct sigevent *e
     }
     aio_unlock();
     if (request) {
-        request->op.cb = on_final;
+        request->op.cb = NULL;
         request->op.user = request;
     }
     return request;
@@ -140,7 +150,7 @@ static int begin_one(struct aiocb *block, int what)
     r = aio_start(&loop);
     if (r == 0)
         request = new_request(block, &block->aio_sigevent, NULL);
-    if (request && (r = prepare_op(request, block, what)) == 0)
+    if (request && (r = prepare(request, block, what)) == 0)
         r = ouro_submit(loop, &request->op);
     if (!request || r == -EAGAIN || r == -ENOMEM) {
         if (request) {
@@ -207,17 +217,6 @@ struct wait {
     struct waiter *waiter;
 };
 
-/* Here, and only here, the thread may be cancelled. */
-static int sleep_or_end(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
-{
-    int type, r;
-
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    r = aio_sleep(waiter, wakes, timeout);
-    pthread_setcanceltype(type, NULL);
-    return r;
-}
-
 static bool in_progress(const struct aiocb *block)
 {
     return block && aio_do_error(block) == EINPROGRESS;
@@ -279,7 +278,7 @@ static int suspend(struct wait *wait, const struct timespec *timeout)
     aio_unblock(&old);
     pthread_cleanup_push(stop_waiting, wait);
     if (waits)
-        r = sleep_or_end(wait->waiter, wakes, timeout);
+        r = aio_sleep(wait->waiter, wakes, timeout);
     pthread_cleanup_pop(1);
     return r;
 }
@@ -389,8 +388,10 @@ int aio_do_cancel(int fd, struct aiocb *block)
         if (block && (request = aio_find(block)))
             cancel_request(loop, &cancels, request);
         aio_unlock();
-        if (cancels.canceled)
+        if (cancels.canceled) {
+            aio_drive_now();
             aio_await_canceled();
+        }
     }
     aio_unblock(&old);
     return cancels.kept ? AIO_NOTCANCELED : cancels.canceled ? AIO_CANCELED : AIO_ALLDONE;
@@ -439,7 +440,7 @@ static int begin_list(ouro_loop *loop, struct request *list, struct aiocb *const
             continue;
         }
         r = block->aio_lio_opcode > LIO_NOP ? -EINVAL
-                                            : prepare_op(request, block, block->aio_lio_opcode);
+                                            : prepare(request, block, block->aio_lio_opcode);
         if (r == -EINVAL)
             error = EINVAL;
         if (r < 0)
@@ -465,6 +466,8 @@ static struct request *new_list(int mode, const struct sigevent *event)
         list->waited = mode == LIO_WAIT;
         if (event && mode == LIO_NOWAIT)
             list->event = *event;
+        if (aio_tells(list))
+            aio_keep(list);
     }
     aio_unlock();
     return list;
@@ -517,7 +520,7 @@ static int wait_for_list(struct request *list, bool *ret_failed)
         uint32_t wakes = aio_wakes(wait.waiter);
 
         if (!is_over(list))
-            r = sleep_or_end(wait.waiter, wakes, NULL);
+            r = aio_sleep(wait.waiter, wakes, NULL);
     }
     if (is_over(list)) { /* before, others may still write there */
         r = 0;
@@ -543,7 +546,7 @@ static int listio(int mode, struct aiocb *const blocks[], int count, struct sige
         list = new_list(mode, event);
     if (list) {
         error = begin_list(loop, list, blocks, count, silent);
-        aio_list_done(list, false);
+        aio_list_done(list);
     }
     aio_unblock(&old);
     if (list && mode == LIO_WAIT) {

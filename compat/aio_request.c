@@ -32,23 +32,18 @@ struct waiter {
 
 static struct {
     pthread_mutex_t lock;
-    ouro_loop *loop;
+    ouro_loop *_Atomic loop;
     struct request *chunks[CHUNKS];
     struct request *free;
     uint32_t count;            /* requests there is memory for */
     uint32_t busy;             /* in use */
-    _Atomic uint32_t parked;   /* the driver waits for a request */
+    uint32_t waiting;          /* callers */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
     struct waiter waiters[WAITERS];
     volatile bool *alive; /* what it points to is false in a child that has not begun anew */
     bool watches_forks;
     bool strong; /* OURO_AIO_CANCEL */
 } aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
-{
-    return OURO__SYSCALL(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout);
-}
 
 void aio_block(sigset_t *ret_old)
 {
@@ -99,7 +94,7 @@ static void begin_anew(void)
     aio.loop = NULL;
     aio.free = NULL;
     aio.busy = 0;
-    aio.parked = 0;
+    aio.waiting = 0;
     aio.canceled = 0;
     for (uint32_t i = 0; i < aio.count; i++) {
         struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
@@ -110,6 +105,7 @@ static void begin_anew(void)
         aio.free = request;
     }
     memset(aio.waiters, 0, sizeof(aio.waiters));
+    aio_drive_forked();
     aio_notify_forked();
     pthread_mutex_init(&aio.lock, NULL);
     if (aio.alive)
@@ -141,59 +137,11 @@ void aio_unlock(void)
 
 /* ---- The loop ------------------------------------------------------------------------------- */
 
-/* With nothing in flight the driver leaves the loop after a while: programs may close all
- * descriptors, and who sleeps in one that is closed would not be woken. */
-static void park(void)
-{
-    aio_lock();
-    aio.parked = aio.busy == 0;
-    aio_unlock();
-    while (aio.parked)
-        (void)futex(&aio.parked, FUTEX_WAIT, 1, NULL);
-}
-
-/* With the lock: there is something in flight. */
-static void unpark(void)
-{
-    if (!aio.parked)
-        return;
-    aio.parked = 0;
-    (void)futex(&aio.parked, FUTEX_WAKE, 1, NULL);
-}
-
-/* A sleep has an end, after which it is seen that the engine was taken away. */
-static void *drive(void *arg)
-{
-    ouro_loop *loop = arg;
-    int r;
-
-    prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
-    while ((r = ouro_run(loop, 1, ouro_now(loop) + OURO_S)) >= 0)
-        if (r == 0)
-            park();
-    return NULL;
-}
-
-/* It blocks all signals, as its maker does. */
-static int start_driver(ouro_loop *loop)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    int r = pthread_attr_init(&attr);
-
-    if (r)
-        return -r;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, drive, loop);
-    pthread_attr_destroy(&attr);
-    return -r;
-}
-
 static int start(void)
 {
     ouro_config config = { .size = sizeof(config), .threading = OURO_SHARED };
     const char *cancel = secure_getenv("OURO_AIO_CANCEL");
+    ouro_loop *loop;
     int r = 0;
 
     aio.strong = cancel && strcmp(cancel, "strong") == 0;
@@ -204,11 +152,11 @@ static int start(void)
             watch_forks();
     }
     if (r == 0)
-        r = ouro_open(&config, &aio.loop);
-    if (r == 0 && (r = start_driver(aio.loop)) < 0) {
-        (void)ouro_close(aio.loop, OURO_NOWAIT);
-        aio.loop = NULL;
-    }
+        r = ouro_open(&config, &loop);
+    if (r == 0 && (r = aio_drive(loop)) < 0)
+        (void)ouro_close(loop, OURO_NOWAIT);
+    if (r == 0)
+        aio.loop = loop;
     return r;
 }
 
@@ -221,6 +169,9 @@ int aio_start(ouro_loop **ret)
 {
     int r = 0;
 
+    *ret = atomic_load_explicit(&aio.loop, memory_order_acquire);
+    if (*ret)
+        return 0;
     aio_lock();
     if (!aio.loop)
         r = start();
@@ -261,10 +212,11 @@ struct request *aio_take(void)
     request = aio.free;
     aio.free = request->next;
     aio.busy++;
-    unpark();
+    aio_drive_busy();
     request->used = true;
     request->over = request->failed = request->waited = false;
-    request->stream = request->canceled = false;
+    request->stream = request->steps = false;
+    request->canceled = request->kept = false;
     request->holders = 1;
     request->block = NULL;
     request->list = NULL;
@@ -278,11 +230,19 @@ void aio_give(struct request *request)
 {
     if (--request->holders)
         return;
+    if (request->kept)
+        aio_drive_kept();
     request->used = false;
     request->block = NULL;
     request->next = aio.free;
     aio.free = request;
     aio.busy--;
+}
+
+void aio_keep(struct request *request)
+{
+    request->kept = true;
+    aio_drive_keep();
 }
 
 static struct request *at(uint32_t number)
@@ -300,6 +260,11 @@ struct request *aio_find(const struct aiocb *block)
         return NULL;
     request = at((uint32_t)number);
     return request->used && !request->over && request->block == block ? request : NULL;
+}
+
+bool aio_busy(void)
+{
+    return aio.busy;
 }
 
 struct request *aio_next(uint32_t number)
@@ -327,12 +292,34 @@ struct waiter *aio_waiter_new(void)
     while (i < WAITERS - 1 && aio.waiters[i].users)
         i++;
     aio.waiters[i].users++;
+    aio.waiting++;
     return &aio.waiters[i];
 }
 
+bool aio_waits_alone(const struct waiter *waiter)
+{
+    return waiter->users == 1;
+}
+
+static void wake_waiter(struct waiter *waiter)
+{
+    atomic_fetch_add(&waiter->woken, 1);
+    if (!aio_drive_is_led_by(waiter))
+        aio_futex_wake(&waiter->woken);
+}
+
+/* Where callers drive the loop, it is another one's turn now. */
 void aio_waiter_free(struct waiter *waiter)
 {
+    if (!waiter->users) /* taken before a fork, freed in the child */
+        return;
     waiter->users--;
+    aio.waiting--;
+    if (aio_drive_leave(waiter) && aio.waiting) {
+        for (waiter = aio.waiters; !waiter->users; waiter++)
+            continue;
+        wake_waiter(waiter);
+    }
 }
 
 void aio_await(struct waiter *waiter, struct request *request)
@@ -352,22 +339,16 @@ uint32_t aio_wakes(const struct waiter *waiter)
     return atomic_load(&waiter->woken);
 }
 
-int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+_Atomic uint32_t *aio_word(struct waiter *waiter)
 {
-    long r = futex(&waiter->woken, FUTEX_WAIT, wakes, timeout);
-
-    return r == -EAGAIN ? 0 : (int)r;
+    return &waiter->woken;
 }
 
 /* With the lock. */
 static void wake(struct request *request)
 {
-    for (uint64_t left = request->waiters; left; left &= left - 1) {
-        struct waiter *waiter = &aio.waiters[__builtin_ctzll(left)];
-
-        atomic_fetch_add(&waiter->woken, 1);
-        (void)futex(&waiter->woken, FUTEX_WAKE, INT_MAX, NULL);
-    }
+    for (uint64_t left = request->waiters; left; left &= left - 1)
+        wake_waiter(&aio.waiters[__builtin_ctzll(left)]);
     request->waiters = 0;
 }
 
@@ -386,7 +367,7 @@ void aio_await_canceled(void)
     uint32_t left;
 
     while ((left = atomic_load(&aio.canceled)))
-        (void)futex(&aio.canceled, FUTEX_WAIT, left, NULL);
+        (void)aio_futex_wait(&aio.canceled, left, NULL);
 }
 
 /* With the lock: the program has been told of it. */
@@ -395,12 +376,12 @@ static void canceled_is_over(struct request *request)
     if (!request->canceled)
         return;
     aio.canceled--;
-    (void)futex(&aio.canceled, FUTEX_WAKE, INT_MAX, NULL);
+    aio_futex_wake(&aio.canceled);
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
 
-static bool tells(const struct request *request)
+bool aio_tells(const struct request *request)
 {
     return request->event.sigev_notify == SIGEV_SIGNAL ||
            request->event.sigev_notify == SIGEV_THREAD;
@@ -409,7 +390,7 @@ static bool tells(const struct request *request)
 /* With the lock. Waiters are woken when the notification was sent, as aio_cancel promises. */
 static void end(struct request *request)
 {
-    if (tells(request)) {
+    if (aio_tells(request)) {
         aio_unlock();
         aio_notify(request);
         aio_lock();
@@ -419,32 +400,52 @@ static void end(struct request *request)
     aio_give(request);
 }
 
-void aio_list_done(struct request *list, bool failed)
+/* With the lock. */
+static void list_done(struct request *list, bool failed)
+{
+    list->failed |= failed;
+    if (--list->left)
+        return;
+    __atomic_store_n(&list->over, true, __ATOMIC_RELEASE);
+    if (list->waited)
+        wake(list); /* who waits gives it back */
+    else
+        end(list);
+}
+
+void aio_list_done(struct request *list)
 {
     aio_lock();
-    list->failed |= failed;
-    if (--list->left == 0) {
-        __atomic_store_n(&list->over, true, __ATOMIC_RELEASE);
-        if (list->waited)
-            wake(list); /* who waits gives it back */
-        else
-            end(list);
-    }
+    list_done(list, false);
     aio_unlock();
 }
 
-void aio_finish(struct request *request, int64_t res)
+/* With the lock. */
+static void finish(struct request *request, int64_t res)
 {
     struct aiocb *block = request->block;
     struct request *list = request->list;
 
-    aio_lock();
     request->over = true;
     block->__return_value = res < 0 ? -1 : (ssize_t)res;
     /* From here on the block is the program's. */
     __atomic_store_n(&block->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
     end(request);
-    aio_unlock();
     if (list)
-        aio_list_done(list, res < 0);
+        list_done(list, res < 0);
+}
+
+void aio_finish(struct request *request, int64_t res)
+{
+    aio_lock();
+    finish(request, res);
+    aio_unlock();
+}
+
+void aio_finish_all(const ouro_event *events, unsigned count)
+{
+    aio_lock();
+    for (unsigned i = 0; i < count; i++)
+        finish(events[i].op->user, events[i].res);
+    aio_unlock();
 }

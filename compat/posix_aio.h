@@ -32,6 +32,8 @@ struct request {
     int fd;
     bool used;
     bool stream;   /* may wait for ever */
+    bool steps;    /* it may have to wait for others, or for a thread that does it */
+    bool kept;     /* by aio_keep */
     bool canceled; /* by aio_cancel, which waits until the program is told */
     bool over;     /* the program's block says so; its notification may be under way */
     bool failed;   /* of a list: one of its requests has */
@@ -60,28 +62,64 @@ void aio_give(struct request *request);
 /* With the lock. The request that the block was last submitted as, if it is not over yet. */
 struct request *aio_find(const struct aiocb *block);
 
+bool aio_busy(void);                           /* with the lock: some are in use */
+bool aio_tells(const struct request *request); /* by a signal, or a function */
+
+/* With the lock. Until it is over, our thread drives the loop, and no caller: that may be a handler
+ * of a signal, which must neither start threads nor call what the program has given us. */
+void aio_keep(struct request *request);
+
 /* With the lock. The first one from `number` on that is in use and not over; NULL: none. */
 struct request *aio_next(uint32_t number);
 
 /* Without the lock. The request is over: stores its result, tells the program, wakes who waits, and
  * ends its list. */
 void aio_finish(struct request *request, int64_t res);
+void aio_finish_all(const ouro_event *events, unsigned count);
 
-/* Without the lock. One of a list's requests is over, or the list is made. */
-void aio_list_done(struct request *list, bool failed);
+/* Without the lock. The list is made: from now on it is over with the last of its requests. */
+void aio_list_done(struct request *list);
 
-/* With the lock, but for aio_sleep, which sleeps until one of the requests that were marked by
- * aio_await since aio_wakes is over: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. */
+/* With the lock. */
 struct waiter;
 struct waiter *aio_waiter_new(void);
 void aio_await(struct waiter *waiter, struct request *request);
 void aio_forget(const struct waiter *waiter, struct request *request);
 uint32_t aio_wakes(const struct waiter *waiter);
-int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout);
 void aio_waiter_free(struct waiter *waiter);
+bool aio_waits_alone(const struct waiter *waiter);
+_Atomic uint32_t *aio_word(struct waiter *waiter); /* without it */
 
 void aio_mark_canceled(struct request *request); /* with the lock */
 void aio_await_canceled(void);                   /* without it */
+
+/* ---- aio_drive.c: who drives the loop, and how callers sleep --------------------------------- */
+
+/* With the lock. From now on somebody drives this loop; 0 or -errno. */
+int aio_drive(ouro_loop *loop);
+void aio_drive_forked(void);
+
+/* With the lock. There is a request. */
+void aio_drive_busy(void);
+
+/* Without the lock. Ends what is over by now. */
+void aio_drive_now(void);
+
+/* With the lock. As long as there are such, no caller drives. */
+void aio_drive_keep(void);
+void aio_drive_kept(void);
+
+/* With the lock. The waiter waits no more; true: somebody else who waits should drive. */
+bool aio_drive_leave(const struct waiter *waiter);
+bool aio_drive_is_led_by(const struct waiter *waiter); /* so that it does not sleep elsewhere */
+
+/* Without the lock. Sleeps until one of the requests that were marked by aio_await since aio_wakes
+ * is over, or for less: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. A cancellation
+ * point. */
+int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout);
+
+long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout);
+void aio_futex_wake(_Atomic uint32_t *word);
 
 /* ---- aio_notify.c: signals and threads ------------------------------------------------------ */
 

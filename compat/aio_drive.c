@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/* aio_drive.c: who drives the loop, and how callers sleep.
+ *
+ * A thread of ours does, so that requests go on whatever the program does. But where callers wait
+ * for one request after the other, two threads would be woken for each; so callers that wait drive
+ * the loop themselves then, one at a time, and the thread stands by: it looks every few milliseconds
+ * whether they still come, and goes on if they do not.
+ *
+ * A caller drives only while completions come quickly. After a millisecond without one it leaves
+ * the loop to the thread and sleeps until it is woken, as all others do who wait. So nothing hangs,
+ * and little is late, when a caller that drives is interrupted by a handler that itself waits, or
+ * never comes back from one. */
+#include "posix_aio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../src/syscall.h"
+
+enum {
+    STACK = 128 * 1024, /* of a thread that runs no code of the program's */
+    LEAD_MS = 1,        /* without a completion: as long does a caller drive */
+    TICK_MS = 2,        /* how often the thread looks, standing by */
+    LEADS_FEW = 64,     /* callers have come so seldom before work was left undone: ... */
+    SHY_MS = 1000,      /* ... so long they do not drive */
+    BATCH = 32,         /* requests that are ended together */
+    IDLE_WAKES = 3,     /* in a row: the descriptor is ready and the loop is not */
+    SIGNAL_BYTES = 8,   /* of the kernel's signal set */
+};
+
+enum { SERVES, STANDS_BY, PARKED };
+
+static struct {
+    ouro_loop *loop;
+    _Atomic uint32_t state;        /* of the thread, which sleeps here while it does not serve */
+    _Atomic uint32_t leads;        /* how often callers have driven the loop */
+    struct waiter *_Atomic leader; /* the caller that drives now */
+    pthread_t leader_thread;
+    bool wanted;            /* a caller waits, who could drive */
+    _Atomic bool ambiguous; /* callers do not drive: see interrupted() */
+    unsigned others;        /* requests in use that are the thread's alone */
+    int fd;                 /* of the loop */
+    ouro_time shy;          /* until then callers do not drive */
+} drive;
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+    return OURO__SYSCALL(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout);
+}
+
+long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout)
+{
+    return futex(word, FUTEX_WAIT, value, timeout);
+}
+
+void aio_futex_wake(_Atomic uint32_t *word)
+{
+    (void)futex(word, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+/* As ouro_run, and ends the requests that are over: how many, or -errno. */
+static int run(unsigned min, ouro_time until)
+{
+    ouro_event events[BATCH];
+    int r = ouro_run(drive.loop, min, until), sum = 0, count = BATCH;
+
+    while (r > sum && count == BATCH && (count = ouro_reap(drive.loop, events, BATCH)) > 0) {
+        aio_finish_all(events, (unsigned)count);
+        sum += count;
+    }
+    return r < 0 ? r : sum;
+}
+
+void aio_drive_now(void)
+{
+    (void)run(0, OURO_NOWAIT);
+}
+
+/* ---- The thread ----------------------------------------------------------------------------- */
+
+/* With the lock. */
+static void serve(void)
+{
+    if (drive.state == SERVES)
+        return;
+    drive.leader = NULL;
+    drive.state = SERVES;
+    aio_futex_wake(&drive.state);
+}
+
+/* With nothing in flight the thread leaves the loop after a while: programs may close all
+ * descriptors, and who sleeps in one that is closed would not be woken. */
+static void park(void)
+{
+    aio_lock();
+    if (!aio_busy())
+        drive.state = PARKED;
+    aio_unlock();
+    while (drive.state == PARKED)
+        (void)aio_futex_wait(&drive.state, PARKED, NULL);
+}
+
+/* With the lock. */
+static bool callers_may_drive(void)
+{
+    return drive.wanted && !drive.others && !drive.ambiguous && drive.fd >= 0 &&
+           ouro_now(drive.loop) >= drive.shy;
+}
+
+static void stand_by(void)
+{
+    const struct timespec tick = { .tv_nsec = TICK_MS * 1000000L };
+    uint32_t first = drive.leads;
+
+    aio_lock();
+    if (callers_may_drive())
+        drive.state = STANDS_BY;
+    drive.wanted = false;
+    aio_unlock();
+    while (drive.state == STANDS_BY) {
+        uint32_t leads = drive.leads;
+
+        (void)aio_futex_wait(&drive.state, STANDS_BY, &tick);
+        if (drive.state != STANDS_BY || drive.leads != leads)
+            continue;
+        aio_lock();
+        serve();
+        aio_unlock();
+        if (run(0, OURO_NOWAIT) > 0 && leads - first < LEADS_FEW)
+            drive.shy = ouro_now(drive.loop) + SHY_MS * OURO_MS;
+    }
+}
+
+/* A sleep has an end, after which it is seen that the engine was taken away. */
+static void *thread_main(void *arg)
+{
+    int r;
+
+    (void)arg;
+    prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
+    while ((r = run(1, ouro_now(drive.loop) + OURO_S)) >= 0) {
+        if (r == 0)
+            park();
+        else
+            stand_by();
+    }
+    return NULL;
+}
+
+/* It blocks all signals, as its maker does. */
+static int start_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r = pthread_attr_init(&attr);
+
+    if (r)
+        return -r;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK);
+    r = pthread_create(&thread, &attr, thread_main, NULL);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
+/* With the lock. Callers drive io_uring alone: its own descriptor says at no cost when there is
+ * something to do. */
+static void find_fd(void)
+{
+    drive.fd = strcmp(ouro_engine_name(drive.loop), "uring") ? -1 : ouro_pollfd(drive.loop);
+}
+
+int aio_drive(ouro_loop *loop)
+{
+    memset(&drive, 0, sizeof(drive));
+    drive.loop = loop;
+    find_fd();
+    return start_thread();
+}
+
+void aio_drive_forked(void)
+{
+    memset(&drive, 0, sizeof(drive));
+}
+
+void aio_drive_busy(void)
+{
+    if (drive.state == PARKED)
+        serve();
+}
+
+void aio_drive_keep(void)
+{
+    drive.others++;
+    serve();
+}
+
+void aio_drive_kept(void)
+{
+    drive.others--;
+}
+
+bool aio_drive_is_led_by(const struct waiter *waiter)
+{
+    return drive.leader == waiter;
+}
+
+/* ---- Callers that sleep --------------------------------------------------------------------- */
+
+/* Is it this caller's turn to drive? */
+static bool take_lead(struct waiter *waiter)
+{
+    bool mine = false;
+
+    aio_lock();
+    if (drive.state != STANDS_BY)
+        drive.wanted = true;
+    else if (drive.leader && pthread_equal(drive.leader_thread, pthread_self()))
+        serve(); /* this is a handler that has interrupted who drives */
+    else
+        mine = !drive.leader && aio_waits_alone(waiter);
+    if (mine) {
+        drive.leader = waiter;
+        drive.leader_thread = pthread_self();
+    }
+    aio_unlock();
+    return mine;
+}
+
+/* stale: the descriptor does not say what it should; the engine may be another one now. */
+static void leave_to_thread(bool stale)
+{
+    aio_lock();
+    if (stale)
+        find_fd();
+    serve();
+    aio_unlock();
+}
+
+bool aio_drive_leave(const struct waiter *waiter)
+{
+    if (drive.leader == waiter)
+        drive.leader = NULL;
+    return drive.state == STANDS_BY && !drive.leader;
+}
+
+/* A handler has run meanwhile. Does it end the wait? A futex would say so: it sleeps on after
+ * handlers with SA_RESTART; a poll does not. Where handlers of both kinds are installed it may have
+ * been either: this once it ends, and from then on callers sleep where the kernel knows. */
+static bool interrupted(const sigset_t *mask)
+{
+    unsigned restart = 0, end = 0;
+
+    for (int signo = 1; signo < NSIG; signo++) {
+        struct sigaction action;
+
+        if (sigismember(mask, signo) || sigaction(signo, NULL, &action) < 0 ||
+            action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
+            continue;
+        if (action.sa_flags & SA_RESTART)
+            restart++;
+        else
+            end++;
+    }
+    if (restart && end)
+        drive.ambiguous = true;
+    return end > 0;
+}
+
+/* Here, and in doze(), and only there, the thread may be cancelled. */
+static long poll_loop(struct pollfd *fd, const struct timespec *limit, const sigset_t *mask)
+{
+    struct timespec left = *limit; /* the kernel writes there */
+    int type;
+    long r;
+
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    r = OURO__SYSCALL(SYS_ppoll, fd, 1, &left, mask, SIGNAL_BYTES);
+    pthread_setcanceltype(type, NULL);
+    return r;
+}
+
+static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+{
+    int type;
+    long r;
+
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    r = aio_futex_wait(aio_word(waiter), wakes, timeout);
+    pthread_setcanceltype(type, NULL);
+    return r;
+}
+
+/* All signals are blocked but while it sleeps: `mask` is the caller's. With a timeout, one round. */
+static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+                const sigset_t *mask)
+{
+    static const struct timespec patience = { .tv_nsec = LEAD_MS * 1000000L };
+    bool hurries = timeout && timeout->tv_sec == 0 && timeout->tv_nsec < patience.tv_nsec;
+    unsigned idle = 0;
+
+    while (aio_wakes(waiter) == wakes) {
+        struct pollfd fd = { .fd = drive.fd, .events = POLLIN };
+        long r = poll_loop(&fd, hurries ? timeout : &patience, mask);
+
+        atomic_fetch_add(&drive.leads, 1);
+        if (r == -EINTR && (timeout || interrupted(mask)))
+            return -EINTR;
+        if (drive.leader != waiter) /* the thread has taken over */
+            return 0;
+        if (r > 0 && run(0, OURO_NOWAIT) <= 0)
+            idle++;
+        else if (r != -EINTR)
+            idle = 0;
+        if ((r == 0 && !hurries) || fd.revents & POLLNVAL || idle == IDLE_WAKES) {
+            leave_to_thread(r != 0);
+            return 0;
+        }
+        if (timeout)
+            return 0;
+    }
+    return 0;
+}
+
+int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+{
+    sigset_t old;
+    bool leads;
+    long r = 0;
+
+    aio_block(&old);
+    leads = take_lead(waiter);
+    if (leads)
+        r = lead(waiter, wakes, timeout, &old);
+    aio_unblock(&old);
+    if (!leads)
+        r = doze(waiter, wakes, timeout);
+    return r == -EAGAIN ? 0 : (int)r;
+}
