@@ -143,10 +143,10 @@ static int begin_one(struct aiocb *block, int what)
 {
     struct request *request = NULL;
     ouro_loop *loop;
-    sigset_t old;
+    struct aio_shield old;
     int saved = errno, r;
 
-    aio_block(&old);
+    aio_shield(&old);
     r = aio_start(&loop);
     if (r == 0)
         request = new_request(block, &block->aio_sigevent, NULL);
@@ -158,12 +158,12 @@ static int begin_one(struct aiocb *block, int what)
             aio_give(request);
             aio_unlock();
         }
-        aio_unblock(&old);
+        aio_unshield(&old);
         return refuse(block, EAGAIN);
     }
     if (r < 0)
         aio_finish(request, r);
-    aio_unblock(&old);
+    aio_unshield(&old);
     errno = saved;
     return 0;
 }
@@ -215,6 +215,7 @@ struct wait {
     const struct aiocb *const *blocks;
     int count;
     struct waiter *waiter;
+    struct aio_shield old;
 };
 
 static bool in_progress(const struct aiocb *block)
@@ -243,13 +244,8 @@ static bool mark(const struct wait *wait)
     return some;
 }
 
-/* Also where the thread is cancelled. */
-static void stop_waiting(void *arg)
+static void stop_waiting(const struct wait *wait)
 {
-    const struct wait *wait = arg;
-    sigset_t old;
-
-    aio_block(&old);
     aio_lock();
     for (int i = 0; i < wait->count; i++) {
         struct request *request = wait->blocks[i] ? aio_find(wait->blocks[i]) : NULL;
@@ -259,27 +255,38 @@ static void stop_waiting(void *arg)
     }
     aio_waiter_free(wait->waiter);
     aio_unlock();
-    aio_unblock(&old);
+}
+
+/* The thread is cancelled in its sleep. */
+static void end_wait(void *arg)
+{
+    const struct wait *wait = arg;
+    struct aio_shield now;
+
+    aio_shield(&now);
+    stop_waiting(wait);
+    now.signals = wait->old.signals;
+    aio_unshield(&now);
 }
 
 static int suspend(struct wait *wait, const struct timespec *timeout)
 {
-    sigset_t old;
     uint32_t wakes;
     volatile int r = 0;
     volatile bool waits;
 
-    aio_block(&old);
+    aio_shield(&wait->old);
     aio_lock();
     wait->waiter = aio_waiter_new();
     wakes = aio_wakes(wait->waiter);
     waits = mark(wait);
     aio_unlock();
-    aio_unblock(&old);
-    pthread_cleanup_push(stop_waiting, wait);
+    pthread_cleanup_push(end_wait, wait);
     if (waits)
-        r = aio_sleep(wait->waiter, wakes, timeout);
-    pthread_cleanup_pop(1);
+        r = aio_sleep(wait->waiter, wakes, timeout, &wait->old);
+    pthread_cleanup_pop(0);
+    stop_waiting(wait);
+    aio_unshield(&wait->old);
     return r;
 }
 
@@ -372,13 +379,13 @@ int aio_do_cancel(int fd, struct aiocb *block)
     struct cancels cancels = { .canceled = 0 };
     struct request *request;
     ouro_loop *loop;
-    sigset_t old;
+    struct aio_shield old;
 
     if (fcntl(fd, F_GETFL) < 0)
         return fail(EBADF);
     if (block && block->aio_fildes != fd)
         return fail(EINVAL);
-    aio_block(&old);
+    aio_shield(&old);
     if (aio_start(&loop) == 0) {
         aio_lock();
         if (!block)
@@ -393,7 +400,7 @@ int aio_do_cancel(int fd, struct aiocb *block)
             aio_await_canceled();
         }
     }
-    aio_unblock(&old);
+    aio_unshield(&old);
     return cancels.kept ? AIO_NOTCANCELED : cancels.canceled ? AIO_CANCELED : AIO_ALLDONE;
 }
 
@@ -476,16 +483,14 @@ static struct request *new_list(int mode, const struct sigevent *event)
 struct list_wait {
     struct request *list;
     struct waiter *waiter;
+    struct aio_shield old;
 };
 
 /* The list is the last request's from now on, or over. */
-static void leave_list(void *arg)
+static void leave_list(const struct list_wait *wait)
 {
-    const struct list_wait *wait = arg;
     struct request *list = wait->list;
-    sigset_t old;
 
-    aio_block(&old);
     aio_lock();
     aio_forget(wait->waiter, list);
     aio_waiter_free(wait->waiter);
@@ -493,7 +498,17 @@ static void leave_list(void *arg)
     if (list->over)
         aio_give(list);
     aio_unlock();
-    aio_unblock(&old);
+}
+
+static void end_list_wait(void *arg)
+{
+    const struct list_wait *wait = arg;
+    struct aio_shield now;
+
+    aio_shield(&now);
+    leave_list(wait);
+    now.signals = wait->old.signals;
+    aio_unshield(&now);
 }
 
 static bool is_over(const struct request *list)
@@ -505,28 +520,28 @@ static bool is_over(const struct request *list)
 static int wait_for_list(struct request *list, bool *ret_failed)
 {
     struct list_wait wait = { .list = list };
-    sigset_t old;
     volatile int r = 0;
 
-    aio_block(&old);
+    aio_shield(&wait.old);
     aio_lock();
     wait.waiter = aio_waiter_new();
     if (!list->over)
         aio_await(wait.waiter, list);
     aio_unlock();
-    aio_unblock(&old);
-    pthread_cleanup_push(leave_list, &wait);
+    pthread_cleanup_push(end_list_wait, &wait);
     while (!is_over(list) && r == 0) {
         uint32_t wakes = aio_wakes(wait.waiter);
 
         if (!is_over(list))
-            r = aio_sleep(wait.waiter, wakes, NULL);
+            r = aio_sleep(wait.waiter, wakes, NULL, &wait.old);
     }
     if (is_over(list)) { /* before, others may still write there */
         r = 0;
         *ret_failed = list->failed;
     }
-    pthread_cleanup_pop(1);
+    pthread_cleanup_pop(0);
+    leave_list(&wait);
+    aio_unshield(&wait.old);
     return r;
 }
 
@@ -535,20 +550,20 @@ static int listio(int mode, struct aiocb *const blocks[], int count, struct sige
 {
     struct request *list = NULL;
     ouro_loop *loop;
-    sigset_t old;
+    struct aio_shield old;
     bool failed = false;
     int saved = errno, error = EAGAIN;
 
     if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || count < 0)
         return fail(EINVAL);
-    aio_block(&old);
+    aio_shield(&old);
     if (aio_start(&loop) == 0)
         list = new_list(mode, event);
     if (list) {
         error = begin_list(loop, list, blocks, count, silent);
         aio_list_done(list);
     }
-    aio_unblock(&old);
+    aio_unshield(&old);
     if (list && mode == LIO_WAIT) {
         int r = wait_for_list(list, &failed);
 

@@ -273,38 +273,57 @@ static bool interrupted(const sigset_t *mask)
         else
             end++;
     }
-    if (restart && end)
+    if (restart && end) {
         drive.ambiguous = true;
+        leave_to_thread(false);
+    }
     return end > 0;
 }
 
-/* Here, and in doze(), and only there, the thread may be cancelled. */
-static long poll_loop(struct pollfd *fd, const struct timespec *limit, const sigset_t *mask)
+/* Here, and in doze(), and only there, the thread may be cancelled, as far as it wants. */
+static int admit_cancel(const struct aio_shield *old)
+{
+    int type;
+
+    pthread_setcancelstate(old->cancel, NULL);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    return type;
+}
+
+static void refuse_cancel(int type)
+{
+    pthread_setcanceltype(type, NULL);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+}
+
+static long poll_loop(struct pollfd *fd, const struct timespec *limit, const struct aio_shield *old)
 {
     struct timespec left = *limit; /* the kernel writes there */
-    int type;
-    long r;
+    int type = admit_cancel(old);
+    long r = OURO__SYSCALL(SYS_ppoll, fd, 1, &left, &old->signals, SIGNAL_BYTES);
 
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    r = OURO__SYSCALL(SYS_ppoll, fd, 1, &left, mask, SIGNAL_BYTES);
-    pthread_setcanceltype(type, NULL);
+    refuse_cancel(type);
     return r;
 }
 
-static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+                 const struct aio_shield *old)
 {
+    sigset_t all;
     int type;
     long r;
 
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    pthread_sigmask(SIG_SETMASK, &old->signals, &all);
+    type = admit_cancel(old);
     r = aio_futex_wait(aio_word(waiter), wakes, timeout);
-    pthread_setcanceltype(type, NULL);
+    refuse_cancel(type);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
     return r;
 }
 
-/* All signals are blocked but while it sleeps: `mask` is the caller's. With a timeout, one round. */
+/* With a timeout, one round. */
 static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
-                const sigset_t *mask)
+                const struct aio_shield *old)
 {
     static const struct timespec patience = { .tv_nsec = LEAD_MS * 1000000L };
     bool hurries = timeout && timeout->tv_sec == 0 && timeout->tv_nsec < patience.tv_nsec;
@@ -312,10 +331,10 @@ static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *ti
 
     while (aio_wakes(waiter) == wakes) {
         struct pollfd fd = { .fd = drive.fd, .events = POLLIN };
-        long r = poll_loop(&fd, hurries ? timeout : &patience, mask);
+        long r = poll_loop(&fd, hurries ? timeout : &patience, old);
 
         atomic_fetch_add(&drive.leads, 1);
-        if (r == -EINTR && (timeout || interrupted(mask)))
+        if (r == -EINTR && (timeout || interrupted(&old->signals)))
             return -EINTR;
         if (drive.leader != waiter) /* the thread has taken over */
             return 0;
@@ -333,18 +352,11 @@ static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *ti
     return 0;
 }
 
-int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout)
+int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+              const struct aio_shield *old)
 {
-    sigset_t old;
-    bool leads;
-    long r = 0;
+    long r =
+        take_lead(waiter) ? lead(waiter, wakes, timeout, old) : doze(waiter, wakes, timeout, old);
 
-    aio_block(&old);
-    leads = take_lead(waiter);
-    if (leads)
-        r = lead(waiter, wakes, timeout, &old);
-    aio_unblock(&old);
-    if (!leads)
-        r = doze(waiter, wakes, timeout);
     return r == -EAGAIN ? 0 : (int)r;
 }

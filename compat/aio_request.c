@@ -45,17 +45,19 @@ static struct {
     bool strong; /* OURO_AIO_CANCEL */
 } aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-void aio_block(sigset_t *ret_old)
+void aio_shield(struct aio_shield *ret_old)
 {
     sigset_t all;
 
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, ret_old);
+    pthread_sigmask(SIG_SETMASK, &all, &ret_old->signals);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret_old->cancel);
 }
 
-void aio_unblock(const sigset_t *old)
+void aio_unshield(const struct aio_shield *old)
 {
-    pthread_sigmask(SIG_SETMASK, old, NULL);
+    pthread_setcancelstate(old->cancel, NULL);
+    pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
 }
 
 /* ---- Forks ---------------------------------------------------------------------------------- */
@@ -115,12 +117,12 @@ static void begin_anew(void)
 /* The child has no requests, and its parent's go on there. */
 static void forked_child(void)
 {
-    sigset_t old;
+    struct aio_shield old;
 
-    aio_block(&old);
+    aio_shield(&old);
     if (!aio.alive || is_copy())
         begin_anew();
-    aio_unblock(&old);
+    aio_unshield(&old);
 }
 
 void aio_lock(void)
@@ -170,7 +172,7 @@ int aio_start(ouro_loop **ret)
     int r = 0;
 
     *ret = atomic_load_explicit(&aio.loop, memory_order_acquire);
-    if (*ret)
+    if (*ret && !is_copy())
         return 0;
     aio_lock();
     if (!aio.loop)

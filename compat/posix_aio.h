@@ -42,9 +42,14 @@ struct request {
 
 /* ---- aio_request.c: the loop, the lock, requests, and who waits for them -------------------- */
 
-/* Around every call of the program's: our own threads block all signals always. */
-void aio_block(sigset_t *ret_old);
-void aio_unblock(const sigset_t *old);
+/* Around every call of the program's: what was before. While the thread is shielded no handler of a
+ * signal runs, and nothing cancels it. Our own threads block all signals always. */
+struct aio_shield {
+    sigset_t signals;
+    int cancel;
+};
+void aio_shield(struct aio_shield *ret_old);
+void aio_unshield(const struct aio_shield *old);
 
 void aio_lock(void); /* with all signals blocked */
 void aio_unlock(void);
@@ -114,9 +119,10 @@ bool aio_drive_leave(const struct waiter *waiter);
 bool aio_drive_is_led_by(const struct waiter *waiter); /* so that it does not sleep elsewhere */
 
 /* Without the lock. Sleeps until one of the requests that were marked by aio_await since aio_wakes
- * is over, or for less: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. A cancellation
- * point. */
-int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout);
+ * is over, or for less: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. The caller is
+ * shielded, but while it sleeps: then, and only then, the thread may be cancelled. */
+int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+              const struct aio_shield *old);
 
 long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout);
 void aio_futex_wake(_Atomic uint32_t *word);

@@ -28,7 +28,7 @@ enum {
 
 static const struct aio_case *const themes[] = {
     submit_tests, order_tests,   wait_tests,   cancel_tests,  notify_tests,
-    list_tests,   process_tests, memory_tests, handler_tests,
+    list_tests,   process_tests, memory_tests, handler_tests, driving_tests,
 };
 
 bool takes_long;

@@ -37,7 +37,7 @@ struct aio_case {
 
 /* Each ends with one that has no name. */
 extern const struct aio_case submit_tests[], order_tests[], wait_tests[], cancel_tests[],
-    notify_tests[], list_tests[], process_tests[], memory_tests[], handler_tests[];
+    notify_tests[], list_tests[], process_tests[], memory_tests[], handler_tests[], driving_tests[];
 
 #define TEST(name)         \
     {                      \
