@@ -167,6 +167,13 @@ static bool next_trace(struct worker *worker)
     return false;
 }
 
+static bool next_traces(struct worker both[2])
+{
+    bool one = next_trace(&both[0]), two = next_trace(&both[1]);
+
+    return one && two;
+}
+
 /* ---- Comparing ------------------------------------------------------------------------------ */
 
 static const char *next_line(const char *text, char *ret_line, size_t size)
@@ -211,7 +218,7 @@ static bool differs(const struct program *program, uint32_t without)
 
     for (int i = 0; i < 2; i++)
         start(&workers[i], i == 0, program->seed, 1, without);
-    both = next_trace(&workers[0]) & next_trace(&workers[1]);
+    both = next_traces(workers);
     for (int i = 0; i < 2; i++)
         finish(&workers[i]);
     return !both || !same(program, without, workers[0].trace, workers[1].trace, false);
@@ -296,7 +303,7 @@ static unsigned compare(uint64_t *ret_done, unsigned *ret_smallest)
          show_progress(*ret_done, start_s)) {
         struct program program;
 
-        if (!(next_trace(&both[0]) & next_trace(&both[1]))) {
+        if (!next_traces(both)) {
             printf("# a worker ended early\n");
             failed++;
             break;

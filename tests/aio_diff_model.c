@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_diff_model.c: what is in flight of a random program. It is here that nothing is asked for that
- * time decides: requests in flight of which one would see another's effect are waited for first. */
+/* aio_diff_model.c: what is in flight of a random program. Nothing is asked for that time decides:
+ * requests in flight of which one would see another's effect are waited for first. */
 #include "aio_diff_model.h"
 
 #include <errno.h>
@@ -288,10 +288,10 @@ void prepare(const struct ask *ask, unsigned step, unsigned entry, int list)
     flight->buf = world_buffer(ask, &room);
     count = ask->size < room ? ask->size : room;
     flight->room = flight->buf ? count : 0;
-    if (ask->what == WRITE && ask->where != READ_ONLY && count)
+    if (flight->buf && ask->where != READ_ONLY && ask->what == WRITE)
         fill(flight->buf, count, is_file(kind) && kind != FILE_APPEND ? ask->offset : 0,
              is_file(kind) && kind != FILE_APPEND ? FILE_SALT : flight->serial + 3);
-    else if (ask->where != READ_ONLY && count)
+    else if (flight->buf && ask->where != READ_ONLY)
         memset(flight->buf, 0xee, count);
     if (!ask->keeps)
         memset(block, 0x5a, sizeof(*block));

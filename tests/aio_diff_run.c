@@ -39,6 +39,12 @@ static int submit(const struct ask *ask, struct aiocb *block)
     }
 }
 
+/* Byte by byte, also what is between the members. */
+static bool is_same(const void *one, const void *two)
+{
+    return memcmp(one, two, sizeof(struct aiocb)) == 0;
+}
+
 static void do_ask(unsigned number, struct ask ask)
 {
     struct aiocb *block = &blocks[ask.block], before;
@@ -61,8 +67,7 @@ static void do_ask(unsigned number, struct ask ask)
         if (bad_priority(&ask) && ask.what != BAD_SYNC)
             say("b%u: %d, %zd\n", ask.block, aio_error(block), aio_return(block));
         else
-            say("b%u: %s\n", ask.block,
-                memcmp(&before, block, sizeof(before)) ? "new" : "as it was");
+            say("b%u: %s\n", ask.block, is_same(&before, block) ? "as it was" : "new");
         /* So that nothing random is taken for its state. */
         clear(block, targets[ask.target].fd);
     }
@@ -157,7 +162,7 @@ static void say_idle(const struct list *list, const struct step *step)
             continue;
         if (step->mode == MODE_BAD || block->aio_lio_opcode == LIO_NOP)
             say("b%u: %s\n", list->blocks[i],
-                memcmp(&list->before[i], block, sizeof(*block)) ? "new" : "as it was");
+                is_same(&list->before[i], block) ? "as it was" : "new");
         else
             say("b%u: %d, %zd\n", list->blocks[i], aio_error(block), aio_return(block));
         clear(block, list->before[i].aio_fildes);

@@ -18,16 +18,16 @@ struct target {
 
 extern struct target targets[TARGETS];
 
-void say_to(char *trace);
+void say_to(char *to);
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
 void world_begin(const char *dir);
-void world_open(unsigned target, enum kind kind, unsigned size);
-void world_end(unsigned target); /* says what became of it, and closes it */
-void world_feed(unsigned target, size_t count, unsigned salt);
-void world_await_bytes(unsigned target); /* a terminal's come later; nobody may read them */
-void world_drain(unsigned target);       /* says what was written */
-void world_forget(unsigned target);      /* what nobody knows the size of */
+void world_open(unsigned number, enum kind kind, unsigned size);
+void world_end(unsigned number); /* says what became of it, and closes it */
+void world_feed(unsigned number, size_t count, unsigned salt);
+void world_await_bytes(unsigned number); /* a terminal's come later; nobody may read them */
+void world_drain(unsigned number);       /* says what was written */
+void world_forget(unsigned number);      /* what nobody knows the size of */
 
 uint32_t hash_of(const void *bytes, size_t count);
 void fill(void *bytes, size_t count, int64_t at, unsigned salt);

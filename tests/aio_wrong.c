@@ -5,9 +5,10 @@
 #include <dlfcn.h>
 #include <string.h>
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc's is reserved */
 ssize_t aio_return(struct aiocb *block)
 {
-    ssize_t (*real)(struct aiocb * block);
+    ssize_t (*real)(struct aiocb *);
     void *at = dlsym(RTLD_NEXT, "aio_return64");
     ssize_t r;
 
