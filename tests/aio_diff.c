@@ -33,7 +33,8 @@ enum { LIMIT_S = 10, SHOWN = 5, SMALL = 3 };
 
 static struct {
     const char *library, *engine, *planted;
-    uint64_t seed, count, without;
+    uint64_t seed, without;
+    volatile uint64_t count;
     bool blocked, reference, trace, print;
 } options = { .seed = 1, .count = 2000 };
 
@@ -57,6 +58,22 @@ static void refuse_io_uring(void)
     }
 }
 
+static void on_end(int signo)
+{
+    options.count = 0;
+    (void)signo;
+}
+
+/* Who is interrupted takes its files away, as does who has nobody to tell any more. */
+static void end_well(bool well)
+{
+    struct sigaction action = { .sa_handler = well ? on_end : SIG_DFL };
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, well ? SIG_IGN : SIG_DFL);
+}
+
 /* Each program in a process of its own; its trace is there even if it is killed. */
 static int trace_programs(void)
 {
@@ -69,7 +86,7 @@ static int trace_programs(void)
         perror("aio_diff");
         return 2;
     }
-    signal(SIGPIPE, SIG_IGN); /* who reads has seen enough */
+    end_well(true);
     for (uint64_t i = 0; i < options.count; i++) {
         struct program program;
         int status = 0;
@@ -78,7 +95,7 @@ static int trace_programs(void)
         make_program(&program, options.seed + i);
         trace[0] = 0;
         if ((child = fork()) == 0) {
-            signal(SIGPIPE, SIG_DFL);
+            end_well(false);
             alarm(LIMIT_S);
             run_program(&program, (uint32_t)options.without, options.reference, dir, trace);
             _exit(0);
