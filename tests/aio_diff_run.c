@@ -335,7 +335,7 @@ static void do_cancel_all(unsigned number, unsigned target)
 static void run_child(unsigned target, int out)
 {
     struct itimerval limit = { .it_value = { .tv_usec = 5000 } };
-    char text[512], buf[600], same[600];
+    char text[512], buf[600] = { 0 }, same[600];
     struct aiocb block;
     int count = 0, fd = targets[target].fd;
     ssize_t r;
