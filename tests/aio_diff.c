@@ -29,7 +29,7 @@
 
 #include "aio_diff.h"
 
-enum { LIMIT_S = 10, SHOWN = 5, SMALL = 3 };
+enum { LIMIT_S = 40, SHOWN = 5, SMALL = 3 };
 
 static struct {
     const char *library, *engine, *planted;
