@@ -56,8 +56,15 @@ QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi
     $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh run_test.sh consumer/run musl/run)
 # POSIX AIO on ouro: where io_uring can be had, where it is refused, and on threads.
 AIO = $(BUILD)/tests/aio_test
+# The same random programs on it and on glibc; and one wrong result, which must be found.
+AIO_DIFF = $(BUILD)/tests/aio_diff --library $(BUILD)/libouro-posixaio.so
+PROGRAMS = 100000
+SEED = 1
 DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' \
-    '$(BUILD)/ouro run --engine=threads -- $(AIO)'
+    '$(BUILD)/ouro run --engine=threads -- $(AIO)' '$(AIO_DIFF) --count 800' \
+    '$(AIO_DIFF) --count 800 --seed 10001 --blocked' \
+    '$(AIO_DIFF) --count 800 --seed 20001 --engine threads' \
+    '$(AIO_DIFF) --planted $(BUILD)/tests/libaio-wrong.so'
 # The same where a sanitizer has to be linked in: a build, what starts it, and its options.
 aio_linked = '$(strip $(2) $(1)/tests/aio_test_linked $(3))' \
     '$(strip $(2) $(1)/tests/aio_test_linked --blocked $(3))' \
@@ -128,6 +135,11 @@ soak: $(BUILD)/build.ninja ## random operations under the ledger: make soak OPS=
 hold: all ## 10,000 connections held for minutes by one thread: make hold SECONDS=60
 	@scripts/hold $(BUILD) $(SECONDS) $(CONNECTIONS)
 
+aio-diff: all ## random programs of POSIX AIO on ouro and on glibc: make aio-diff PROGRAMS=1000
+	@$(NINJA) -C $(BUILD) tests
+	@for how in '' --blocked '--engine threads'; do \
+	    $(AIO_DIFF) --count $(PROGRAMS) --seed $(SEED) $$how || exit; done
+
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
 	@$(NINJA) -C build-cover tests
@@ -175,5 +187,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind soak hold cover bench lint \
-    format abi man install ci clean
+.PHONY: all help deps demo check check-full test asan tsan valgrind soak hold aio-diff cover bench \
+    lint format abi man install ci clean

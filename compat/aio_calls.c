@@ -19,6 +19,8 @@ enum {
     LIO_FDATASYNC,
 };
 
+static const size_t ADDRESSES = (size_t)1 << 62; /* there are fewer, so no buffer is as large */
+
 static int fail(int error)
 {
     errno = error;
@@ -33,26 +35,53 @@ static bool is_stream(int fd)
     return lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
 }
 
-/* Prepares the operation: 0 or -errno, which is the request's result then. That a descriptor is not
- * for reading is found by the read itself. */
+/* What no bytes are refused for, of a directory or an eventfd: io_uring has no error for that. */
+static int of_nothing(const struct aiocb *block, bool writes)
+{
+    void *buf = (void *)(uintptr_t)block->aio_buf;
+    off_t offset = block->aio_offset;
+    int fd = block->aio_fildes;
+    ssize_t r = writes ? pwrite(fd, buf, 0, offset) : pread(fd, buf, 0, offset);
+
+    if (r < 0 && errno == ESPIPE)
+        r = writes ? write(fd, buf, 0) : read(fd, buf, 0);
+    return r < 0 ? -errno : 0;
+}
+
+/* What pread(2) and pwrite(2) say before they do anything: 0 or -errno. The operation itself finds
+ * what is left: that a small read is of a descriptor that is not for reading. */
+static int look_at(const struct aiocb *block, bool writes, int flags, bool stream)
+{
+    size_t count = block->aio_nbytes;
+
+    if (!stream && block->aio_offset < 0)
+        return -EINVAL;
+    if (flags < 0 || flags & O_PATH || (flags & O_ACCMODE) == (writes ? O_RDONLY : O_WRONLY))
+        return -EBADF;
+    if (count > SSIZE_MAX)
+        return -EINVAL;
+    if (count > ADDRESSES)
+        return -EFAULT;
+    return count == 0 && !stream ? of_nothing(block, writes) : 0;
+}
+
+/* Prepares the operation: 0 or -errno, which is the request's result then. */
 static int prepare_transfer(struct request *request, const struct aiocb *block, bool writes)
 {
-    static char nothing;
+    void *const nowhere = (void *)1; // NOLINT(performance-no-int-to-ptr)
     ouro_op *op = &request->op;
-    bool large = block->aio_nbytes >= LARGE, stream;
-    int fd = block->aio_fildes, flags = writes || large ? fcntl(fd, F_GETFL) : 0;
-    void *buf = block->aio_nbytes ? (void *)(uintptr_t)block->aio_buf : &nothing;
-    int64_t offset = block->aio_offset;
+    bool large = block->aio_nbytes >= LARGE, looks = writes || large || block->aio_nbytes == 0;
+    int fd = block->aio_fildes, flags = looks ? fcntl(fd, F_GETFL) : O_RDWR, r;
+    void *buf = (void *)(uintptr_t)block->aio_buf;
+    bool stream = is_stream(fd);
+    int64_t offset = stream ? 0 : block->aio_offset;
 
-    if (flags < 0 || (writes && (flags & O_ACCMODE) == O_RDONLY))
-        return -EBADF;
-    if (block->aio_nbytes > SSIZE_MAX)
-        return -EINVAL;
-    request->stream = stream = is_stream(fd);
-    if (stream)
-        offset = 0;
-    if (offset < 0)
-        return -EINVAL;
+    request->stream = stream;
+    r = look_at(block, writes, flags, stream);
+    if (r < 0)
+        return r;
+    if (!buf) /* the system fails for it where it looks there: not at the end of a file */
+        buf = nowhere;
     if (writes)
         ouro_prep_write(op, fd, buf, block->aio_nbytes, offset);
     else
@@ -77,8 +106,7 @@ static int prepare_op(struct request *request, const struct aiocb *block, int wh
 
     switch (what) {
     case LIO_READ:
-    case LIO_WRITE:
-        return has_priority(block) ? prepare_transfer(request, block, what == LIO_WRITE) : -EINVAL;
+    case LIO_WRITE: return prepare_transfer(request, block, what == LIO_WRITE);
     case LIO_FSYNC: ouro_prep_fsync(op, block->aio_fildes); break;
     case LIO_FDATASYNC: ouro_prep_fdatasync(op, block->aio_fildes); break;
     default: return -EINVAL;
@@ -189,6 +217,7 @@ int aio_do_fsync(int how, struct aiocb *block)
         return fail(EINVAL);
     if (fcntl(block->aio_fildes, F_GETFL) < 0)
         return fail(EBADF);
+    block->aio_reqprio = 0; /* as glibc does, so that the block is good for more */
     return begin_one(block, how == O_SYNC ? LIO_FSYNC : LIO_FDATASYNC);
 }
 
@@ -426,13 +455,15 @@ static void submit(ouro_loop *loop, struct batch *batch)
     batch->count = 0;
 }
 
-/* The requests of a list, as far as they can be had: 0, or the error of the last that cannot. */
+/* The requests of a list, as far as they can be had: 0, or the error of the last that cannot, which
+ * the program is told of by its block alone. *ret_begun: whether there are any. */
 static int begin_list(ouro_loop *loop, struct request *list, struct aiocb *const blocks[],
-                      int count, bool silent)
+                      int count, bool silent, bool *ret_begun)
 {
     struct batch batch = { .count = 0 };
     int error = 0;
 
+    *ret_begun = false;
     for (int i = 0; i < count; i++) {
         struct aiocb *block = blocks[i];
         struct request *request;
@@ -440,16 +471,17 @@ static int begin_list(ouro_loop *loop, struct request *list, struct aiocb *const
 
         if (!block || block->aio_lio_opcode == LIO_NOP)
             continue;
-        request = new_request(block, silent ? NULL : &block->aio_sigevent, list);
+        request = has_priority(block)
+                      ? new_request(block, silent ? NULL : &block->aio_sigevent, list)
+                      : NULL;
         if (!request) {
-            error = EAGAIN;
-            refuse(block, EAGAIN);
+            error = has_priority(block) ? EAGAIN : EINVAL;
+            refuse(block, error);
             continue;
         }
+        *ret_begun = true;
         r = block->aio_lio_opcode > LIO_NOP ? -EINVAL
                                             : prepare(request, block, block->aio_lio_opcode);
-        if (r == -EINVAL)
-            error = EINVAL;
         if (r < 0)
             aio_finish(request, r);
         else
@@ -551,7 +583,7 @@ static int listio(int mode, struct aiocb *const blocks[], int count, struct sige
     struct request *list = NULL;
     ouro_loop *loop;
     struct aio_shield old;
-    bool failed = false;
+    bool failed = false, begun = false;
     int saved = errno, error = EAGAIN;
 
     if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || count < 0)
@@ -560,14 +592,14 @@ static int listio(int mode, struct aiocb *const blocks[], int count, struct sige
     if (aio_start(&loop) == 0)
         list = new_list(mode, event);
     if (list) {
-        error = begin_list(loop, list, blocks, count, silent);
+        error = begin_list(loop, list, blocks, count, silent, &begun);
         aio_list_done(list);
     }
     aio_unshield(&old);
     if (list && mode == LIO_WAIT) {
         int r = wait_for_list(list, &failed);
 
-        error = r < 0 ? EINTR : failed ? EIO : error;
+        error = r < 0 ? EINTR : failed || (error && begun) ? EIO : error;
     }
     if (error)
         return fail(error);

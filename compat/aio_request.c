@@ -40,10 +40,12 @@ static struct {
     uint32_t waiting;          /* callers */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
     struct waiter waiters[WAITERS];
-    volatile bool *alive; /* what it points to is false in a child that has not begun anew */
+    volatile bool *_Atomic alive; /* what it points to is false in a child that is a copy still */
     bool watches_forks;
     bool strong; /* OURO_AIO_CANCEL */
 } aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static volatile bool alive_always; /* where the kernel wipes nothing */
 
 void aio_shield(struct aio_shield *ret_old)
 {
@@ -68,24 +70,25 @@ void aio_unshield(const struct aio_shield *old)
  * handlers that run before forked_child. */
 static bool is_copy(void)
 {
-    const volatile bool *alive = __atomic_load_n(&aio.alive, __ATOMIC_ACQUIRE);
+    const volatile bool *alive = atomic_load_explicit(&aio.alive, memory_order_acquire);
 
     return alive && !*alive;
 }
 
+/* Before anything else, so that there is no state that a child could not tell from its own. */
 static void watch_forks(void)
 {
+    volatile bool *none = NULL, *alive = &alive_always;
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
     void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (page == MAP_FAILED)
+    if (page != MAP_FAILED && madvise(page, size, MADV_WIPEONFORK) == 0)
+        alive = page;
+    *alive = true;
+    if (atomic_compare_exchange_strong(&aio.alive, &none, alive) && alive == page)
         return;
-    if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+    if (page != MAP_FAILED)
         munmap(page, size);
-        return;
-    }
-    *(bool *)page = true;
-    __atomic_store_n(&aio.alive, page, __ATOMIC_RELEASE);
 }
 
 /* With all signals blocked, and before there is another thread. */
@@ -110,8 +113,7 @@ static void begin_anew(void)
     aio_drive_forked();
     aio_notify_forked();
     pthread_mutex_init(&aio.lock, NULL);
-    if (aio.alive)
-        *aio.alive = true;
+    *aio.alive = true;
 }
 
 /* The child has no requests, and its parent's go on there. */
@@ -120,13 +122,15 @@ static void forked_child(void)
     struct aio_shield old;
 
     aio_shield(&old);
-    if (!aio.alive || is_copy())
+    if (aio.alive == &alive_always || is_copy())
         begin_anew();
     aio_unshield(&old);
 }
 
 void aio_lock(void)
 {
+    if (!atomic_load_explicit(&aio.alive, memory_order_relaxed))
+        watch_forks();
     if (is_copy())
         begin_anew();
     pthread_mutex_lock(&aio.lock);
@@ -150,8 +154,6 @@ static int start(void)
     if (!aio.watches_forks) {
         r = -pthread_atfork(NULL, NULL, forked_child);
         aio.watches_forks = r == 0;
-        if (r == 0)
-            watch_forks();
     }
     if (r == 0)
         r = ouro_open(&config, &loop);
