@@ -3,8 +3,8 @@
  *
  * A thread of ours does, so that requests go on whatever the program does. But where callers wait
  * for one request after the other, two threads would be woken for each; so callers that wait drive
- * the loop themselves then, one at a time, and the thread stands by: it looks every few milliseconds
- * whether they still come, and goes on if they do not.
+ * the loop themselves then, one at a time, and the thread stands by: every other millisecond it
+ * looks whether they still come, and goes on if they do not.
  *
  * A caller drives only while completions come quickly. After a millisecond without one it leaves
  * the loop to the thread and sleeps until it is woken, as all others do who wait. So nothing hangs,

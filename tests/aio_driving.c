@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_driving.c: callers that wait for one quick request after the other. On io_uring they drive the
- * loop themselves then (DESIGN.md), which nobody shall notice but by the time it takes. */
+/* aio_driving.c: callers that wait for one quick request after the other. On io_uring they drive
+ * the loop themselves then (DESIGN.md), which nobody shall notice but by the time it takes. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <sys/time.h>
