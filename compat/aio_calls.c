@@ -233,7 +233,7 @@ int aio_do_error(const struct aiocb *block)
     return __atomic_load_n(&block->__error_code, __ATOMIC_ACQUIRE);
 }
 
-ssize_t aio_do_return(struct aiocb *block)
+ssize_t aio_do_return_(struct aiocb *block)
 {
     return block->__return_value;
 }

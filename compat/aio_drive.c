@@ -36,7 +36,6 @@ enum {
     SHY_MS = 1000,      /* ... so long they do not drive */
     BATCH = 32,         /* requests that are ended together */
     IDLE_WAKES = 3,     /* in a row: the descriptor is ready and the loop is not */
-    SIGNAL_BYTES = 8,   /* of the kernel's signal set */
 };
 
 enum { SERVES, STANDS_BY, PARKED };
@@ -281,43 +280,36 @@ static bool interrupted(const sigset_t *mask)
 }
 
 /* Here, and in doze(), and only there, the thread may be cancelled, as far as it wants. */
-static int admit_cancel(const struct aio_shield *old)
-{
-    int type;
-
-    pthread_setcancelstate(old->cancel, NULL);
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    return type;
-}
-
-static void refuse_cancel(int type)
-{
-    pthread_setcanceltype(type, NULL);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-}
-
 static long poll_loop(struct pollfd *fd, const struct timespec *limit, const struct aio_shield *old)
 {
-    struct timespec left = *limit; /* the kernel writes there */
-    int type = admit_cancel(old);
-    long r = OURO__SYSCALL(SYS_ppoll, fd, 1, &left, &old->signals, SIGNAL_BYTES);
+    int saved = errno;
+    long r;
 
-    refuse_cancel(type);
+    pthread_setcancelstate(old->cancel, NULL);
+    r = ppoll(fd, 1, limit, &old->signals);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    if (r < 0)
+        r = -errno;
+    errno = saved;
     return r;
 }
 
+/* A signal by which the C library cancels the thread may have been sent and not arrived: it would
+ * end whatever call of the library's it met, also with locks held. Who leaves such a call, as the
+ * poll, waits for it. */
 static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
                  const struct aio_shield *old)
 {
-    sigset_t all;
+    struct aio_shield shield;
     int type;
     long r;
 
-    pthread_sigmask(SIG_SETMASK, &old->signals, &all);
-    type = admit_cancel(old);
+    aio_unshield(old);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     r = aio_futex_wait(aio_word(waiter), wakes, timeout);
-    refuse_cancel(type);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    pthread_setcanceltype(type, NULL);
+    (void)poll(NULL, 0, 0);
+    aio_shield(&shield);
     return r;
 }
 

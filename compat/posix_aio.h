@@ -165,7 +165,7 @@ int aio_do_read(struct aiocb *block);
 int aio_do_write(struct aiocb *block);
 int aio_do_fsync(int how, struct aiocb *block);
 int aio_do_error(const struct aiocb *block);
-ssize_t aio_do_return(struct aiocb *block);
+ssize_t aio_do_return_(struct aiocb *block);
 int aio_do_suspend(const struct aiocb *const blocks[], int count, const struct timespec *timeout);
 int aio_do_cancel(int fd, struct aiocb *block);
 int aio_do_listio(int mode, struct aiocb *const blocks[], int count, struct sigevent *event);
