@@ -54,13 +54,14 @@ enum cli_kind {
 struct cli_option {
     const char *name; /* long name without dashes */
     enum cli_kind kind;
-    bool hidden;       /* for tests and packaging: not in help or completion */
-    void *into;        /* where the value goes; holds the default before */
-    const char *value; /* name of the value in help; NULL for a flag */
-    const char *help;  /* one line, without a full stop */
-    const char *words; /* completion: words divided by spaces, or a class: "@file", "@dir",
+    bool hidden;        /* for tests and packaging: not in help or completion */
+    void *into;         /* where the value goes; holds the default before */
+    const char *value;  /* name of the value in help; NULL for a flag */
+    const char *help;   /* one line, without a full stop */
+    const char *words;  /* completion: words divided by spaces, or a class: "@file", "@dir",
                        * "@engine", "@contender", "@command" */
-    uint64_t min, max; /* range of COUNT and SIZE; max 0 = no limit */
+    const char *absent; /* of TEXT: what the name alone stands for; NULL: it wants a value */
+    uint64_t min, max;  /* range of COUNT and SIZE; max 0 = no limit */
 };
 
 /* What the options that every command has were set to. */

@@ -69,7 +69,10 @@ static void print_bash_command(const struct cli_command *command, FILE *out)
     for (size_t t = 0; t < 2; t++)
         for (const struct cli_option *o = tables[t]; o->name; o++)
             if (!o->hidden)
-                fprintf(out, "--%s%s ", o->name, o->kind == CLI_FLAG ? "" : "=");
+                fprintf(out, o->absent ? "--%s --%s= " : "--%s%s ", o->name,
+                        o->absent             ? o->name
+                        : o->kind == CLI_FLAG ? ""
+                                              : "=");
     fputs("\"\n        operands=\"", out);
     print_words(command->operand_words ? command->operand_words : "", out);
     fputs("\"\n        ;;\n", out);
@@ -137,11 +140,14 @@ static void print_zsh_command(const struct cli_command *command, FILE *out)
         for (const struct cli_option *o = tables[t]; o->name; o++) {
             if (o->hidden)
                 continue;
-            fprintf(out, " \\\n            '--%s%s[", o->name, o->kind == CLI_FLAG ? "" : "=");
+            fprintf(out, " \\\n            '--%s%s[", o->name,
+                    o->absent             ? "=-"
+                    : o->kind == CLI_FLAG ? ""
+                                          : "=");
             print_quoted(o->help, "[]:", out);
             fputc(']', out);
             if (o->kind != CLI_FLAG)
-                fprintf(out, ":%s:", o->value);
+                fprintf(out, "%s:%s:", o->absent ? ":" : "", o->value);
             if (o->words && strcmp(o->words, "@file") == 0) {
                 fputs("_files", out);
             } else if (o->words && strcmp(o->words, "@dir") == 0) {
@@ -197,7 +203,7 @@ static void print_fish_option(const char *command, const struct cli_option *o, F
     fprintf(out, "complete -c ouro -n '__fish_seen_subcommand_from %s' -l %s", command, o->name);
     if (is_path(o->words)) {
         fputs(" -rF", out);
-    } else if (o->kind != CLI_FLAG) {
+    } else if (o->kind != CLI_FLAG && !o->absent) { /* optional values stand behind a '=' */
         fputs(" -x", out);
         if (o->words) {
             fputs(" -a '", out);

@@ -121,7 +121,7 @@ static int store_value(const struct cli_option *option, const char *value)
 {
     switch (option->kind) {
     case CLI_FLAG: *(bool *)option->into = true; return CLI_OK;
-    case CLI_TEXT: *(const char **)option->into = value; return CLI_OK;
+    case CLI_TEXT: *(const char **)option->into = value ? value : option->absent; return CLI_OK;
     case CLI_SECONDS:
         if (cli_parse_seconds(value, option->into) < 0)
             return cli_usage_error("--%s=%s is not a number of seconds", option->name, value);
@@ -172,7 +172,9 @@ static int join_tables(const struct cli_command *command, const struct cli_optio
             if (count == OPTIONS_MAX)
                 return -E2BIG;
             longs[count].name = o->name;
-            longs[count].has_arg = o->kind == CLI_FLAG ? no_argument : required_argument;
+            longs[count].has_arg = o->kind == CLI_FLAG ? no_argument
+                                   : o->absent         ? optional_argument
+                                                       : required_argument;
             longs[count].flag = NULL;
             longs[count].val = 256 + count; /* above every character */
             all[count++] = o;
@@ -258,8 +260,9 @@ static void print_wrapped(const char *text, FILE *out)
 
 static void print_option_help(const struct cli_option *option, FILE *out)
 {
-    int width = option->value ? fprintf(out, "  --%s=%s", option->name, option->value)
-                              : fprintf(out, "  --%s", option->name);
+    int width = option->absent  ? fprintf(out, "  --%s[=%s]", option->name, option->value)
+                : option->value ? fprintf(out, "  --%s=%s", option->name, option->value)
+                                : fprintf(out, "  --%s", option->name);
 
     if (width + 2 > HELP_COLUMN) {
         fputc('\n', out);
@@ -299,7 +302,9 @@ void cli_print_man_synopsis(const struct cli_command *command, FILE *out)
         for (const struct cli_option *o = tables[t]; o && o->name; o++) {
             if (o->hidden)
                 continue;
-            if (o->value)
+            if (o->absent)
+                fprintf(out, " [*--%s*[=_%s_]]", o->name, o->value);
+            else if (o->value)
                 fprintf(out, " [*--%s*=_%s_]", o->name, o->value);
             else
                 fprintf(out, " [*--%s*]", o->name);
