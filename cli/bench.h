@@ -6,6 +6,7 @@
 #ifndef OURO_BENCH_H
 #define OURO_BENCH_H
 
+#include "../compat/histogram.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -25,9 +26,7 @@ enum {
     NOP_BATCHES = 16, /* batches between two looks at the clock in suite nop */
 };
 
-/* ---- histogram.c: log-linear, 1.6 % per bucket ---- */
-
-enum { HISTOGRAM_SUB_BITS = 6, HISTOGRAM_BUCKETS = (64 - HISTOGRAM_SUB_BITS + 1) << 6 };
+/* ---- histogram.c: log-linear, 1.6 % per bucket (histogram.h) ---- */
 
 struct histogram {
     uint64_t count;

@@ -1,22 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A log-linear histogram: 64 buckets for each power of two, so that a quantile is never more than
- * 1.6 % off, whatever its size, at a cost of a few instructions per value. */
+/* A log-linear histogram, see histogram.h. */
 #include "bench.h"
 
 enum { SUB = 1 << HISTOGRAM_SUB_BITS };
-
-/* Values below SUB have buckets of their own; then each power of two has SUB of them. */
-static unsigned bucket_of(uint64_t value)
-{
-    unsigned shift;
-
-    if (value < SUB)
-        return (unsigned)value;
-    shift = 0;
-    for (uint64_t v = value >> (HISTOGRAM_SUB_BITS + 1); v; v >>= 1)
-        shift++;
-    return (shift + 1) * SUB + (unsigned)((value >> shift) - SUB);
-}
 
 /* The middle of the bucket. */
 static uint64_t value_of(unsigned bucket)
@@ -32,7 +18,7 @@ static uint64_t value_of(unsigned bucket)
 void histogram_add(struct histogram *h, uint64_t value, uint64_t count)
 {
     h->count += count;
-    h->buckets[bucket_of(value)] += count;
+    h->buckets[histogram_bucket(value)] += count;
 }
 
 void histogram_merge(struct histogram *h, const struct histogram *other)
