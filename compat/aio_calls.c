@@ -116,11 +116,23 @@ static int prepare_op(struct request *request, const struct aiocb *block, int wh
     return 0;
 }
 
+static void count_begin(struct request *request, const struct aiocb *block, int what)
+{
+    unsigned kind = what == LIO_READ ? STATS_READ : what == LIO_WRITE ? STATS_WRITE : STATS_FSYNC;
+
+    if (what < LIO_READ) /* no such thing */
+        return;
+    stats_begin(kind, block->aio_nbytes, request->list);
+    request->begun = stats_now();
+}
+
 /* 0, or -errno, which is the request's result. */
 static int prepare(struct request *request, const struct aiocb *block, int what)
 {
     int r = prepare_op(request, block, what);
 
+    if (stats_on)
+        count_begin(request, block, what);
     if (r == 0 && (request->steps || aio_tells(request))) {
         aio_lock();
         aio_keep(request);
@@ -182,6 +194,8 @@ static int begin_one(struct aiocb *block, int what)
         r = ouro_submit(loop, &request->op);
     if (!request || r == -EAGAIN || r == -ENOMEM) {
         if (request) {
+            if (stats_on)
+                stats_refused();
             aio_lock();
             aio_give(request);
             aio_unlock();

@@ -78,6 +78,8 @@ static int run(unsigned min, ouro_time until)
         aio_finish_all(events, (unsigned)count);
         sum += count;
     }
+    if (stats_on)
+        stats_loop(drive.loop);
     return r < 0 ? r : sum;
 }
 
@@ -147,6 +149,7 @@ static void *thread_main(void *arg)
     int r;
 
     (void)arg;
+    stats_thread();
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
     while ((r = run(1, ouro_now(drive.loop) + OURO_S)) >= 0) {
         if (r == 0)

@@ -49,6 +49,15 @@ static long queue_signal(const struct sigevent *event)
     return OURO__SYSCALL(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info);
 }
 
+static long send_signal(const struct sigevent *event)
+{
+    long r = queue_signal(event);
+
+    if (stats_on && r == 0)
+        stats_notice(STATS_BY_SIGNAL);
+    return r;
+}
+
 /* ---- Threads -------------------------------------------------------------------------------- */
 
 static void release(struct request *request)
@@ -60,8 +69,12 @@ static void release(struct request *request)
 
 static void insist(const struct sigevent *event)
 {
-    for (unsigned i = 0; queue_signal(event) == -EAGAIN && i < SIGNAL_TRIES; i++)
+    long r;
+
+    for (unsigned i = 0; (r = send_signal(event)) == -EAGAIN && i < SIGNAL_TRIES; i++)
         nap();
+    if (stats_on && r == -EAGAIN)
+        stats_notice(STATS_DROPPED);
 }
 
 /* What the program's function may do, leave or change is its own affair. */
@@ -75,6 +88,8 @@ static void call(struct request *request)
         insist(&event);
         return;
     }
+    if (stats_on)
+        stats_notice(STATS_BY_FUNCTION);
     sigfillset(&all);
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
@@ -217,7 +232,7 @@ void aio_notify(struct request *request)
     if (event->sigev_notify == SIGEV_THREAD) {
         call_on_thread(request);
     } else if (event->sigev_notify == SIGEV_SIGNAL && event->sigev_signo &&
-               queue_signal(event) == -EAGAIN) {
+               send_signal(event) == -EAGAIN) {
         hold(request); /* the queue of signals is full: nobody else waits for that */
         hand_over(request);
     }

@@ -23,6 +23,7 @@ enum {
     CHUNKS = 2048,
     WAITERS = 64,
     STACK = 128 * 1024, /* of a thread that runs no code of the program's */
+    LENGTH = 2,         /* of a transfer: which of ouro_op.arg */
 };
 
 struct waiter {
@@ -112,6 +113,7 @@ static void begin_anew(void)
     memset(aio.waiters, 0, sizeof(aio.waiters));
     aio_drive_forked();
     aio_notify_forked();
+    stats_forked();
     pthread_mutex_init(&aio.lock, NULL);
     *aio.alive = true;
 }
@@ -150,6 +152,7 @@ static int start(void)
     ouro_loop *loop;
     int r = 0;
 
+    stats_open(STATS_POSIX_AIO);
     aio.strong = cancel && strcmp(cancel, "strong") == 0;
     if (!aio.watches_forks) {
         r = -pthread_atfork(NULL, NULL, forked_child);
@@ -159,8 +162,10 @@ static int start(void)
         r = ouro_open(&config, &loop);
     if (r == 0 && (r = aio_drive(loop)) < 0)
         (void)ouro_close(loop, OURO_NOWAIT);
-    if (r == 0)
+    if (r == 0) {
+        stats_start(loop);
         aio.loop = loop;
+    }
     return r;
 }
 
@@ -225,6 +230,7 @@ struct request *aio_take(void)
     request->block = NULL;
     request->list = NULL;
     request->waiters = 0;
+    request->begun = 0;
     request->left = 0;
     request->event.sigev_notify = SIGEV_NONE;
     return request;
@@ -439,8 +445,33 @@ static void finish(struct request *request, int64_t res)
         list_done(list, res < 0);
 }
 
+/* Before the program sees that it is over. */
+static void count_end(const struct request *request, int64_t res, uint64_t now)
+{
+    const ouro_op *op = &request->op;
+    unsigned kind = op->code == OURO_READ    ? STATS_READ
+                    : op->code == OURO_WRITE ? STATS_WRITE
+                                             : STATS_FSYNC;
+
+    if (request->begun)
+        stats_end(kind, op->arg[LENGTH], res, now - request->begun);
+}
+
+static void count_ends(const ouro_event *events, unsigned count)
+{
+    uint64_t now = stats_now();
+
+    for (unsigned i = 0; i < count; i++)
+        count_end(events[i].op->user, events[i].res, now);
+    stats_ended_by(stats_ender(), count);
+}
+
 void aio_finish(struct request *request, int64_t res)
 {
+    if (stats_on && request->begun) {
+        count_end(request, res, stats_now());
+        stats_ended_by(STATS_AT_ONCE, 1);
+    }
     aio_lock();
     finish(request, res);
     aio_unlock();
@@ -448,6 +479,8 @@ void aio_finish(struct request *request, int64_t res)
 
 void aio_finish_all(const ouro_event *events, unsigned count)
 {
+    if (stats_on)
+        count_ends(events, count);
     aio_lock();
     for (unsigned i = 0; i < count; i++)
         finish(events[i].op->user, events[i].res);

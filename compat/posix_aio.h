@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "ouro.h"
+#include "stats.h"
 
 struct request {
     ouro_op op;
@@ -26,6 +27,7 @@ struct request {
     struct request *next;  /* free, or waiting for a thread to call its function */
     struct sigevent event; /* as the program said when it submitted it */
     uint64_t waiters;      /* who is woken when it is over: bits of struct waiter */
+    uint64_t begun;        /* by stats_now; 0: it is not counted */
     uint32_t number;       /* its place, from 1 on: what the program's block remembers */
     unsigned left;         /* of a list: requests that are not over, and one while it is made */
     unsigned holders;      /* who is not done with it: given back by the last */
