@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* `ouro run`: starts a program with the drop-ins preloaded. It becomes the program, so signals and
- * the exit status are the program's own. What preloading cannot help is refused. */
-#include "cli.h"
+ * the exit status are the program's own; with --stats it waits for the program, and passes them on.
+ * What preloading cannot help is refused. */
+#include "run.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -10,11 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { NOT_EXECUTABLE = 126, NOT_FOUND = 127 }; /* as shells have it */
+static const char *opt_stats;
 
-static const struct cli_option options[] = { { 0 } };
+static const struct cli_option options[] = {
+    { .name = "stats",
+      .kind = CLI_TEXT,
+      .into = &opt_stats,
+      .value = "json",
+      .words = "json",
+      .absent = "table",
+      .help = "in the end, say on standard error what the program did" },
+    { 0 },
+};
 
 /* ---- The drop-ins --------------------------------------------------------------------------- */
 
@@ -101,6 +112,37 @@ static const char *out_of_reach(const char *path)
     return why;
 }
 
+static double now_seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int run_counted(const char *program, char **argv, bool as_json)
+{
+    const struct stats_file *file = run_stats_open();
+    double begun = now_seconds();
+    int status;
+
+    if (!file) {
+        cli_error("there is no memory to count in: %s", strerror(errno));
+        return CLI_FAILED;
+    }
+    status = run_child(program, argv);
+    if (status < 0) {
+        cli_error("%s: %s", program, strerror(-status));
+        return CLI_FAILED;
+    }
+    if (as_json)
+        run_stats_print_json(file, argv, status, now_seconds() - begun);
+    else
+        run_stats_print(file);
+    fflush(stderr);
+    return run_end_as(status);
+}
+
 static int run(const struct cli_settings *set, int argc, char **argv)
 {
     char dropin[PATH_MAX], program[PATH_MAX];
@@ -110,10 +152,12 @@ static int run(const struct cli_settings *set, int argc, char **argv)
     (void)argc;
     if (cli_check_engine(set) != CLI_OK)
         return CLI_USAGE;
+    if (opt_stats && strcmp(opt_stats, "json") != 0 && strcmp(opt_stats, "table") != 0)
+        return cli_usage_error("--stats=%s: choose json, or no value for a table", opt_stats);
     r = find_program(argv[0], program, sizeof(program));
     if (r) {
         cli_error("%s: %s", argv[0], r == ENOENT ? "there is no such program" : strerror(r));
-        return r == ENOENT ? NOT_FOUND : NOT_EXECUTABLE;
+        return r == ENOENT ? RUN_NOT_FOUND : RUN_NOT_EXECUTABLE;
     }
     why = out_of_reach(program);
     if (why) {
@@ -128,9 +172,11 @@ static int run(const struct cli_settings *set, int argc, char **argv)
         cli_error("the environment takes no more: %s", strerror(errno));
         return CLI_FAILED;
     }
+    if (opt_stats)
+        return run_counted(program, argv, set->json || strcmp(opt_stats, "json") == 0);
     execv(program, argv);
     cli_error("%s: %s", program, strerror(errno));
-    return NOT_EXECUTABLE;
+    return RUN_NOT_EXECUTABLE;
 }
 
 const struct cli_command cli_run = {
@@ -143,6 +189,6 @@ const struct cli_command cli_run = {
     .first_operand_ends = true,
     .options = options,
     .run = run,
-    .details = "The program's own exit status and signals are what the caller sees. 127: there is\n"
-               "no such program; 126: it cannot be executed.\n",
+    .details = "The program's own exit status and signals are what the caller sees. 127: there\n"
+               "is no such program; 126: it cannot be executed.\n",
 };

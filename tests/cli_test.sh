@@ -246,7 +246,7 @@ for shell in bash zsh fish; do
     "$ouro" completion $shell >"$tmp/complete.$shell"
     check "completion for $shell is printed" grep -q bench "$tmp/complete.$shell"
 done
-for command in info bench echo completion help; do
+for command in info bench run echo completion help; do
     check "$command --help lists each option" help_is_whole $command
 done
 check 'completion of an unknown shell is wrong usage' status 2 "$ouro" completion nonsense
@@ -274,6 +274,8 @@ check 'a suite completes' completes random ouro bench ra
 check 'an action completes' completes serve ouro echo se
 check 'an option completes' completes --rounds= ouro bench --rou
 check 'a value completes' completes never ouro bench --color = ne
+check 'an optional value completes' completes json ouro run --stats = j
+check 'an option with one completes without' completes --stats ouro run --st
 check 'an engine completes' completes threads ouro bench --engine = thr
 
 check '--version prints a version' bash -c "'$ouro' --version | grep -qx 'ouro [0-9.]*'"
