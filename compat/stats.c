@@ -172,7 +172,7 @@ void stats_loop(ouro_loop *loop)
     publish(loop);
 }
 
-/* Only the system calls of the last millisecond may be missing without it. */
+/* Without it the last system calls of a process would be missing. */
 __attribute__((destructor)) static void at_exit(void)
 {
     ouro_loop *loop = own.loop;
