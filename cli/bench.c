@@ -9,9 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SUITE_WORDS "nop files random echo"
+
 static const char *opt_contenders, *opt_depth, *opt_dir, *opt_file, *opt_html;
 static const char *opt_connections, *opt_size;
-static unsigned opt_rounds = 21, opt_count = 1000;
+static unsigned opt_rounds = 21, opt_count;
 static uint64_t opt_block = 4096, opt_file_size;
 static double opt_seconds;
 static bool opt_aa, opt_warm, opt_cold, opt_direct, opt_buffered;
@@ -106,29 +108,9 @@ static const struct cli_option options[] = {
     { 0 },
 };
 
-/* Everybody that could take part; the engines of ouro are added at run time. */
+/* Everybody that could take part in the suite. */
 static struct contender known[CONTENDERS_MAX];
 static unsigned known_count;
-
-static void list_contenders(enum suite suite)
-{
-    if (suite == SUITE_ECHO) {
-        known_count = contender_echo_list(known, CONTENDERS_MAX);
-        return;
-    }
-    known[known_count++] = contender_blocking;
-    known[known_count++] = contender_glibc_aio;
-#ifdef HAVE_POSIXAIO
-    known[known_count++] = contender_posixaio_dropin;
-#endif
-#ifdef HAVE_LIBAIO
-    known[known_count++] = contender_libaio;
-#endif
-#ifdef HAVE_LIBURING
-    known[known_count++] = contender_liburing;
-#endif
-    known_count += contender_ouro_list(known + known_count, CONTENDERS_MAX - known_count);
-}
 
 static int unknown_contender(const char *name, size_t length)
 {
@@ -165,7 +147,7 @@ static int pick_named(enum suite suite, const struct contender **ret, unsigned *
             return unknown_contender(at, length);
         if (!(found->suites & 1u << suite))
             return cli_usage_error("the contender %s cannot do suite %s", found->name,
-                                   suite_name(suite));
+                                   suites[suite].name);
         for (unsigned i = 0; i < *ret_count; i++)
             if (ret[i] == found)
                 return cli_usage_error("the contender %s is named twice", found->name);
@@ -240,20 +222,16 @@ struct points {
 
 static int read_points(enum suite suite, struct points *ret)
 {
-    static const char *const depths[] = { "128", "64", "32", "1,50,500,1000,10000" };
     bool echo = suite == SUITE_ECHO;
     const char *text = echo ? opt_connections : opt_depth;
-    int status = read_list(echo ? "connections" : "depth", text ? text : depths[suite],
+    int status = read_list(echo ? "connections" : "depth", text ? text : suites[suite].depths,
                            echo ? CONNECTIONS_MAX : DEPTH_MAX, false, ret->depths,
                            &ret->depth_count, DEPTHS_MAX);
 
     if (status != CLI_OK)
         return status;
-    return read_list("size",
-                     opt_size ? opt_size
-                     : echo   ? "64,512,1024,16384"
-                              : "4096",
-                     64 << 20, true, ret->sizes, &ret->size_count, echo ? SIZES_MAX : 1);
+    return read_list("size", opt_size ? opt_size : suites[suite].sizes, 64 << 20, true, ret->sizes,
+                     &ret->size_count, echo ? SIZES_MAX : 1);
 }
 
 static int check_options(const struct cli_settings *set, enum suite suite)
@@ -279,22 +257,24 @@ static int check_options(const struct cli_settings *set, enum suite suite)
 
 static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan)
 {
-    static const double seconds[] = { 2, 1, 4, 2 };
+    const struct suite_traits *traits;
     const char *parent = getenv("TMPDIR");
     enum suite suite;
 
-    for (suite = SUITE_NOP; suite <= SUITE_ECHO; suite++)
-        if (strcmp(name, suite_name(suite)) == 0)
+    for (suite = SUITE_NOP; suite < SUITES; suite++)
+        if (strcmp(name, suites[suite].name) == 0)
             break;
-    if (suite > SUITE_ECHO)
-        return cli_usage_error("there is no suite '%s': choose nop, files, random or echo", name);
+    if (suite == SUITES)
+        return cli_usage_error("there is no suite '%s': choose one of " SUITE_WORDS, name);
+    traits = &suites[suite];
     *ret_job = (struct job){
         .suite = suite,
+        .reads = traits->reads,
         .dir_fd = -1,
         .cold = !opt_warm,
-        .count = opt_count,
+        .count = opt_count && traits->count ? opt_count : traits->count,
         .path = opt_file,
-        .file_size = opt_file_size || opt_file ? opt_file_size : (uint64_t)512 << 20,
+        .file_size = opt_file_size || opt_file ? opt_file_size : traits->file_size,
         .block = opt_block,
         .direct = opt_direct,
         .parent = opt_dir             ? opt_dir
@@ -303,7 +283,7 @@ static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan
     };
     *ret_plan = (struct plan){
         .rounds = opt_rounds,
-        .seconds = opt_seconds > 0 ? opt_seconds : seconds[suite],
+        .seconds = opt_seconds > 0 ? opt_seconds : traits->seconds,
     };
     return CLI_OK;
 }
@@ -452,7 +432,7 @@ static int run(const struct cli_settings *set, int argc, char **argv)
         status = check_options(set, job.suite);
     if (status != CLI_OK)
         return status;
-    list_contenders(job.suite);
+    known_count = suites[job.suite].list(known, CONTENDERS_MAX);
     cli_catch_signals();
     if (opt_html && !(page = open_page(&page_path))) {
         cli_error("%s: %s", opt_html, strerror(errno));
@@ -469,7 +449,7 @@ const struct cli_command cli_bench = {
     .name = "bench",
     .summary = "Compare the ways of doing I/O on this machine.",
     .operands = "SUITE",
-    .operand_words = "nop files random echo",
+    .operand_words = SUITE_WORDS,
     .operands_min = 1,
     .operands_max = 1,
     .options = options,

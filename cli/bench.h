@@ -12,7 +12,10 @@
 #include <errno.h>
 #include <time.h>
 
-enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO };
+enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO, SUITES };
+
+/* What of the file system a suite reads: many files, blocks anywhere in one, or nothing. */
+enum reads { READS_NOTHING, READS_FILES, READS_BLOCKS };
 
 enum {
     ROUNDS_MAX = 1000,
@@ -54,16 +57,17 @@ struct interval stats_paired_ratio(const double *a, const double *b, unsigned co
 
 struct job {
     enum suite suite;
+    enum reads reads; /* the suite's */
     unsigned depth; /* operations in flight; nop: in a batch; echo: connections, one request each */
     bool cold;      /* the files' pages are dropped before each round */
 
-    /* suite files: names[i] in dir_fd, `size` bytes each; echo: requests of `size` bytes */
+    /* READS_FILES: names[i] in dir_fd, `size` bytes each; echo: requests of `size` bytes */
     int dir_fd;
     unsigned count;
     uint64_t size;
     char (*names)[16];
 
-    /* suite random: blocks of `block` bytes anywhere in the first file_size bytes of path */
+    /* READS_BLOCKS: of `block` bytes anywhere in the first file_size bytes of path */
     const char *path;
     uint64_t file_size;
     uint64_t block;
@@ -82,6 +86,8 @@ struct job {
  * it removes all that was made. */
 int job_make(struct job *job);
 void job_clean(struct job *job);
+/* "direct", "buffered, cold cache", ... */
+const char *job_cache(const struct job *job);
 /* Brings the caches into the state that the job wants before a round; 0 or -errno. */
 int job_prepare_caches(const struct job *job);
 /* Checks what a contender read; result is the read's. 0, or -EBADMSG after a message. The first and
@@ -90,7 +96,6 @@ int job_check_file(const struct job *job, unsigned index, const void *data, int6
                    bool full);
 int job_check_block(const struct job *job, uint64_t offset, const void *data, int64_t result,
                     bool full);
-const char *suite_name(enum suite suite);
 
 /* ---- contenders ---- */
 
@@ -135,9 +140,10 @@ extern const struct contender contender_libaio;
 #ifdef HAVE_LIBURING
 extern const struct contender contender_liburing;
 #endif
-/* Fills `ret` with one contender for each engine of the library; returns how many. */
+/* Each fills `ret` with contenders and returns how many: one for each engine of the library; those
+ * that run inside the command; the servers of suite echo (bench_echo.c). */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
-/* Fills `ret` with the servers of suite echo (bench_echo.c); returns how many. */
+unsigned contender_plain_list(struct contender *ret, unsigned max);
 unsigned contender_echo_list(struct contender *ret, unsigned max);
 
 /* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
@@ -148,7 +154,7 @@ int job_choose(const struct job *job, unsigned count, void *state,
 /* What a contender reads with: the file of suite random, and a buffer for each read in flight. */
 struct reading {
     const struct job *job;
-    int fd;        /* -1: not suite random */
+    int fd;        /* -1: not READS_BLOCKS */
     int file;      /* what reads are given: fd, or what the contender has put in its place */
     char *buffers; /* zeroed, each aligned for direct I/O */
     uint64_t stride;
@@ -160,10 +166,10 @@ void reading_close(struct reading *reading);
 /* One read, into the buffer of its index. */
 struct piece {
     uint64_t begun;
-    uint64_t where; /* suite random: the offset; files: the number of the file */
+    uint64_t where; /* READS_BLOCKS: the offset; files: the number of the file */
     int64_t offset;
     uint64_t size;
-    int fd; /* -1: suite files, and not open */
+    int fd; /* -1: READS_FILES, and not open */
     char *data;
 };
 /* The next read of a round: true; false: nothing is left to start. `next` counts files, or is the
@@ -246,8 +252,55 @@ struct plan {
 /* Opens, warms up, takes turns, closes. 0 or an exit status after a message. run_free is due. */
 int run_measure(struct run *run, const struct plan *plan);
 void run_free(struct run *run);
-/* What is special about the run: "depth 32". */
 void run_point(const struct run *run, char *ret, size_t size);
+
+/* ---- bench_suites.c: what the suites differ in, besides the contenders' work ---- */
+
+enum { COLUMNS_MAX = 12, TITLES_MAX = COLUMNS_MAX - 3, BASES = 2 };
+
+/* How the rows of a suite look. */
+struct view {
+    const char *titles[TITLES_MAX]; /* of the columns between the contender and the ratios */
+    const char *ratio;              /* before the name of who it is to: "x", "CPU x" */
+    const char *chart, *unit;       /* of what the suite is judged by */
+    void (*cells)(struct table *table, const struct run *run, unsigned row);
+    void (*json)(struct json *json, const struct run *run, unsigned row);
+};
+
+struct suite_traits {
+    const char *name;
+    enum reads reads;
+    double seconds;           /* of each contender, if --seconds does not say */
+    unsigned count;           /* --count by default; 0: the suite has none */
+    uint64_t file_size;       /* --file-size by default */
+    const char *depths;       /* --depth or --connections by default */
+    const char *sizes;        /* --size by default */
+    const char *bases[BASES]; /* contenders that the others are compared with, or NULL */
+    const struct view *view;
+    unsigned (*list)(struct contender *ret, unsigned max);
+    void (*describe)(const struct job *job, char *ret, size_t size);
+    /* What is special about the run: "depth 32". */
+    void (*point)(const struct run *run, char *ret, size_t size);
+};
+
+extern const struct suite_traits suites[SUITES];
+
+/* ---- bench_views.c: what views are made of ---- */
+
+extern const struct view view_operations, view_echo;
+
+double stats_sum(const double *values, unsigned count);
+void cell_number(struct table *table, double value);
+void cell_range(struct table *table, struct interval range);
+void cell_ns(struct table *table, double ns);
+void cell_bytes(struct table *table, double bytes);
+void cell_ratio(struct table *table, const struct run *run, unsigned row, const char *base);
+void json_numbers(struct json *json, const char *key, const double *values, unsigned count);
+/* To each of the suite's bases, and to itself: `prefix` ratio_to_NAME. */
+void json_ratios(struct json *json, const char *prefix, const struct run *run, unsigned row);
+void json_latency(struct json *json, const struct entry *entry);
+/* Operations per second and what goes with them. */
+void json_operations(struct json *json, const struct run *run, unsigned row);
 
 /* ---- bench_report.c ---- */
 

@@ -13,13 +13,6 @@
 
 enum { WRITE_SIZE = 1 << 20, ALIGNMENT = 4096, BIG_FILE = 0xffffff };
 
-const char *suite_name(enum suite suite)
-{
-    static const char *const names[] = { "nop", "files", "random", "echo" };
-
-    return names[suite];
-}
-
 static uint64_t word_at(unsigned index, uint64_t offset)
 {
     uint64_t state = ((uint64_t)index << 40) ^ offset;
@@ -131,10 +124,10 @@ int reading_open(struct reading *ret, const struct job *job, unsigned depth, cha
 {
     *ret = (struct reading){ .job = job, .fd = -1, .file = -1 };
     ret->buffers =
-        make_buffers(depth, job->suite == SUITE_FILES ? job->size : job->block, &ret->stride);
+        make_buffers(depth, job->reads == READS_FILES ? job->size : job->block, &ret->stride);
     if (!ret->buffers)
         return -ENOMEM;
-    if (job->suite != SUITE_RANDOM)
+    if (job->reads != READS_BLOCKS)
         return 0;
     ret->fd = ret->file = open_file(job, why);
     return ret->fd < 0 ? ret->fd : 0;
@@ -155,7 +148,7 @@ bool piece_next(struct piece *ret, const struct reading *reading, unsigned index
     ret->begun = now;
     ret->data = reading->buffers + index * reading->stride;
     ret->fd = reading->file;
-    if (job->suite == SUITE_RANDOM) {
+    if (job->reads == READS_BLOCKS) {
         ret->where = random_offset(job, next);
         ret->offset = (int64_t)ret->where;
         ret->size = job->block;
@@ -176,7 +169,7 @@ int piece_begin(struct piece *ret, const struct reading *reading, unsigned index
 
     if (!piece_next(ret, reading, index, now, next))
         return 0;
-    if (job->suite == SUITE_FILES)
+    if (job->reads == READS_FILES)
         ret->fd = openat(job->dir_fd, job->names[ret->where], O_RDONLY | O_CLOEXEC);
     return ret->fd < 0 ? job_check_file(job, (unsigned)ret->where, ret->data, -errno, false) : 1;
 }
@@ -186,7 +179,7 @@ int piece_end(const struct piece *piece, const struct job *job, struct round *ro
 {
     round->operations++;
     histogram_add(round->latency, now - piece->begun, 1);
-    if (job->suite == SUITE_RANDOM)
+    if (job->reads == READS_BLOCKS)
         return job_check_block(job, piece->where, piece->data, result, round->full_check);
     if (piece->fd >= 0)
         close(piece->fd);
@@ -195,7 +188,7 @@ int piece_end(const struct piece *piece, const struct job *job, struct round *ro
 
 void piece_drop(const struct piece *piece, const struct job *job)
 {
-    if (job->suite == SUITE_FILES)
+    if (job->reads == READS_FILES)
         close(piece->fd);
 }
 
@@ -206,7 +199,7 @@ static int fail(const struct job *job, const char *what, int error)
     cli_error("%s: %s: %s", job->work_path ? job->work_path : job->parent, what, strerror(error));
     if (error == ENOSPC || error == EDQUOT)
         cli_error("%" PRIu64 " bytes are needed; choose another place with --dir, or less",
-                  job->suite == SUITE_FILES ? job->count * job->size : job->file_size);
+                  job->reads == READS_FILES ? job->count * job->size : job->file_size);
     return CLI_FAILED;
 }
 
@@ -258,7 +251,7 @@ static int make_directory(struct job *job)
 
 static int make_files(struct job *job, char *buffer)
 {
-    bool one = job->suite == SUITE_RANDOM;
+    bool one = job->reads == READS_BLOCKS;
     unsigned count = one ? 1 : job->count;
 
     job->names = calloc(count, sizeof(*job->names));
@@ -270,7 +263,7 @@ static int make_files(struct job *job, char *buffer)
 
         snprintf(job->names[i], sizeof(job->names[i]), "f%07u", i);
         if (i % 64 == 0)
-            cli_progress("%s: making %u files", suite_name(job->suite), count);
+            cli_progress("%s: making %u files", suites[job->suite].name, count);
         r = write_file(job, job->names[i], one ? (unsigned)BIG_FILE : i,
                        one ? job->file_size : job->size, buffer);
         if (r < 0 || cli_signal)
@@ -341,7 +334,7 @@ int job_make(struct job *job)
     int status = CLI_OK;
 
     job->dir_fd = -1;
-    if (job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
+    if (job->reads == READS_NOTHING)
         return CLI_OK;
     buffer = malloc(WRITE_SIZE);
     if (!buffer)
@@ -353,7 +346,7 @@ int job_make(struct job *job)
         if (status == CLI_OK)
             status = make_files(job, buffer);
     }
-    if (status == CLI_OK && job->suite == SUITE_RANDOM && !job->cold && !job->direct)
+    if (status == CLI_OK && job->reads == READS_BLOCKS && !job->cold && !job->direct)
         status = read_through(job, buffer);
     free(buffer);
     return status;
@@ -394,9 +387,9 @@ int job_prepare_caches(const struct job *job)
 {
     int r = 0;
 
-    if (!job->cold || job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
+    if (!job->cold || job->reads == READS_NOTHING)
         return 0;
-    if (job->suite == SUITE_RANDOM)
+    if (job->reads == READS_BLOCKS)
         return drop_pages(AT_FDCWD, job->path);
     for (unsigned i = 0; i < job->count && r == 0; i++)
         r = drop_pages(job->dir_fd, job->names[i]);

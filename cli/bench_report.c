@@ -5,7 +5,6 @@
 
 #include <fcntl.h>
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -13,8 +12,6 @@
 #include <unistd.h>
 
 #include "ouro.h"
-
-enum { COLUMNS = 10 };
 
 /* ---- facts about the machine ---- */
 
@@ -31,45 +28,14 @@ static const char *file_system_name(const struct job *job)
     };
     struct statfs fs;
 
-    if (job->suite == SUITE_NOP || job->suite == SUITE_ECHO)
+    if (job->reads == READS_NOTHING)
         return NULL;
-    if (statfs(job->suite == SUITE_RANDOM ? job->path : job->work_path, &fs) < 0)
+    if (statfs(job->reads == READS_BLOCKS ? job->path : job->work_path, &fs) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if ((unsigned)fs.f_type == names[i].magic)
             return names[i].name;
     return "other";
-}
-
-static int cores_allowed(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
-}
-
-static void describe_work(const struct report *report, char *ret, size_t size)
-{
-    const struct job *job = report->job;
-
-    if (job->suite == SUITE_NOP)
-        snprintf(ret, size, "nop: operations that do nothing, in batches");
-    else if (job->suite == SUITE_ECHO)
-        snprintf(ret, size,
-                 "echo: one request in flight per connection, TCP over the loopback; server and "
-                 "load %s",
-                 cores_allowed() > 1 ? "each on a core of its own" : "on one core");
-    else if (job->suite == SUITE_FILES)
-        snprintf(ret, size,
-                 "files: open, read and close of files of %llu bytes, %u of them, %s cache",
-                 (unsigned long long)job->size, job->count, job->cold ? "cold" : "warm");
-    else
-        snprintf(ret, size, "random: reads of %llu bytes in a file of %llu MiB, %s%s",
-                 (unsigned long long)job->block, (unsigned long long)(job->file_size >> 20),
-                 job->direct ? "direct" : "buffered",
-                 job->direct ? ""
-                 : job->cold ? ", cold cache"
-                             : ", warm cache");
 }
 
 static void describe_machine(const struct report *report, char *ret, size_t size)
@@ -87,148 +53,33 @@ static void row_name(const struct entry *entry, char *ret, size_t size)
     snprintf(ret, size, "%s%s", entry->twin ? "A/A " : "", entry->contender->name);
 }
 
-static double sum(const double *values, unsigned count)
-{
-    double total = 0;
-
-    for (unsigned i = 0; i < count; i++)
-        total += values[i];
-    return total;
-}
-
 /* ---- the table ---- */
-
-static void cell_number(struct table *table, double value)
-{
-    char text[32];
-
-    chart_number(text, sizeof(text), value);
-    table_cell(table, "%s", text);
-}
-
-static void format_ns(char *ret, size_t size, double ns)
-{
-    if (ns < 1e4)
-        snprintf(ret, size, "%.0f ns", ns);
-    else if (ns < 1e7)
-        snprintf(ret, size, "%.*f us", ns < 1e5 ? 1 : 0, ns / 1e3);
-    else
-        snprintf(ret, size, "%.1f ms", ns / 1e6);
-}
-
-static void cell_ns(struct table *table, double ns)
-{
-    char text[32];
-
-    format_ns(text, sizeof(text), ns);
-    table_cell(table, "%s", text);
-}
-
-static void cell_ratio(struct table *table, const struct run *run, unsigned row, const char *base)
-{
-    int other = run_find(run, base);
-    struct interval ratio = run_ratio(run, row, other);
-
-    if (other < 0)
-        table_cell(table, "-");
-    else if (other == (int)row)
-        table_cell(table, "1");
-    else
-        table_cell(table, "%.2f [%.2f, %.2f]", ratio.middle, ratio.low, ratio.high);
-}
-
-static void table_row(struct table *table, const struct run *run, unsigned row)
-{
-    const struct entry *entry = &run->entries[row];
-    struct interval rate = stats_range(entry->rates, run->rounds);
-    char name[64], low[32], high[32];
-    double operations = (double)entry->operations;
-
-    row_name(entry, name, sizeof(name));
-    chart_number(low, sizeof(low), rate.low);
-    chart_number(high, sizeof(high), rate.high);
-    table_cell(table, "%s", name);
-    cell_number(table, rate.middle);
-    table_cell(table, "%s .. %s", low, high);
-    cell_ns(table, 1e9 / rate.middle);
-    cell_ns(table, (double)histogram_quantile(entry->latency, 0.5));
-    cell_ns(table, (double)histogram_quantile(entry->latency, 0.99));
-    table_cell(table, "%.2f", sum(entry->cpu, run->rounds));
-    cell_ns(table, operations > 0 ? sum(entry->cpu, run->rounds) * 1e9 / operations : 0);
-    cell_ratio(table, run, row, "blocking");
-    cell_ratio(table, run, row, "liburing");
-}
-
-static void cell_bytes(struct table *table, double bytes)
-{
-    if (bytes < 10 * 1024)
-        table_cell(table, "%.0f B", bytes);
-    else
-        table_cell(table, "%.0f KiB", bytes / 1024);
-}
-
-static void table_row_echo(struct table *table, const struct run *run, unsigned row)
-{
-    const struct entry *entry = &run->entries[row];
-    struct interval rate = stats_range(entry->rates, run->rounds);
-    char name[64], low[32], high[32];
-
-    row_name(entry, name, sizeof(name));
-    chart_number(low, sizeof(low), rate.low);
-    chart_number(high, sizeof(high), rate.high);
-    table_cell(table, "%s", name);
-    cell_number(table, rate.middle);
-    table_cell(table, "%s .. %s", low, high);
-    cell_ns(table, (double)histogram_quantile(entry->latency, 0.5));
-    cell_ns(table, (double)histogram_quantile(entry->latency, 0.99));
-    table_cell(table, "%.2f us", stats_median(entry->costs, run->rounds));
-    cell_bytes(table, entry->memory);
-    table_cell(table, "%llu", (unsigned long long)entry->errors);
-    cell_ratio(table, run, row, "epoll");
-    cell_ratio(table, run, row, "liburing");
-}
-
-static void fill_table_echo(struct table *table, const struct run *run)
-{
-    static const char *const titles[COLUMNS] = { "contender",
-                                                 "req/s",
-                                                 "range",
-                                                 "p50",
-                                                 "p99",
-                                                 "CPU/req",
-                                                 "RSS/conn",
-                                                 "errors",
-                                                 "CPU x epoll [95 %]",
-                                                 "CPU x liburing [95 %]" };
-
-    for (unsigned i = 0; i < COLUMNS; i++)
-        table_cell(table, "%s", titles[i]);
-    for (unsigned i = 0; i < run->count; i++)
-        table_row_echo(table, run, i);
-}
 
 static void fill_table(struct table *table, const struct run *run)
 {
-    static const char *const titles[COLUMNS] = { "contender",
-                                                 "ops/s",
-                                                 "range",
-                                                 "per op",
-                                                 "p50",
-                                                 "p99",
-                                                 "CPU s",
-                                                 "CPU/op",
-                                                 "x blocking [95 %]",
-                                                 "x liburing [95 %]" };
+    const struct suite_traits *suite = &suites[run->job->suite];
+    const struct view *view = suite->view;
+    unsigned columns = 1;
 
-    table_init(table, COLUMNS, "lrrrrrrrrr");
-    if (run->job->suite == SUITE_ECHO) {
-        fill_table_echo(table, run);
-        return;
+    while (columns <= TITLES_MAX && view->titles[columns - 1])
+        columns++;
+    for (unsigned i = 0; i < BASES; i++)
+        columns += suite->bases[i] != NULL;
+    table_init(table, columns, "lrrrrrrrrrrr");
+    table_cell(table, "contender");
+    for (unsigned i = 0; i < TITLES_MAX && view->titles[i]; i++)
+        table_cell(table, "%s", view->titles[i]);
+    for (unsigned i = 0; i < BASES && suite->bases[i]; i++)
+        table_cell(table, "%s %s [95 %%]", view->ratio, suite->bases[i]);
+    for (unsigned row = 0; row < run->count; row++) {
+        char name[64];
+
+        row_name(&run->entries[row], name, sizeof(name));
+        table_cell(table, "%s", name);
+        view->cells(table, run, row);
+        for (unsigned i = 0; i < BASES && suite->bases[i]; i++)
+            cell_ratio(table, run, row, suite->bases[i]);
     }
-    for (unsigned i = 0; i < COLUMNS; i++)
-        table_cell(table, "%s", titles[i]);
-    for (unsigned i = 0; i < run->count; i++)
-        table_row(table, run, i);
 }
 
 static void count_disturbed(const struct run *run, unsigned *ret_discarded, unsigned *ret_noisy)
@@ -269,7 +120,7 @@ void report_table(const struct report *report, FILE *out, bool color)
 {
     char text[256];
 
-    describe_work(report, text, sizeof(text));
+    suites[report->job->suite].describe(report->job, text, sizeof(text));
     fprintf(out, "%s\n", text);
     describe_machine(report, text, sizeof(text));
     fprintf(out, "%s\n", text);
@@ -297,72 +148,6 @@ void report_table(const struct report *report, FILE *out, bool color)
 
 /* ---- JSON ---- */
 
-static void json_ratio(struct json *json, const char *key, const struct run *run, unsigned row,
-                       int base)
-{
-    struct interval ratio = run_ratio(run, row, base);
-
-    if (base < 0) {
-        json_null(json, key);
-        return;
-    }
-    json_object(json, key);
-    json_double(json, "ratio", ratio.middle);
-    json_double(json, "low", ratio.low);
-    json_double(json, "high", ratio.high);
-    json_end(json);
-}
-
-static void json_numbers(struct json *json, const char *key, const double *values, unsigned count)
-{
-    json_array_compact(json, key);
-    for (unsigned i = 0; i < count; i++)
-        json_double(json, NULL, values[i]);
-    json_end(json);
-}
-
-/* What only the rows of suite echo have, and under what names they have the rest. */
-static void json_row_echo(struct json *json, const struct run *run, unsigned row)
-{
-    const struct entry *entry = &run->entries[row];
-    struct interval rate = stats_range(entry->rates, run->rounds);
-
-    json_uint(json, "connections", run->depth);
-    json_uint(json, "size_bytes", run->size);
-    json_double(json, "requests_per_second", rate.middle);
-    json_double(json, "requests_per_second_min", rate.low);
-    json_double(json, "requests_per_second_max", rate.high);
-    json_double(json, "server_cpu_seconds_per_million_requests",
-                stats_median(entry->costs, run->rounds));
-    json_double(json, "server_rss_bytes_per_connection", entry->memory);
-    json_double(json, "server_cpu_seconds", sum(entry->cpu, run->rounds));
-    json_uint(json, "requests", entry->operations);
-    json_uint(json, "errors", entry->errors);
-    json_ratio(json, "cpu_ratio_to_epoll", run, row, run_find(run, "epoll"));
-    json_ratio(json, "cpu_ratio_to_liburing", run, row, run_find(run, "liburing"));
-    if (entry->twin)
-        json_ratio(json, "cpu_ratio_to_itself", run, row, (int)entry->twin_of);
-    json_numbers(json, "rounds_server_cpu_seconds_per_million_requests", entry->costs, run->rounds);
-}
-
-static void json_row_files(struct json *json, const struct run *run, unsigned row)
-{
-    const struct entry *entry = &run->entries[row];
-    struct interval rate = stats_range(entry->rates, run->rounds);
-
-    json_uint(json, "depth", run->depth);
-    json_double(json, "ops_per_second", rate.middle);
-    json_double(json, "ops_per_second_min", rate.low);
-    json_double(json, "ops_per_second_max", rate.high);
-    json_double(json, "cpu_seconds", sum(entry->cpu, run->rounds));
-    json_uint(json, "operations", entry->operations);
-    json_ratio(json, "ratio_to_blocking", run, row, run_find(run, "blocking"));
-    json_ratio(json, "ratio_to_liburing", run, row, run_find(run, "liburing"));
-    if (entry->twin)
-        json_ratio(json, "ratio_to_itself", run, row, (int)entry->twin_of);
-    json_numbers(json, "rounds_cpu_seconds", entry->cpu, run->rounds);
-}
-
 static void json_row(struct json *json, const struct report *report, const struct run *run,
                      unsigned row)
 {
@@ -372,14 +157,8 @@ static void json_row(struct json *json, const struct report *report, const struc
     json_string(json, "contender", entry->contender->name);
     json_bool(json, "aa", entry->twin);
     json_string(json, "how", entry->contender->describe(entry->contender, report->job));
-    if (report->job->suite == SUITE_ECHO)
-        json_row_echo(json, run, row);
-    else
-        json_row_files(json, run, row);
-    json_uint(json, "latency_ns_p50", histogram_quantile(entry->latency, 0.5));
-    json_uint(json, "latency_ns_p99", histogram_quantile(entry->latency, 0.99));
-    json_uint(json, "latency_ns_p999", histogram_quantile(entry->latency, 0.999));
-    json_double(json, "wall_seconds", sum(entry->wall, run->rounds));
+    suites[report->job->suite].view->json(json, run, row);
+    json_double(json, "wall_seconds", stats_sum(entry->wall, run->rounds));
     json_double(json, "foreign_cpu_seconds", entry->foreign);
     json_uint(json, "rounds_discarded", entry->discarded);
     json_uint(json, "rounds_noisy", entry->noisy);
@@ -408,16 +187,16 @@ static void json_options(struct json *json, const struct report *report)
     json_object(json, "options");
     json_uint(json, "rounds", report->plan->rounds);
     json_double(json, "seconds", report->plan->seconds);
-    if (job->suite == SUITE_FILES) {
+    if (job->count)
         json_uint(json, "count", job->count);
+    if (job->reads == READS_FILES)
         json_uint(json, "size_bytes", job->size);
-    }
-    if (job->suite == SUITE_RANDOM) {
+    if (job->reads == READS_BLOCKS) {
         json_uint(json, "block_bytes", job->block);
         json_uint(json, "file_size_bytes", job->file_size);
         json_bool(json, "direct", job->direct);
     }
-    if (job->suite == SUITE_FILES || job->suite == SUITE_RANDOM)
+    if (job->reads != READS_NOTHING)
         json_bool(json, "cold", job->cold);
     json_end(json);
 }
@@ -432,7 +211,7 @@ void report_json(const struct report *report, FILE *out)
     json_init(&json, out);
     json_object(&json, NULL);
     json_int(&json, "schema", 1);
-    json_string(&json, "suite", suite_name(report->job->suite));
+    json_string(&json, "suite", suites[report->job->suite].name);
     json_string(&json, "version", version);
     json_machine(&json, report->job);
     json_options(&json, report);
@@ -461,11 +240,12 @@ static void html_table(const struct run *run, FILE *out)
     fill_table(&table, run);
     fputs("<div class=\"wide\"><table>\n", out);
     for (size_t i = 0; i < table.count; i++) {
-        const char *tag = i < COLUMNS ? "th" : "td";
+        const char *tag = i < table.columns ? "th" : "td";
+        bool last = i % table.columns == table.columns - 1;
 
-        fprintf(out, "%s<%s>", i % COLUMNS ? "" : "<tr>", tag);
+        fprintf(out, "%s<%s>", i % table.columns ? "" : "<tr>", tag);
         chart_text(out, table.cells[i]);
-        fprintf(out, "</%s>%s", tag, i % COLUMNS == COLUMNS - 1 ? "</tr>\n" : "");
+        fprintf(out, "</%s>%s", tag, last ? "</tr>\n" : "");
     }
     fputs("</table></div>\n<p class=\"soft\">", out);
     print_judgement(run, out);
@@ -480,9 +260,8 @@ static void html_run(const struct run *run, FILE *out)
     char point[64], title[128], about[128];
     const char *labels[CONTENDERS_MAX + 1];
     const double *values[CONTENDERS_MAX + 1];
-    bool echo = run->job->suite == SUITE_ECHO;
-    const char *base_name = echo ? "epoll" : "blocking";
-    const char *unit = echo ? "microseconds of the server's CPU" : "operations per second";
+    const struct view *view = suites[run->job->suite].view;
+    const char *base_name = suites[run->job->suite].bases[0];
     int base = run_find(run, base_name);
 
     for (unsigned i = 0; i < run->count; i++) {
@@ -503,19 +282,19 @@ static void html_run(const struct run *run, FILE *out)
         };
     }
     run_point(run, point, sizeof(point));
-    snprintf(title, sizeof(title), "%s at %s", echo ? "Cost of a request" : "Throughput", point);
-    snprintf(about, sizeof(about), "%s: median and range of the rounds", unit);
+    snprintf(title, sizeof(title), "%s at %s", view->chart, point);
+    snprintf(about, sizeof(about), "%s: median and range of the rounds", view->unit);
     chart_bars(out, title, about, bars, run->count);
     html_table(run, out);
     snprintf(title, sizeof(title), "Round by round at %s", point);
-    chart_rounds(out, title, unit, values, labels, run->count, run->rounds);
+    chart_rounds(out, title, view->unit, values, labels, run->count, run->rounds);
 }
 
 void report_html(const struct report *report, FILE *out)
 {
     char text[256];
 
-    describe_work(report, text, sizeof(text));
+    suites[report->job->suite].describe(report->job, text, sizeof(text));
     chart_page_begin(out, text);
     describe_machine(report, text, sizeof(text));
     fputs("<p class=\"soft\">", out);

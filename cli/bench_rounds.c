@@ -241,11 +241,7 @@ static int open_entry(const struct run *run, struct entry *entry)
 
 void run_point(const struct run *run, char *ret, size_t size)
 {
-    if (run->job->suite == SUITE_ECHO)
-        snprintf(ret, size, "%u connection%s, %llu bytes", run->depth, run->depth > 1 ? "s" : "",
-                 (unsigned long long)run->size);
-    else
-        snprintf(ret, size, "depth %u", run->depth);
+    suites[run->job->suite].point(run, ret, size);
 }
 
 static void show_progress(const struct run *run, const struct plan *plan, unsigned number,
@@ -257,7 +253,7 @@ static void show_progress(const struct run *run, const struct plan *plan, unsign
     run_point(run, point, sizeof(point));
     if (number)
         snprintf(left, sizeof(left), ", %.0f s left", passed / number * (plan->rounds - number));
-    cli_progress("%s, %s: round %u of %u, %s%s", suite_name(run->job->suite), point, number + 1,
+    cli_progress("%s, %s: round %u of %u, %s%s", suites[run->job->suite].name, point, number + 1,
                  plan->rounds, entry->contender->name, left);
 }
 
@@ -270,7 +266,7 @@ int run_measure(struct run *run, const struct plan *plan)
         char point[64];
 
         run_point(run, point, sizeof(point));
-        cli_progress("%s, %s: warming up %s", suite_name(run->job->suite), point,
+        cli_progress("%s, %s: warming up %s", suites[run->job->suite].name, point,
                      run->entries[i].contender->name);
         status = open_entry(run, &run->entries[i]);
     }

@@ -32,7 +32,7 @@ struct loop_user {
     const char *engine;
     ouro_loop *loop;
     struct reading reading; /* not in suite nop; its file: `file`, or a slot of the direct table */
-    int file;               /* suite random: opened by the loop, or -1 */
+    int file;               /* of random blocks: opened by the loop, or -1 */
     struct slot *slots;
     struct slot **idle;
     unsigned idle_count;
@@ -372,9 +372,9 @@ static int open_reading(struct loop_user *u, char *why)
 
     if (r < 0)
         return r;
-    if (job->suite == SUITE_RANDOM && job->direct)
+    if (job->reads == READS_BLOCKS && job->direct)
         register_things(u);
-    else if (job->suite == SUITE_RANDOM && (r = open_by_loop(u)) < 0)
+    else if (job->reads == READS_BLOCKS && (r = open_by_loop(u)) < 0)
         return r;
     if (u->has_table)
         u->has_table = ouro_direct_table(u->loop, 2 * job->depth) == 0;
