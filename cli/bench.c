@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SUITE_WORDS "nop files random echo"
+enum { BLOCK = 4096 }; /* --bs by default */
+
+#define SUITE_WORDS "nop files random echo notify"
 
 static const char *opt_contenders, *opt_depth, *opt_dir, *opt_file, *opt_html;
-static const char *opt_connections, *opt_size;
+static const char *opt_connections, *opt_size, *opt_ways;
 static unsigned opt_rounds = 21, opt_count;
-static uint64_t opt_block = 4096, opt_file_size;
+static uint64_t opt_block, opt_file_size;
 static double opt_seconds;
 static bool opt_aa, opt_warm, opt_cold, opt_direct, opt_buffered;
 
@@ -37,12 +39,13 @@ static const struct cli_option options[] = {
       .into = &opt_seconds,
       .value = "S",
       .help = "time of each contender, all rounds (default: nop 2, files 1, random 4, "
-              "echo 2)" },
+              "echo 2, notify 1)" },
     { .name = "depth",
       .kind = CLI_TEXT,
       .into = &opt_depth,
       .value = "N[,N...]",
-      .help = "operations in flight, or nops per batch (default: nop 128, files 64, random 32)" },
+      .help = "operations in flight, or nops per batch (default: nop 128, files 64, random 32, "
+              "notify 1,32)" },
     { .name = "aa",
       .kind = CLI_FLAG,
       .into = &opt_aa,
@@ -71,10 +74,16 @@ static const struct cli_option options[] = {
       .into = &opt_connections,
       .value = "N[,N...]",
       .help = "echo: connections, each with one request in flight (default 1,50,500,1000,10000)" },
+    { .name = "ways",
+      .kind = CLI_TEXT,
+      .into = &opt_ways,
+      .value = "WAY[,WAY...]",
+      .words = "none signal thread",
+      .help = "notify: how a request's end is told (default none,signal,thread)" },
     { .name = "cold",
       .kind = CLI_FLAG,
       .into = &opt_cold,
-      .help = "drop the files from the page cache before each round (default)" },
+      .help = "drop the files from the page cache before each round (default, but for notify)" },
     { .name = "warm", .kind = CLI_FLAG, .into = &opt_warm, .help = "leave them in the page cache" },
     { .name = "bs",
       .kind = CLI_SIZE,
@@ -82,23 +91,26 @@ static const struct cli_option options[] = {
       .value = "BYTES",
       .min = 512,
       .max = 64 << 20,
-      .help = "random: size of a read (default 4096)" },
+      .help = "random, notify: size of a read (default 4096)" },
     { .name = "file-size",
       .kind = CLI_SIZE,
       .into = &opt_file_size,
       .value = "BYTES",
-      .help = "random: size of the file (default 512M; with --file, all of it)" },
+      .help = "random, notify: size of the file (default 512M and 64M; with --file, all)" },
     { .name = "file",
       .kind = CLI_TEXT,
       .into = &opt_file,
       .value = "PATH",
       .words = "@file",
-      .help = "random: read this file or block device instead of making one" },
-    { .name = "direct", .kind = CLI_FLAG, .into = &opt_direct, .help = "random: with O_DIRECT" },
+      .help = "random, notify: read this file or block device instead of making one" },
+    { .name = "direct",
+      .kind = CLI_FLAG,
+      .into = &opt_direct,
+      .help = "random, notify: with O_DIRECT" },
     { .name = "buffered",
       .kind = CLI_FLAG,
       .into = &opt_buffered,
-      .help = "random: through the page cache (default)" },
+      .help = "random, notify: through the page cache (default)" },
     { .name = "html",
       .kind = CLI_TEXT,
       .into = &opt_html,
@@ -214,11 +226,37 @@ static int read_list(const char *option, const char *text, uint64_t max, bool si
     }
 }
 
-/* Everything that is measured one after the other: each depth, in suite echo with each size. */
+/* Everything that is measured one after the other: each depth, in suite echo with each size, in
+ * suite notify with each way. */
 struct points {
     uint64_t depths[DEPTHS_MAX], sizes[SIZES_MAX];
-    unsigned depth_count, size_count;
+    enum way ways[WAYS];
+    unsigned depth_count, size_count, way_count;
 };
+
+static unsigned count_points(const struct points *points)
+{
+    return points->depth_count * points->size_count * points->way_count;
+}
+
+static int read_ways(const char *text, enum way *ret, unsigned *ret_count)
+{
+    const char *at = text;
+
+    for (;;) {
+        size_t length = strcspn(at, ",");
+        unsigned way = 0;
+
+        while (way < WAYS && (strncmp(way_names[way], at, length) != 0 || way_names[way][length]))
+            way++;
+        if (way == WAYS || *ret_count == WAYS)
+            return cli_usage_error("--ways=%s: none, signal and thread, divided by commas", text);
+        ret[(*ret_count)++] = (enum way)way;
+        if (!at[length])
+            return CLI_OK;
+        at += length + 1;
+    }
+}
 
 static int read_points(enum suite suite, struct points *ret)
 {
@@ -230,8 +268,40 @@ static int read_points(enum suite suite, struct points *ret)
 
     if (status != CLI_OK)
         return status;
-    return read_list("size", opt_size ? opt_size : suites[suite].sizes, 64 << 20, true, ret->sizes,
-                     &ret->size_count, echo ? SIZES_MAX : 1);
+    status = read_list("size", opt_size ? opt_size : suites[suite].sizes, 64 << 20, true,
+                       ret->sizes, &ret->size_count, echo ? SIZES_MAX : 1);
+    if (status != CLI_OK)
+        return status;
+    return read_ways(opt_ways             ? opt_ways
+                     : suites[suite].ways ? suites[suite].ways
+                                          : "none",
+                     ret->ways, &ret->way_count);
+}
+
+/* The first suites took many options that say nothing to them, and still do. */
+#define FIRST (1u << SUITE_NOP | 1u << SUITE_FILES | 1u << SUITE_RANDOM | 1u << SUITE_ECHO)
+#define BLOCKS (1u << SUITE_RANDOM | 1u << SUITE_NOTIFY)
+
+static int check_belongs(enum suite suite)
+{
+    const struct {
+        const char *option;
+        bool given;
+        unsigned suites;
+    } options_of[] = {
+        { "depth", opt_depth, FIRST - (1u << SUITE_ECHO) + (1u << SUITE_NOTIFY) },
+        { "connections", opt_connections, 1u << SUITE_ECHO },
+        { "ways", opt_ways, 1u << SUITE_NOTIFY },
+        { "count", opt_count, FIRST },
+        { "size", opt_size, FIRST },
+        { "file", opt_file, BLOCKS },
+    };
+
+    for (size_t i = 0; i < sizeof(options_of) / sizeof(options_of[0]); i++)
+        if (options_of[i].given && !(options_of[i].suites & 1u << suite))
+            return cli_usage_error("--%s does not belong to suite %s", options_of[i].option,
+                                   suites[suite].name);
+    return CLI_OK;
 }
 
 static int check_options(const struct cli_settings *set, enum suite suite)
@@ -244,15 +314,11 @@ static int check_options(const struct cli_settings *set, enum suite suite)
         return cli_usage_error("--warm and --cold exclude each other");
     if (opt_direct && opt_buffered)
         return cli_usage_error("--direct and --buffered exclude each other");
-    if (suite == SUITE_ECHO ? opt_depth != NULL : opt_connections != NULL)
-        return cli_usage_error("--depth belongs to the other suites, --connections to suite echo");
-    if (opt_file && suite != SUITE_RANDOM)
-        return cli_usage_error("--file belongs to suite random");
     if (opt_block % 512)
         return cli_usage_error("--bs must be a multiple of 512");
-    if (opt_file_size && opt_file_size < opt_block)
+    if (opt_file_size && opt_file_size < (opt_block ? opt_block : BLOCK))
         return cli_usage_error("--file-size must be at least one block (--bs)");
-    return CLI_OK;
+    return check_belongs(suite);
 }
 
 static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan)
@@ -271,11 +337,11 @@ static int read_job(const char *name, struct job *ret_job, struct plan *ret_plan
         .suite = suite,
         .reads = traits->reads,
         .dir_fd = -1,
-        .cold = !opt_warm,
+        .cold = opt_cold || (!opt_warm && !traits->warm),
         .count = opt_count && traits->count ? opt_count : traits->count,
         .path = opt_file,
         .file_size = opt_file_size || opt_file ? opt_file_size : traits->file_size,
-        .block = opt_block,
+        .block = opt_block ? opt_block : BLOCK,
         .direct = opt_direct,
         .parent = opt_dir             ? opt_dir
                   : parent && *parent ? parent
@@ -341,14 +407,17 @@ static int measure(struct job *job, const struct plan *plan, const struct points
 {
     int status = CLI_OK;
 
-    for (unsigned i = 0; i < points->depth_count * points->size_count && status == CLI_OK; i++) {
+    for (unsigned i = 0; i < count_points(points) && status == CLI_OK; i++) {
         struct run *run = &runs[i];
+        unsigned at = i / points->way_count;
 
-        job->depth = (unsigned)points->depths[i / points->size_count];
-        job->size = points->sizes[i % points->size_count];
+        job->depth = (unsigned)points->depths[at / points->size_count];
+        job->size = points->sizes[at % points->size_count];
+        job->way = points->ways[i % points->way_count];
         run->job = job;
         run->depth = job->depth;
         run->size = job->size;
+        run->way = job->way;
         for (unsigned c = 0; c < count; c++)
             run->entries[run->count++].contender = picked[c];
         if (opt_aa) {
@@ -391,9 +460,10 @@ static int bench(const struct cli_settings *set, struct job *job, const struct p
         status = pick_named(job->suite, picked, &count);
     if (status != CLI_OK)
         return status;
-    report.count = points.depth_count * points.size_count;
+    report.count = count_points(&points);
     job->depth = (unsigned)points.depths[0];
     job->size = points.sizes[0];
+    job->way = points.ways[0];
     status = job_make(job);
     if (status == CLI_OK && !opt_contenders) {
         pick_all(job, set->engine, picked, &count, absent, &report.absent_count);
@@ -459,10 +529,13 @@ const struct cli_command cli_bench = {
                "  files   open, read and close of many small files\n"
                "  random  random reads of one file\n"
                "  echo    a server and a load generator on two cores, over the loopback; judged\n"
-               "          by the server's CPU time per request\n\n"
+               "          by the server's CPU time per request\n"
+               "  notify  random reads whose end is told by nothing but a call that waits, by a\n"
+               "          signal, or by a call on a thread\n\n"
                "Contenders: blocking, glibc-aio, posixaio-dropin, libaio, liburing, and\n"
                "ouro:ENGINE for each engine; of echo: epoll, libuv, libevent, liburing and\n"
-               "ouro:ENGINE. They take turns, round by round. A round during which other\n"
+               "ouro:ENGINE; of notify: glibc-aio, posixaio-dropin and ouro:ENGINE. They take\n"
+               "turns, round by round. A round during which other\n"
                "processes used more than 10 % of a core is thrown away, counted and repeated\n"
                "up to twice. Ratios are of paired rounds: the median and its 95 % bootstrap\n"
                "interval. All data is verified, except that of --file.\n",

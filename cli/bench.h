@@ -10,12 +10,17 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <sys/types.h>
 #include <time.h>
 
-enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO, SUITES };
+enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO, SUITE_NOTIFY, SUITES };
 
 /* What of the file system a suite reads: many files, blocks anywhere in one, or nothing. */
 enum reads { READS_NOTHING, READS_FILES, READS_BLOCKS };
+
+/* Suite notify: how a program learns that a request is over. */
+enum way { WAY_NONE, WAY_SIGNAL, WAY_THREAD, WAYS };
+extern const char *const way_names[WAYS]; /* bench_notify.c */
 
 enum {
     ROUNDS_MAX = 1000,
@@ -59,6 +64,7 @@ struct job {
     enum suite suite;
     enum reads reads; /* the suite's */
     unsigned depth; /* operations in flight; nop: in a batch; echo: connections, one request each */
+    enum way way;   /* suite notify */
     bool cold;      /* the files' pages are dropped before each round */
 
     /* READS_FILES: names[i] in dir_fd, `size` bytes each; echo: requests of `size` bytes */
@@ -141,10 +147,22 @@ extern const struct contender contender_libaio;
 extern const struct contender contender_liburing;
 #endif
 /* Each fills `ret` with contenders and returns how many: one for each engine of the library; those
- * that run inside the command; the servers of suite echo (bench_echo.c). */
+ * of nop, files and random; the servers of suite echo; those of suite notify. */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
 unsigned contender_plain_list(struct contender *ret, unsigned max);
 unsigned contender_echo_list(struct contender *ret, unsigned max);
+unsigned contender_notify_list(struct contender *ret, unsigned max);
+
+/* Whose functions of <aio.h> (contender_aio.c): the C library's, or the drop-in's. */
+struct aiocb;
+struct aio_calls {
+    int (*read)(struct aiocb *control);
+    int (*error)(const struct aiocb *control);
+    ssize_t (*result)(struct aiocb *control);
+    int (*suspend)(const struct aiocb *const list[], int count, const struct timespec *timeout);
+};
+/* Those of the contender; 0, or -errno with the reason in `why`. */
+int aio_calls_find(const struct contender *self, struct aio_calls *ret, char *why);
 
 /* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
  * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
@@ -237,6 +255,7 @@ struct run {
     const struct job *job;
     unsigned depth;
     uint64_t size;
+    enum way way;
     unsigned rounds; /* that every entry has */
     struct entry entries[CONTENDERS_MAX + 1];
     unsigned count;
@@ -276,6 +295,8 @@ struct suite_traits {
     const char *depths;       /* --depth or --connections by default */
     const char *sizes;        /* --size by default */
     const char *bases[BASES]; /* contenders that the others are compared with, or NULL */
+    const char *ways;         /* --ways by default; NULL: it has none */
+    bool warm;                /* by default the file is left in the page cache */
     const struct view *view;
     unsigned (*list)(struct contender *ret, unsigned max);
     void (*describe)(const struct job *job, char *ret, size_t size);
@@ -287,7 +308,7 @@ extern const struct suite_traits suites[SUITES];
 
 /* ---- bench_views.c: what views are made of ---- */
 
-extern const struct view view_operations, view_echo;
+extern const struct view view_operations, view_echo, view_notify;
 
 double stats_sum(const double *values, unsigned count);
 void cell_number(struct table *table, double value);
@@ -300,6 +321,7 @@ void json_numbers(struct json *json, const char *key, const double *values, unsi
 void json_ratios(struct json *json, const char *prefix, const struct run *run, unsigned row);
 void json_latency(struct json *json, const struct entry *entry);
 /* Operations per second and what goes with them. */
+void cells_operations(struct table *table, const struct run *run, unsigned row);
 void json_operations(struct json *json, const struct run *run, unsigned row);
 
 /* ---- bench_report.c ---- */

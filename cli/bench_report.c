@@ -139,11 +139,11 @@ void report_table(const struct report *report, FILE *out, bool color)
     for (unsigned i = 0; i < report->runs[0].count; i++) {
         const struct entry *entry = &report->runs[0].entries[i];
         if (!entry->twin)
-            fprintf(out, "  %-14s%s\n", entry->contender->name,
+            fprintf(out, "  %-16s%s\n", entry->contender->name,
                     entry->contender->describe(entry->contender, report->job));
     }
     for (unsigned i = 0; i < report->absent_count; i++)
-        fprintf(out, "  %-14snot here: %s\n", report->absent[i].name, report->absent[i].why);
+        fprintf(out, "  %-16snot here: %s\n", report->absent[i].name, report->absent[i].why);
 }
 
 /* ---- JSON ---- */

@@ -78,6 +78,22 @@ static void point_echo(const struct run *run, char *ret, size_t size)
              (unsigned long long)run->size);
 }
 
+/* ---- notify ---- */
+
+static void describe_notify(const struct job *job, char *ret, size_t size)
+{
+    snprintf(ret, size,
+             "notify: being told that a read is over; reads of %llu bytes in a file of %llu MiB, "
+             "%s",
+             (unsigned long long)job->block, (unsigned long long)(job->file_size >> 20),
+             job_cache(job));
+}
+
+static void point_notify(const struct run *run, char *ret, size_t size)
+{
+    snprintf(ret, size, "depth %u, %s", run->depth, way_names[run->way]);
+}
+
 /* ---- all ---- */
 
 const struct suite_traits suites[SUITES] = {
@@ -121,4 +137,17 @@ const struct suite_traits suites[SUITES] = {
                      .list = contender_echo_list,
                      .describe = describe_echo,
                      .point = point_echo },
+    [SUITE_NOTIFY] = { .name = "notify",
+                       .reads = READS_BLOCKS,
+                       .seconds = 1,
+                       .file_size = (uint64_t)64 << 20,
+                       .depths = "1,32",
+                       .sizes = "4096",
+                       .ways = "none,signal,thread",
+                       .warm = true,
+                       .bases = { "glibc-aio", "posixaio-dropin" },
+                       .view = &view_notify,
+                       .list = contender_notify_list,
+                       .describe = describe_notify,
+                       .point = point_notify },
 };

@@ -115,7 +115,7 @@ void json_latency(struct json *json, const struct entry *entry)
 
 /* ---- operations ---- */
 
-static void cells_operations(struct table *table, const struct run *run, unsigned row)
+void cells_operations(struct table *table, const struct run *run, unsigned row)
 {
     const struct entry *entry = &run->entries[row];
     struct interval rate = stats_range(entry->rates, run->rounds);

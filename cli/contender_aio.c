@@ -15,16 +15,8 @@ struct slot {
     struct piece piece;
 };
 
-/* Whose functions. */
-struct calls {
-    int (*read)(struct aiocb *control);
-    int (*error)(const struct aiocb *control);
-    ssize_t (*result)(struct aiocb *control);
-    int (*suspend)(const struct aiocb *const list[], int count, const struct timespec *timeout);
-};
-
 struct posix {
-    struct calls calls;
+    struct aio_calls calls;
     struct reading reading;
     struct slot *slots;
     const struct aiocb **waiting; /* NULL: the slot is free */
@@ -122,7 +114,7 @@ static bool find(void *library, const char *name, void *ret)
     return at;
 }
 
-static int load(struct calls *ret, char *why)
+static int load(struct aio_calls *ret, char *why)
 {
     char path[PATH_MAX];
     const char *reason = "it is not there";
@@ -141,6 +133,12 @@ static int load(struct calls *ret, char *why)
     return -ENOENT;
 }
 
+int aio_calls_find(const struct contender *self, struct aio_calls *ret, char *why)
+{
+    *ret = (struct aio_calls){ aio_read, aio_error, aio_return, aio_suspend };
+    return strcmp(self->name, contender_posixaio_dropin.name) == 0 ? load(ret, why) : 0;
+}
+
 static int posix_open(const struct contender *self, const struct job *job, void **ret_state,
                       char *why)
 {
@@ -149,14 +147,13 @@ static int posix_open(const struct contender *self, const struct job *job, void 
 
     if (!p)
         return -ENOMEM;
-    p->calls = (struct calls){ aio_read, aio_error, aio_return, aio_suspend };
     p->slots = calloc(job->depth, sizeof(*p->slots));
     p->waiting = calloc(job->depth, sizeof(const struct aiocb *));
     r = reading_open(&p->reading, job, job->depth, why);
     if (r == 0 && (!p->slots || !p->waiting))
         r = -ENOMEM;
-    if (r == 0 && strcmp(self->name, contender_posixaio_dropin.name) == 0)
-        r = load(&p->calls, why);
+    if (r == 0)
+        r = aio_calls_find(self, &p->calls, why);
     if (r < 0)
         posix_close(p);
     else

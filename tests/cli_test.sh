@@ -182,6 +182,50 @@ check 'JSON of random' json random 1,2,8 --file-size 1M
 check 'JSON of random with two contenders' \
     json random 4 --file-size 1M --contenders blocking,glibc-aio --aa
 
+cat >"$tmp/notify.py" <<'END'
+import json, statistics, sys
+doc = json.load(sys.stdin)
+assert doc['schema'] == 1 and doc['suite'] == 'notify', doc
+points = {(r['contender'], r['depth'], r['way']) for r in doc['rows']}
+names = {r['contender'] for r in doc['rows']}
+assert {'glibc-aio', 'ouro:threads'} <= names, names
+ways = ('none', 'signal', 'thread')
+assert points == {(n, d, w) for n in names for d in (1, 3) for w in ways}, points
+assert len(doc['rows']) == len(points)
+for row in doc['rows']:
+    assert len(row['rounds']) == 3 and min(row['rounds']) > 0, row
+    assert abs(row['ops_per_second'] / statistics.median(row['rounds']) - 1) < 1e-6, row
+    assert 0 < row['latency_ns_p50'] <= row['latency_ns_p99'] <= row['latency_ns_p999'], row
+    assert row['cpu_seconds'] > 0 and row['operations'] >= 9, row
+    for base in ('glibc_aio', 'posixaio_dropin'):
+        ratio = row['ratio_to_' + base]
+        assert ratio is None or 0 < ratio['low'] <= ratio['ratio'] <= ratio['high'], row
+END
+notify=(notify --rounds 3 --seconds 0.03 --dir "$work" --file-size 1M)
+notify_json()
+{
+    "$ouro" bench "${notify[@]}" --depth 1,3 --json --html "$tmp/notify.html" 2>"$tmp/err" \
+        >"$tmp/json" || { cat "$tmp/err"; return 1; }
+    python3 "$tmp/notify.py" <"$tmp/json" && python3 "$tmp/page.py" "$tmp/notify.html"
+}
+notify_table()
+{
+    "$ouro" bench "${notify[@]}" --contenders glibc-aio,ouro:threads --ways thread,signal "$@" \
+        >"$tmp/out" || return
+    [ "$(grep -c '^depth 3*[12], \(signal\|thread\)$' "$tmp/out")" -eq 4 ] || return
+    [ "$(grep -c '^ouro:threads .* \[.*\]' "$tmp/out")" -eq 4 ] &&
+        grep -q 'req/s.*p99.*CPU s' "$tmp/out"
+}
+check 'notify prints a table for each depth and way' notify_table
+check 'notify reads past the page cache' notify_table --direct
+for bad in --ways=x --ways= --ways=none, --ways=none,none,none,none --count=5 --size=4096 \
+    --connections=1 --contenders=blocking; do
+    check "$bad is wrong usage of notify" status 2 "$ouro" bench "${notify[@]}" "$bad"
+done
+check '--ways belongs to notify' says ways status 2 "$ouro" bench random --ways none "${fast[@]}"
+check 'Ctrl-C stops notify' interrupted INT notify --contenders glibc-aio --ways thread \
+    --seconds 600 --file-size 1M --rounds 3
+
 check 'JSON of info' bash -c "'$ouro' info --json | python3 -m json.tool >/dev/null"
 
 cat >"$tmp/page.py" <<'END'
@@ -199,6 +243,7 @@ page()
     python3 "$tmp/page.py" "$tmp/a page.html"
 }
 check 'the page is well-formed and self-contained' page
+check 'JSON of notify, and its page' notify_json
 failed_page()
 {
     echo old >"$tmp/old.html"
