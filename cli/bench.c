@@ -11,7 +11,7 @@
 
 enum { BLOCK = 4096 }; /* --bs by default */
 
-#define SUITE_WORDS "nop files random echo notify"
+#define SUITE_WORDS "nop files random echo notify aio-scale"
 
 static const char *opt_contenders, *opt_depth, *opt_dir, *opt_file, *opt_html;
 static const char *opt_connections, *opt_size, *opt_ways;
@@ -62,7 +62,7 @@ static const struct cli_option options[] = {
       .value = "N",
       .min = 1,
       .max = 1000000,
-      .help = "files: how many (default 1000)" },
+      .help = "files: how many (default 1000); aio-scale: requests (default 100000)" },
     { .name = "size",
       .kind = CLI_TEXT,
       .into = &opt_size,
@@ -292,9 +292,17 @@ static int check_belongs(enum suite suite)
         { "depth", opt_depth, FIRST - (1u << SUITE_ECHO) + (1u << SUITE_NOTIFY) },
         { "connections", opt_connections, 1u << SUITE_ECHO },
         { "ways", opt_ways, 1u << SUITE_NOTIFY },
-        { "count", opt_count, FIRST },
+        { "count", opt_count, FIRST | 1u << SUITE_SCALE },
         { "size", opt_size, FIRST },
         { "file", opt_file, BLOCKS },
+        { "seconds", opt_seconds > 0, ~(1u << SUITE_SCALE) },
+        { "dir", opt_dir, ~(1u << SUITE_SCALE) },
+        { "bs", opt_block > 0, ~(1u << SUITE_SCALE) },
+        { "file-size", opt_file_size > 0, ~(1u << SUITE_SCALE) },
+        { "cold", opt_cold, ~(1u << SUITE_SCALE) },
+        { "warm", opt_warm, ~(1u << SUITE_SCALE) },
+        { "direct", opt_direct, ~(1u << SUITE_SCALE) },
+        { "buffered", opt_buffered, ~(1u << SUITE_SCALE) },
     };
 
     for (size_t i = 0; i < sizeof(options_of) / sizeof(options_of[0]); i++)
@@ -318,6 +326,9 @@ static int check_options(const struct cli_settings *set, enum suite suite)
         return cli_usage_error("--bs must be a multiple of 512");
     if (opt_file_size && opt_file_size < (opt_block ? opt_block : BLOCK))
         return cli_usage_error("--file-size must be at least one block (--bs)");
+    if (suite == SUITE_SCALE && opt_count && opt_count < SCALE_COUNT_MIN)
+        return cli_usage_error("--count must be at least %d in suite %s", SCALE_COUNT_MIN,
+                               suites[suite].name);
     return check_belongs(suite);
 }
 
@@ -531,12 +542,15 @@ const struct cli_command cli_bench = {
                "  echo    a server and a load generator on two cores, over the loopback; judged\n"
                "          by the server's CPU time per request\n"
                "  notify  random reads whose end is told by nothing but a call that waits, by a\n"
-               "          signal, or by a call on a thread\n\n"
+               "          signal, or by a call on a thread\n"
+               "  aio-scale\n"
+               "          very many outstanding requests of POSIX AIO: submitting them, and\n"
+               "          waiting for one of very many\n\n"
                "Contenders: blocking, glibc-aio, posixaio-dropin, libaio, liburing, and\n"
                "ouro:ENGINE for each engine; of echo: epoll, libuv, libevent, liburing and\n"
-               "ouro:ENGINE; of notify: glibc-aio, posixaio-dropin and ouro:ENGINE. They take\n"
-               "turns, round by round. A round during which other\n"
-               "processes used more than 10 % of a core is thrown away, counted and repeated\n"
-               "up to twice. Ratios are of paired rounds: the median and its 95 % bootstrap\n"
-               "interval. All data is verified, except that of --file.\n",
+               "ouro:ENGINE; of notify: glibc-aio, posixaio-dropin and ouro:ENGINE; of\n"
+               "aio-scale: glibc-aio and posixaio-dropin. They take turns, round by round. A\n"
+               "round during which other processes used more than 10 % of a core is thrown\n"
+               "away, counted and repeated up to twice. Ratios are of paired rounds: the median\n"
+               "and its 95 % bootstrap interval. All data is verified, except that of --file.\n",
 };

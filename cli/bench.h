@@ -13,7 +13,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO, SUITE_NOTIFY, SUITES };
+enum suite { SUITE_NOP, SUITE_FILES, SUITE_RANDOM, SUITE_ECHO, SUITE_NOTIFY, SUITE_SCALE, SUITES };
 
 /* What of the file system a suite reads: many files, blocks anywhere in one, or nothing. */
 enum reads { READS_NOTHING, READS_FILES, READS_BLOCKS };
@@ -31,7 +31,9 @@ enum {
     CONTENDERS_MAX = 16,
     WHY_SIZE = 256,
     VARIANTS_MAX = 16,
-    NOP_BATCHES = 16, /* batches between two looks at the clock in suite nop */
+    MEASURES_MAX = 16,
+    SCALE_COUNT_MIN = 10, /* requests of suite aio-scale */
+    NOP_BATCHES = 16,     /* batches between two looks at the clock in suite nop */
 };
 
 /* ---- histogram.c: log-linear, 1.6 % per bucket (histogram.h) ---- */
@@ -112,6 +114,9 @@ struct round {
     bool full_check;   /* warm-up: compare all data */
     struct histogram *latency;
     uint64_t operations; /* out */
+    double busy;         /* out: the seconds that they took; 0: all of the round */
+    /* Out: what the suite measures besides, in an order of its own. */
+    double measures[MEASURES_MAX];
 
     /* Out, suite echo. */
     double server_cpu;   /* seconds */
@@ -147,11 +152,12 @@ extern const struct contender contender_libaio;
 extern const struct contender contender_liburing;
 #endif
 /* Each fills `ret` with contenders and returns how many: one for each engine of the library; those
- * of nop, files and random; the servers of suite echo; those of suite notify. */
+ * of nop, files and random; the servers of suite echo; those of suites notify and aio-scale. */
 unsigned contender_ouro_list(struct contender *ret, unsigned max);
 unsigned contender_plain_list(struct contender *ret, unsigned max);
 unsigned contender_echo_list(struct contender *ret, unsigned max);
 unsigned contender_notify_list(struct contender *ret, unsigned max);
+unsigned contender_scale_list(struct contender *ret, unsigned max);
 
 /* Whose functions of <aio.h> (contender_aio.c): the C library's, or the drop-in's. */
 struct aiocb;
@@ -163,6 +169,7 @@ struct aio_calls {
 };
 /* Those of the contender; 0, or -errno with the reason in `why`. */
 int aio_calls_find(const struct contender *self, struct aio_calls *ret, char *why);
+extern const unsigned aio_request_bytes; /* that the drop-in has for each request */
 
 /* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
  * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
@@ -238,10 +245,11 @@ struct entry {
     bool twin; /* the A/A row: entries[0..] twin_of measured a second time */
     unsigned twin_of;
     void *state;
-    double *rates; /* operations per second, by round */
-    double *cpu;   /* CPU seconds, by round; echo: of the server */
-    double *wall;  /* seconds, by round */
-    double *costs; /* CPU seconds per million operations, by round */
+    double *rates;                  /* operations per second, by round */
+    double *cpu;                    /* CPU seconds, by round; echo: of the server */
+    double *wall;                   /* seconds, by round */
+    double *costs;                  /* CPU seconds per million operations, by round */
+    double *measures[MEASURES_MAX]; /* as the rounds have them, by round */
     uint64_t errors;
     double memory; /* echo: bytes of the server per connection */
     uint64_t operations;
@@ -259,7 +267,7 @@ struct run {
     unsigned rounds; /* that every entry has */
     struct entry entries[CONTENDERS_MAX + 1];
     unsigned count;
-    double *numbers; /* what the entries' rates, cpu, wall and costs point into */
+    double *numbers; /* what the pointers of the entries point into */
     struct histogram *latencies;
 };
 
@@ -273,9 +281,15 @@ int run_measure(struct run *run, const struct plan *plan);
 void run_free(struct run *run);
 void run_point(const struct run *run, char *ret, size_t size);
 
+/* ---- bench_process.c ---- */
+
+/* As fork(2), or -errno: a child that no way of ending its parent leaves behind. */
+pid_t bench_fork(void);
+double bench_resident(pid_t pid); /* bytes of memory that it has */
+
 /* ---- bench_suites.c: what the suites differ in, besides the contenders' work ---- */
 
-enum { COLUMNS_MAX = 12, TITLES_MAX = COLUMNS_MAX - 3, BASES = 2 };
+enum { COLUMNS_MAX = 13, TITLES_MAX = COLUMNS_MAX - 3, BASES = 2 };
 
 /* How the rows of a suite look. */
 struct view {
@@ -308,7 +322,7 @@ extern const struct suite_traits suites[SUITES];
 
 /* ---- bench_views.c: what views are made of ---- */
 
-extern const struct view view_operations, view_echo, view_notify;
+extern const struct view view_operations, view_echo, view_notify, view_scale;
 
 double stats_sum(const double *values, unsigned count);
 void cell_number(struct table *table, double value);

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,19 +64,16 @@ static void pin(unsigned which)
     }
 }
 
-/* A child that no way of ending its parent leaves behind. */
+/* A child with what serving and loading need. */
 static pid_t spawn(unsigned cpu)
 {
-    pid_t parent = getpid(), child = fork();
+    pid_t child = bench_fork();
 
-    if (child != 0)
-        return child < 0 ? -errno : child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    echo_raise_nofile();
-    pin(cpu);
-    return 0;
+    if (child == 0) {
+        echo_raise_nofile();
+        pin(cpu);
+    }
+    return child;
 }
 
 /* ---- the load generator's process ---- */
@@ -90,22 +86,6 @@ static double cpu_of(pid_t pid)
     if (clock_getcpuclockid(pid, &clock) == 0)
         clock_gettime(clock, &time);
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double resident_of(pid_t pid)
-{
-    unsigned long long size = 0, resident = 0;
-    char path[64];
-    FILE *file;
-
-    snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-    file = fopen(path, "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(file);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
 /* How long a process was ready to run but did not: on a core of its own, because of others. Threads
@@ -160,7 +140,7 @@ static int load_begin(const struct pair *pair, const struct echo_address *addres
         return r;
     r = load_round(pair, *ret, 0);
     echo_load_close(*ret, true);
-    *ret_before = resident_of(pair->server);
+    *ret_before = bench_resident(pair->server);
     if (r == 0 && echo_result_errors(&shared->result) == 0)
         r = echo_load_open(ret, address, pair->job->depth, size, shared->load_why);
     if (r == 0 && echo_result_errors(&shared->result) == 0)
@@ -184,7 +164,7 @@ static void load_process(const struct pair *pair, const struct echo_address *add
         if (got != (ssize_t)sizeof(limit))
             break;
         shared->load_error = load_round(pair, load, limit);
-        shared->memory = (resident_of(pair->server) - before) / pair->job->depth;
+        shared->memory = (bench_resident(pair->server) - before) / pair->job->depth;
     }
     _exit(0);
 }

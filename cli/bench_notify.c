@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Suite notify: random reads, as in suite random, by programs that are told that a request is over
  * in one of three ways. none: they wait in a call of the interface, and that is the contender of
- * suite random itself. signal: a handler for a real-time signal, which gets the request in si_value.
- * thread: a function that the library calls. Both post a semaphore that the program waits for.
+ * suite random itself. signal: a handler for a real-time signal, which gets the request in
+ * si_value. thread: a function that the library calls. Both post a semaphore that the program waits
+ * for.
  *
  * A handler, and not sigwaitinfo(2), because that is what the examples of aio(7) do, and most who
  * copied from there. */

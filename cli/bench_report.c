@@ -65,7 +65,7 @@ static void fill_table(struct table *table, const struct run *run)
         columns++;
     for (unsigned i = 0; i < BASES; i++)
         columns += suite->bases[i] != NULL;
-    table_init(table, columns, "lrrrrrrrrrrr");
+    table_init(table, columns, "lrrrrrrrrrrrr");
     table_cell(table, "contender");
     for (unsigned i = 0; i < TITLES_MAX && view->titles[i]; i++)
         table_cell(table, "%s", view->titles[i]);

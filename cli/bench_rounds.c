@@ -35,18 +35,24 @@ static double machine_seconds(void)
     return got < 7 ? -1 : (double)(user + nice + system + steal) / (double)sysconf(_SC_CLK_TCK);
 }
 
-/* CPU seconds of this process, io_uring's workers included: they are threads of ours. */
-static double own_seconds(void)
+/* CPU seconds of this process, io_uring's workers included: they are threads of ours; or of its
+ * children that have ended. */
+static double seconds_of(int who)
 {
     struct rusage usage;
 
-    getrusage(RUSAGE_SELF, &usage);
+    getrusage(who, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+static double own_seconds(void)
+{
+    return seconds_of(RUSAGE_SELF) + seconds_of(RUSAGE_CHILDREN);
+}
+
 struct measured {
-    double wall, cpu, foreign;
+    double wall, cpu, foreign, busy;
     uint64_t operations;
 };
 
@@ -59,11 +65,13 @@ static int measure_once(const struct job *job, struct entry *entry, struct round
     int r;
 
     round->operations = 0;
+    round->busy = 0;
     r = entry->contender->round(entry->state, round);
     end = now_ns();
     own_end = own_seconds();
     machine_end = machine_seconds();
     sum->wall += (double)(end - begin) / 1e9;
+    sum->busy += round->busy > 0 ? round->busy : (double)(end - begin) / 1e9;
     sum->cpu += job->suite == SUITE_ECHO ? round->server_cpu : own_end - own;
     sum->operations += round->operations;
     /* The machine's clock ticks slowly: may be negative for one pass, judged as a sum; and it is
@@ -136,7 +144,7 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
     struct histogram *kept = calloc(1, sizeof(*kept));
     struct measured m;
     uint64_t errors = 0; /* of discarded rounds too */
-    double memory = 0;
+    double memory = 0, measures[MEASURES_MAX] = { 0 };
     int r = kept ? 0 : -ENOMEM;
 
     for (unsigned try = 0; r == 0; try++) {
@@ -151,6 +159,7 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
         r = measure_round(run, entry, &round, &m);
         errors += round.errors;
         memory = round.memory;
+        memcpy(measures, round.measures, sizeof(measures));
         disturbed = is_disturbed(run->job, &m);
         if (r == 0 && disturbed && try + 1 < TRIES_MAX) {
             entry->discarded++;
@@ -160,10 +169,12 @@ static int take_turn(struct run *run, unsigned which, unsigned number, const str
         break;
     }
     if (r == 0) {
-        entry->rates[number] = (double)m.operations / m.wall;
+        entry->rates[number] = (double)m.operations / m.busy;
         entry->cpu[number] = m.cpu;
         entry->wall[number] = m.wall;
         entry->costs[number] = m.cpu * 1e6 / (double)m.operations;
+        for (unsigned i = 0; i < MEASURES_MAX; i++)
+            entry->measures[i][number] = measures[i];
         entry->errors += errors;
         entry->memory = memory > entry->memory ? memory : entry->memory;
         entry->foreign += m.foreign > 0 ? m.foreign : 0;
@@ -205,17 +216,21 @@ static int report_failure(const struct entry *entry, int error)
 
 static int make_room(struct run *run, unsigned rounds)
 {
-    run->numbers = calloc((size_t)run->count * 4 * rounds, sizeof(*run->numbers));
+    const size_t series = 4 + MEASURES_MAX;
+
+    run->numbers = calloc(run->count * series * rounds, sizeof(*run->numbers));
     run->latencies = calloc(run->count, sizeof(*run->latencies));
     if (!run->numbers || !run->latencies) {
         cli_error("%s", strerror(ENOMEM));
         return CLI_FAILED;
     }
     for (unsigned i = 0; i < run->count; i++) {
-        run->entries[i].rates = run->numbers + (size_t)i * 4 * rounds;
+        run->entries[i].rates = run->numbers + i * series * rounds;
         run->entries[i].cpu = run->entries[i].rates + rounds;
         run->entries[i].wall = run->entries[i].cpu + rounds;
         run->entries[i].costs = run->entries[i].wall + rounds;
+        for (unsigned m = 0; m < MEASURES_MAX; m++)
+            run->entries[i].measures[m] = run->entries[i].costs + (m + 1) * (size_t)rounds;
         run->entries[i].latency = &run->latencies[i];
     }
     return CLI_OK;

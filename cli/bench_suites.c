@@ -94,6 +94,21 @@ static void point_notify(const struct run *run, char *ret, size_t size)
     snprintf(ret, size, "depth %u, %s", run->depth, way_names[run->way]);
 }
 
+/* ---- aio-scale ---- */
+
+static void describe_scale(const struct job *job, char *ret, size_t size)
+{
+    snprintf(ret, size,
+             "aio-scale: %u reads of an empty pipe outstanding at once; aio_suspend over 32000 "
+             "of them, where that can be done",
+             job->count);
+}
+
+static void point_scale(const struct run *run, char *ret, size_t size)
+{
+    snprintf(ret, size, "%u requests", run->job->count);
+}
+
 /* ---- all ---- */
 
 const struct suite_traits suites[SUITES] = {
@@ -150,4 +165,13 @@ const struct suite_traits suites[SUITES] = {
                        .list = contender_notify_list,
                        .describe = describe_notify,
                        .point = point_notify },
+    [SUITE_SCALE] = { .name = "aio-scale",
+                      .count = 100000,
+                      .depths = "1",
+                      .sizes = "4096",
+                      .bases = { "glibc-aio" },
+                      .view = &view_scale,
+                      .list = contender_scale_list,
+                      .describe = describe_scale,
+                      .point = point_scale },
 };

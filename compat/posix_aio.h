@@ -42,6 +42,8 @@ struct request {
     bool waited;   /* of a list: lio_listio waits for it, and gives it back */
 };
 
+extern const unsigned aio_request_bytes; /* aio_size.c: for reports */
+
 /* ---- aio_request.c: the loop, the lock, requests, and who waits for them -------------------- */
 
 /* Around every call of the program's: what was before. While the thread is shielded no handler of a

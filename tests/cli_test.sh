@@ -201,6 +201,37 @@ for row in doc['rows']:
         ratio = row['ratio_to_' + base]
         assert ratio is None or 0 < ratio['low'] <= ratio['ratio'] <= ratio['high'], row
 END
+cat >"$tmp/scale.py" <<'END'
+import json, statistics, sys
+doc = json.load(sys.stdin)
+assert doc['schema'] == 1 and doc['suite'] == 'aio-scale', doc
+assert doc['options']['rounds'] == 3 and doc['options']['count'] == 2000, doc
+rows = {row['contender']: row for row in doc['rows']}
+assert 'glibc-aio' in rows and len(rows) == len(doc['rows']), rows
+times = ('submit_ns', 'first_tenth_ns_per_request', 'last_tenth_ns_per_request',
+         'suspend_poll_ns', 'suspend_over_ns', 'suspend_wake_ns', 'small_stack_poll_ns',
+         'small_stack_over_ns', 'small_stack_wake_ns', 'end_ns')
+for name, row in rows.items():
+    assert row['requests'] == 2000 and row['operations'] == 3 * 2000, row
+    assert row['suspend_entries'] == 1999 and row['cpu_seconds'] > 0, row
+    assert row['small_stack_entries'] == (1000 if name == 'glibc-aio' else 1999), row
+    for key in times:
+        rounds = row['rounds_' + key]
+        assert len(rounds) == 3 and min(rounds) > 0, (key, row)
+        assert abs(row[key] / statistics.median(rounds) - 1) < 1e-6, (key, row)
+    for rate, ns in zip(row['rounds'], row['rounds_submit_ns']):
+        assert abs(rate * ns / 2000e9 - 1) < 1e-6, row
+    assert row['submit_ns'] >= row['first_tenth_ns_per_request'] * 100, row
+    assert 16 <= row['rss_bytes_per_request'] < 4096, row
+    assert (row['request_bytes'] is None) == (name == 'glibc-aio'), row
+    assert row['ratio_to_glibc_aio']['ratio'] > 0, row
+END
+scale_json()
+{
+    "$ouro" bench aio-scale --rounds 3 --count 2000 --json --html "$tmp/scale.html" 2>"$tmp/err" \
+        >"$tmp/json" || { cat "$tmp/err"; return 1; }
+    python3 "$tmp/scale.py" <"$tmp/json" && python3 "$tmp/page.py" "$tmp/scale.html"
+}
 notify=(notify --rounds 3 --seconds 0.03 --dir "$work" --file-size 1M)
 notify_json()
 {
@@ -226,6 +257,47 @@ check '--ways belongs to notify' says ways status 2 "$ouro" bench random --ways 
 check 'Ctrl-C stops notify' interrupted INT notify --contenders glibc-aio --ways thread \
     --seconds 600 --file-size 1M --rounds 3
 
+scale=(aio-scale --rounds 3)
+scale_table()
+{
+    "$ouro" bench "${scale[@]}" --count 200 >"$tmp/out" || return
+    grep -q '^200 requests$' "$tmp/out" && grep -q '^glibc-aio  *200 .* 199 ' "$tmp/out"
+}
+check 'aio-scale prints a table' scale_table
+for bad in --count=9 --count=x --rounds=1 --seconds=1 --depth=1 --size=1 --file=README.md --bs=512 \
+    --file-size=1M --direct --buffered --cold --warm --connections=1 --ways=none --dir=/tmp \
+    --contenders=blocking --contenders=ouro:threads; do
+    check "$bad is wrong usage of aio-scale" status 2 "$ouro" bench "${scale[@]}" "$bad"
+done
+# Processes of this bench: all that have its command line.
+scale_processes()
+{
+    pgrep -f "^$ouro bench aio-scale" || true
+}
+scale_ends()
+{
+    local pid got tries
+    env --default-signal=INT "$ouro" bench aio-scale --contenders glibc-aio --rounds 900 \
+        >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    for ((tries = 0; tries < 100; tries++)); do
+        [ "$(scale_processes | wc -l)" -lt 2 ] || break
+        sleep 0.05
+    done
+    kill -s "$1" "$pid"
+    wait "$pid" 2>/dev/null
+    got=$?
+    [ "$got" -eq "$2" ] || { echo "exit status $got"; cat "$tmp/err"; return 1; }
+    for ((tries = 0; tries < 100; tries++)); do
+        [ -n "$(scale_processes)" ] || return 0
+        sleep 0.05
+    done
+    scale_processes
+    return 1
+}
+check 'aio-scale that is interrupted leaves no process' scale_ends INT 130
+check 'aio-scale that is killed leaves no process' scale_ends KILL 137
+
 check 'JSON of info' bash -c "'$ouro' info --json | python3 -m json.tool >/dev/null"
 
 cat >"$tmp/page.py" <<'END'
@@ -244,6 +316,7 @@ page()
 }
 check 'the page is well-formed and self-contained' page
 check 'JSON of notify, and its page' notify_json
+check 'JSON of aio-scale, and its page' scale_json
 failed_page()
 {
     echo old >"$tmp/old.html"
