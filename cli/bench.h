@@ -32,8 +32,9 @@ enum {
     WHY_SIZE = 256,
     VARIANTS_MAX = 16,
     MEASURES_MAX = 16,
-    SCALE_COUNT_MIN = 10, /* requests of suite aio-scale */
-    NOP_BATCHES = 16,     /* batches between two looks at the clock in suite nop */
+    SCALE_COUNT_MIN = 10,  /* requests of suite aio-scale */
+    SCALE_ENTRIES = 32000, /* of which aio_suspend waits for one there */
+    NOP_BATCHES = 16,      /* batches between two looks at the clock in suite nop */
 };
 
 /* ---- histogram.c: log-linear, 1.6 % per bucket (histogram.h) ---- */

@@ -14,6 +14,8 @@
 #include "bench.h"
 
 #include <aio.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +25,12 @@
 
 enum {
     COUNT_GLIBC = 10000,
-    ENTRIES = 32000,
     ENTRIES_GLIBC_SMALL = 1000, /* that fit on the small stack */
     SMALL_STACK = 64 * 1024,
     POLLS = 8,
     WRITER_NAP_NS = 3 * 1000 * 1000, /* before it writes: the other one sleeps by then */
     PATIENCE_S = 120,
+    LOOK_MS = 100, /* for a signal that came before the sleep */
 };
 
 /* What a round measures besides: indices into struct round's. */
@@ -370,53 +372,59 @@ static int work(struct scale *s)
     return r < 0 ? r : end_all(s);
 }
 
-/* 0 or -errno: until it has ended, or the time has come, or a signal. */
-static int wait_for(struct scale *s, pid_t child)
+/* 0 or -errno: until it has ended, which closes the pipe, or the time has come, or a signal. */
+static int wait_for(struct scale *s, pid_t child, int ended)
 {
-    const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+    struct pollfd poll_fd = { .fd = ended, .events = POLLIN };
     uint64_t begin = now_ns();
-    int status, r = 0;
-    pid_t ended;
+    int status = 0, r = 0;
 
-    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && r == 0) {
+    while (r == 0 && poll(&poll_fd, 1, LOOK_MS) <= 0) {
         if (cli_signal)
             r = -EINTR;
         else if (now_ns() - begin > (uint64_t)PATIENCE_S * 1000000000)
             r = fail(s, ETIMEDOUT, "the requests");
-        else
-            nanosleep(&nap, NULL);
     }
-    if (r < 0) {
+    if (r < 0)
         kill(child, SIGKILL);
-        waitpid(child, NULL, 0);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (r < 0)
         return r;
-    }
     if (s->shared->done)
         return s->shared->error;
-    if (ended > 0 && WIFSIGNALED(status))
+    if (WIFSIGNALED(status))
         snprintf(s->shared->why, WHY_SIZE, "its process was ended by: %s",
                  strsignal(WTERMSIG(status)));
     return -EIO;
 }
 
-static int scale_round(void *state, struct round *round)
+static int run_process(struct scale *s)
 {
-    struct scale *s = state;
+    int ends[2], r;
     pid_t child;
-    int r;
 
     memset(s->shared, 0, sizeof(*s->shared));
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
     child = bench_fork();
-    if (child < 0)
-        return child;
     if (child == 0) {
-        signal(SIGINT, SIG_DFL);
-        signal(SIGTERM, SIG_DFL);
+        close(ends[0]);
         s->shared->error = work(s);
         s->shared->done = true;
         _exit(0);
     }
-    r = wait_for(s, child);
+    close(ends[1]);
+    r = child < 0 ? child : wait_for(s, child, ends[0]);
+    close(ends[0]);
+    return r;
+}
+
+static int scale_round(void *state, struct round *round)
+{
+    struct scale *s = state;
+    int r = run_process(s);
+
     if (r < 0 && !cli_signal && s->shared->why[0])
         cli_error("%s: %s", s->name, s->shared->why);
     round->operations = s->count;
@@ -450,7 +458,7 @@ static int scale_open(const struct contender *self, const struct job *job, void 
         return -ENOMEM;
     s->name = self->name;
     s->count = glibc ? least(job->count, COUNT_GLIBC) : job->count;
-    s->entries = least(s->count - 1, ENTRIES);
+    s->entries = least(s->count - 1, SCALE_ENTRIES);
     s->small_entries = glibc ? least(s->entries, ENTRIES_GLIBC_SMALL) : s->entries;
     s->shared =
         mmap(NULL, sizeof(*s->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -99,9 +99,9 @@ static void point_notify(const struct run *run, char *ret, size_t size)
 static void describe_scale(const struct job *job, char *ret, size_t size)
 {
     snprintf(ret, size,
-             "aio-scale: %u reads of an empty pipe outstanding at once; aio_suspend over 32000 "
+             "aio-scale: %u reads of an empty pipe outstanding at once; aio_suspend over %u "
              "of them, where that can be done",
-             job->count);
+             job->count, job->count > SCALE_ENTRIES ? SCALE_ENTRIES : job->count - 1);
 }
 
 static void point_scale(const struct run *run, char *ret, size_t size)
