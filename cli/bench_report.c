@@ -236,16 +236,17 @@ void report_json(const struct report *report, FILE *out)
 static void html_table(const struct run *run, FILE *out)
 {
     struct table table;
+    unsigned column = 0;
 
     fill_table(&table, run);
     fputs("<div class=\"wide\"><table>\n", out);
     for (size_t i = 0; i < table.count; i++) {
         const char *tag = i < table.columns ? "th" : "td";
-        bool last = i % table.columns == table.columns - 1;
 
-        fprintf(out, "%s<%s>", i % table.columns ? "" : "<tr>", tag);
+        fprintf(out, "%s<%s>", column ? "" : "<tr>", tag);
         chart_text(out, table.cells[i]);
-        fprintf(out, "</%s>%s", tag, last ? "</tr>\n" : "");
+        fprintf(out, "</%s>%s", tag, column + 1 == table.columns ? "</tr>\n" : "");
+        column = column + 1 == table.columns ? 0 : column + 1;
     }
     fputs("</table></div>\n<p class=\"soft\">", out);
     print_judgement(run, out);
