@@ -339,7 +339,7 @@ static void json_requests(struct json *json, const struct stats_interface *from)
     json_uint(json, "depth_max", from->depth_max);
 }
 
-static void json_latency(struct json *json, const struct stats_interface *from)
+static void json_times(struct json *json, const struct stats_interface *from)
 {
     struct histogram latency;
 
@@ -365,7 +365,7 @@ static void json_interface(struct json *json, const struct stats_interface *from
     json_string(json, "name", name);
     json_uint(json, "processes", from->processes);
     json_requests(json, from);
-    json_latency(json, from);
+    json_times(json, from);
     json_counts(json, "ended_by", from->enders, enders, STATS_ENDERS);
     json_counts(json, "notifications", from->notices, notices, STATS_NOTICES);
     json_counts(json, "system_calls", from->calls, calls, STATS_CALLS);
