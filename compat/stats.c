@@ -76,6 +76,8 @@ static struct stats_file *map(int fd)
     return NULL;
 }
 
+static void at_exit(void);
+
 void stats_open(unsigned interface)
 {
     const char *path = tried ? NULL : secure_getenv(STATS_VARIABLE);
@@ -89,7 +91,7 @@ void stats_open(unsigned interface)
         if (fd >= 0)
             close(fd);
     }
-    if (file) {
+    if (file && atexit(at_exit) == 0) {
         to = &file->interfaces[interface];
         stats_on = true;
     }
@@ -173,7 +175,7 @@ void stats_loop(ouro_loop *loop)
 }
 
 /* Without it the last system calls of a process would be missing. */
-__attribute__((destructor)) static void at_exit(void)
+static void at_exit(void)
 {
     ouro_loop *loop = own.loop;
 
