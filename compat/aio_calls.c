@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 enum {
+    AHEAD = 8,               /* in a list: so many blocks before its turn one is loaded */
     PRIORITIES = 20,         /* AIO_PRIO_DELTA_MAX */
     LARGE = 64 * 1024,       /* bytes that no caller shall wait to be copied */
     BATCH = 240,             /* of a list that are submitted at once: a ring but for a few */
@@ -266,6 +267,17 @@ static bool in_progress(const struct aiocb *block)
     return block && aio_do_error(block) == EINPROGRESS;
 }
 
+/* Blocks and requests of a long list are in no cache, and each tells where the next thing lies. */
+static void look_ahead(const struct wait *wait, int at)
+{
+    int near = at + AHEAD, far = at + 2 * AHEAD;
+
+    if (far < wait->count && wait->blocks[far])
+        __builtin_prefetch(&wait->blocks[far]->__error_code);
+    if (near < wait->count && wait->blocks[near])
+        aio_prefetch(wait->blocks[near]);
+}
+
 /* With the lock. False: one is over, or there is none. */
 static bool mark(const struct wait *wait)
 {
@@ -274,6 +286,8 @@ static bool mark(const struct wait *wait)
     for (int i = 0; i < wait->count; i++) {
         const struct aiocb *block = wait->blocks[i];
         struct request *request;
+
+        look_ahead(wait, i);
 
         if (!block)
             continue;
@@ -287,16 +301,10 @@ static bool mark(const struct wait *wait)
     return some;
 }
 
-static void stop_waiting(const struct wait *wait)
+static void stop_waiting(struct waiter *waiter)
 {
     aio_lock();
-    for (int i = 0; i < wait->count; i++) {
-        struct request *request = wait->blocks[i] ? aio_find(wait->blocks[i]) : NULL;
-
-        if (request)
-            aio_forget(wait->waiter, request);
-    }
-    aio_waiter_free(wait->waiter);
+    aio_waiter_free(waiter);
     aio_unlock();
 }
 
@@ -307,7 +315,7 @@ static void end_wait(void *arg)
     struct aio_shield now;
 
     aio_shield(&now);
-    stop_waiting(wait);
+    stop_waiting(wait->waiter);
     now.signals = wait->old.signals;
     aio_unshield(&now);
 }
@@ -328,7 +336,7 @@ static int suspend(struct wait *wait, const struct timespec *timeout)
     if (waits)
         r = aio_sleep(wait->waiter, wakes, timeout, &wait->old);
     pthread_cleanup_pop(0);
-    stop_waiting(wait);
+    stop_waiting(wait->waiter);
     aio_unshield(&wait->old);
     return r;
 }
@@ -538,7 +546,6 @@ static void leave_list(const struct list_wait *wait)
     struct request *list = wait->list;
 
     aio_lock();
-    aio_forget(wait->waiter, list);
     aio_waiter_free(wait->waiter);
     list->waited = false;
     if (list->over)

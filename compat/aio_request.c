@@ -272,6 +272,14 @@ struct request *aio_find(const struct aiocb *block)
     return request->used && !request->over && request->block == block ? request : NULL;
 }
 
+void aio_prefetch(const struct aiocb *block)
+{
+    uintptr_t number = (uintptr_t)block->__next_prio;
+
+    if (number && number <= aio.count)
+        __builtin_prefetch(&at((uint32_t)number)->block);
+}
+
 bool aio_busy(void)
 {
     return aio.busy;
@@ -332,16 +340,11 @@ void aio_waiter_free(struct waiter *waiter)
     }
 }
 
+/* The mark stays when the wait is over. If somebody else has the waiter by then, it looks once for
+ * nothing, which costs less than to go through a long list again. */
 void aio_await(struct waiter *waiter, struct request *request)
 {
     request->waiters |= bit_of(waiter);
-}
-
-/* Where several share a bit, it stays for the others. */
-void aio_forget(const struct waiter *waiter, struct request *request)
-{
-    if (waiter->users == 1)
-        request->waiters &= ~bit_of(waiter);
 }
 
 uint32_t aio_wakes(const struct waiter *waiter)
@@ -357,8 +360,12 @@ _Atomic uint32_t *aio_word(struct waiter *waiter)
 /* With the lock. */
 static void wake(struct request *request)
 {
-    for (uint64_t left = request->waiters; left; left &= left - 1)
-        wake_waiter(&aio.waiters[__builtin_ctzll(left)]);
+    for (uint64_t left = request->waiters; left; left &= left - 1) {
+        struct waiter *waiter = &aio.waiters[__builtin_ctzll(left)];
+
+        if (waiter->users)
+            wake_waiter(waiter);
+    }
     request->waiters = 0;
 }
 

@@ -22,24 +22,26 @@
 
 struct request {
     ouro_op op;
-    struct aiocb *block;   /* NULL: it stands for a list, or is free */
-    struct request *list;  /* that it belongs to */
-    struct request *next;  /* free, or waiting for a thread to call its function */
-    struct sigevent event; /* as the program said when it submitted it */
-    uint64_t waiters;      /* who is woken when it is over: bits of struct waiter */
-    uint64_t begun;        /* by stats_now; 0: it is not counted */
-    uint32_t number;       /* its place, from 1 on: what the program's block remembers */
-    unsigned left;         /* of a list: requests that are not over, and one while it is made */
-    unsigned holders;      /* who is not done with it: given back by the last */
+    /* In one cache line what is looked at for each request of a list. */
+    struct aiocb *block; /* NULL: it stands for a list, or is free */
+    uint64_t waiters;    /* who is woken when it is over: bits of struct waiter */
+    uint32_t number;     /* its place, from 1 on: what the program's block remembers */
+    unsigned left;       /* of a list: requests that are not over, and one while it is made */
+    unsigned holders;    /* who is not done with it: given back by the last */
     int fd;
     bool used;
+    bool over;     /* the program's block says so; its notification may be under way */
     bool stream;   /* may wait for ever */
     bool steps;    /* it may have to wait for others, or for a thread that does it */
     bool kept;     /* by aio_keep */
     bool canceled; /* by aio_cancel, which waits until the program is told */
-    bool over;     /* the program's block says so; its notification may be under way */
     bool failed;   /* of a list: one of its requests has */
     bool waited;   /* of a list: lio_listio waits for it, and gives it back */
+
+    struct request *list;  /* that it belongs to */
+    struct request *next;  /* free, or waiting for a thread to call its function */
+    uint64_t begun;        /* by stats_now; 0: it is not counted */
+    struct sigevent event; /* as the program said when it submitted it */
 };
 
 extern const unsigned aio_request_bytes; /* aio_size.c: for reports */
@@ -68,8 +70,10 @@ bool aio_cancels_strongly(void);
 struct request *aio_take(void);
 void aio_give(struct request *request);
 
-/* With the lock. The request that the block was last submitted as, if it is not over yet. */
+/* With the lock. The request that the block was last submitted as, if it is not over yet; and a
+ * hint that it will be asked for. */
 struct request *aio_find(const struct aiocb *block);
+void aio_prefetch(const struct aiocb *block);
 
 bool aio_busy(void);                           /* with the lock: some are in use */
 bool aio_tells(const struct request *request); /* by a signal, or a function */
@@ -93,7 +97,6 @@ void aio_list_done(struct request *list);
 struct waiter;
 struct waiter *aio_waiter_new(void);
 void aio_await(struct waiter *waiter, struct request *request);
-void aio_forget(const struct waiter *waiter, struct request *request);
 uint32_t aio_wakes(const struct waiter *waiter);
 void aio_waiter_free(struct waiter *waiter);
 bool aio_waits_alone(const struct waiter *waiter);
