@@ -49,7 +49,7 @@ static struct {
     bool wanted;            /* a caller waits, who could drive */
     _Atomic bool ambiguous; /* callers do not drive: see interrupted() */
     unsigned others;        /* requests in use that are the thread's alone */
-    int fd;                 /* of the loop */
+    _Atomic int fd;         /* of the loop */
     ouro_time shy;          /* until then callers do not drive */
 } drive;
 

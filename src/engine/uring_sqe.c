@@ -556,6 +556,8 @@ static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, st
     }
 }
 
+#define PLAIN_AHEAD 6 /* so many operations before its turn one is loaded */
+
 /* Plain operations are nops: a run of them looks at the room once, and ends with the array. */
 unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
@@ -575,6 +577,8 @@ unsigned ouro__uring_take(ouro_loop *loop, ouro_op *const *ops, unsigned count)
     for (end = sqe + left; sqe != end && slot; sqe++, ops++) {
         ouro_op *op = *ops;
 
+        if (end - sqe > PLAIN_AHEAD)
+            __builtin_prefetch(ops[PLAIN_AHEAD], 1);
         if (!ouro__is_plain(op))
             break;
         slot = ouro__enter_plain(slot, op);
