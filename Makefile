@@ -140,6 +140,10 @@ aio-diff: all ## random programs of POSIX AIO on ouro and on glibc: make aio-dif
 	@for how in '' --blocked '--engine threads'; do \
 	    $(AIO_DIFF) --count $(PROGRAMS) --seed $(SEED) $$how || exit; done
 
+check-consumers: all ## programs of others on the drop-ins: fio, stress-ng, MPI-IO
+	@scripts/install-deps check consumers
+	@scripts/run-tests $(BUILD) tests/consumers_aio.sh
+
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
 	@$(NINJA) -C build-cover tests
@@ -187,5 +191,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-full test asan tsan valgrind soak hold aio-diff cover bench \
+.PHONY: all help deps demo check check-consumers check-full test asan tsan valgrind soak hold aio-diff cover bench \
     lint format abi man install ci clean
