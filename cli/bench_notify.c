@@ -338,7 +338,7 @@ static int notify_open(const struct contender *self, const struct job *job, void
     sem_init(&l->posts, 0, 0);
     if (job->way == WAY_NONE) {
         l->plain = find_plain(self);
-        r = l->plain->open(l->plain, job, &l->plain_state, why);
+        r = l->plain ? l->plain->open(l->plain, job, &l->plain_state, why) : -EINVAL;
         if (r < 0)
             l->plain_state = NULL;
     } else {
