@@ -16,7 +16,10 @@ used()
 {
     tap_least=$1
     shift
-    "$ouro" run --stats=json "$@" >"$tmp/out" 2>"$tmp/err" || { cat "$tmp/out" "$tmp/err"; return 1; }
+    if ! "$ouro" run --stats=json "$@" >"$tmp/out" 2>"$tmp/err"; then
+        cat "$tmp/out" "$tmp/err"
+        return 1
+    fi
     python3 - "$tap_least" "$tmp/err" <<'END'
 import json, sys
 text = open(sys.argv[2]).read()
