@@ -206,6 +206,8 @@ static int begin_one(struct aiocb *block, int what)
     }
     if (r < 0)
         aio_finish(request, r);
+    else if (ouro_done(&request->op)) /* or somebody else has ended it, and uses it again */
+        aio_drive_now();
     aio_unshield(&old);
     errno = saved;
     return 0;
@@ -474,6 +476,10 @@ static void submit(ouro_loop *loop, struct batch *batch)
             aio_finish(batch->ops[done]->user, r);
         done += r < 0 ? 1 : (unsigned)r;
     }
+    while (batch->count && !ouro_done(batch->ops[batch->count - 1]))
+        batch->count--;
+    if (batch->count)
+        aio_drive_now();
     batch->count = 0;
 }
 

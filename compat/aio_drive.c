@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../src/dropin.h"
 #include "../src/syscall.h"
 
 enum {
@@ -176,11 +177,10 @@ static int start_thread(void)
     return -r;
 }
 
-/* With the lock. Callers drive io_uring alone: its own descriptor says at no cost when there is
- * something to do. */
+/* With the lock. Callers drive io_uring alone. */
 static void find_fd(void)
 {
-    drive.fd = strcmp(ouro_engine_name(drive.loop), "uring") ? -1 : ouro_pollfd(drive.loop);
+    drive.fd = strcmp(ouro_engine_name(drive.loop), "uring") ? -1 : ouro__engine_fd(drive.loop);
 }
 
 int aio_drive(ouro_loop *loop)
@@ -258,7 +258,7 @@ bool aio_drive_leave(const struct waiter *waiter)
 }
 
 /* A handler has run meanwhile. Does it end the wait? A futex would say so: it sleeps on after
- * handlers with SA_RESTART; a poll does not. Where handlers of both kinds are installed it may have
+ * handlers with SA_RESTART; a ring does not. Where handlers of both kinds are installed it may have
  * been either: this once it ends, and from then on callers sleep where the kernel knows. */
 static bool interrupted(const sigset_t *mask)
 {
@@ -282,37 +282,46 @@ static bool interrupted(const sigset_t *mask)
     return end > 0;
 }
 
-/* Here, and in doze(), and only there, the thread may be cancelled, as far as it wants. */
-static long poll_loop(struct pollfd *fd, const struct timespec *limit, const struct aio_shield *old)
+/* Here, and only here, the thread may be cancelled, as far as it wants. A signal by which the C
+ * library does that may have been sent and not arrived: it would end whatever call of the library's
+ * it met, also with locks held. Who leaves such a call, as the poll, waits for it. */
+static int admit_cancel(const struct aio_shield *old)
 {
-    int saved = errno;
-    long r;
+    int type;
 
     pthread_setcancelstate(old->cancel, NULL);
-    r = ppoll(fd, 1, limit, &old->signals);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    if (r < 0)
-        r = -errno;
-    errno = saved;
-    return r;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    return type;
 }
 
-/* A signal by which the C library cancels the thread may have been sent and not arrived: it would
- * end whatever call of the library's it met, also with locks held. Who leaves such a call, as the
- * poll, waits for it. */
+static void refuse_cancel(int type)
+{
+    pthread_setcanceltype(type, NULL);
+    (void)poll(NULL, 0, 0);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+}
+
 static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
                  const struct aio_shield *old)
 {
-    struct aio_shield shield;
+    sigset_t all;
     int type;
     long r;
 
-    aio_unshield(old);
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    pthread_sigmask(SIG_SETMASK, &old->signals, &all);
+    type = admit_cancel(old);
     r = aio_futex_wait(aio_word(waiter), wakes, timeout);
-    pthread_setcanceltype(type, NULL);
-    (void)poll(NULL, 0, 0);
-    aio_shield(&shield);
+    refuse_cancel(type);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    return r;
+}
+
+static long sleep_in_ring(const struct timespec *limit, const struct aio_shield *old)
+{
+    int type = admit_cancel(old);
+    long r = ouro__ring_sleep(drive.fd, limit, &old->signals);
+
+    refuse_cancel(type);
     return r;
 }
 
@@ -325,20 +334,18 @@ static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *ti
     unsigned idle = 0;
 
     while (aio_wakes(waiter) == wakes) {
-        struct pollfd fd = { .fd = drive.fd, .events = POLLIN };
-        long r = poll_loop(&fd, hurries ? timeout : &patience, old);
+        long r = sleep_in_ring(hurries ? timeout : &patience, old);
+        bool stale = r < 0 && r != -EINTR && r != -ETIME;
 
         atomic_fetch_add(&drive.leads, 1);
         if (r == -EINTR && (timeout || interrupted(&old->signals)))
             return -EINTR;
         if (drive.leader != waiter) /* the thread has taken over */
             return 0;
-        if (r > 0 && run(0, OURO_NOWAIT) <= 0)
-            idle++;
-        else if (r != -EINTR)
-            idle = 0;
-        if ((r == 0 && !hurries) || fd.revents & POLLNVAL || idle == IDLE_WAKES) {
-            leave_to_thread(r != 0);
+        if (r == 0)
+            idle = run(0, OURO_NOWAIT) > 0 ? 0 : idle + 1;
+        if (stale || idle == IDLE_WAKES || (r == -ETIME && !hurries)) {
+            leave_to_thread(stale || idle);
             return 0;
         }
         if (timeout)

@@ -2,6 +2,7 @@
 /* process.c: what the loop asks of the process: the word that a fork wipes, and conditions that
  * wait on the monotonic clock. */
 #include "core.h"
+#include "dropin.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -125,6 +126,17 @@ int ouro__host_open(ouro_loop *loop)
         return r;
     }
     return loop->host_fd;
+}
+
+int ouro__engine_fd(ouro_loop *loop)
+{
+    int r = ouro__enter(loop);
+
+    if (r < 0)
+        return r;
+    r = loop->engine->pollfd(loop);
+    ouro__leave(loop);
+    return r;
 }
 
 void ouro__host_change(ouro_loop *loop)

@@ -19,11 +19,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../dropin.h"
 #include "../sys.h"
 #include "../syscall.h"
 #include "refusal.h"
 
 #define SECOND_NS 1000000000ull
+#define NSIG_BYTES 8u /* of the kernel's signal set */
 #define SHORTAGE_PAUSE_MS 50
 
 /* Flags that change the layout or the ownership of the ring's memory, which this file knows in one
@@ -539,6 +541,20 @@ int ring_wait(struct ring *ring, unsigned to_submit, unsigned min_complete, uint
     now = sys_now();
     ts = timespec_of(deadline_ns > now ? deadline_ns - now : 0);
     return ring_enter(ring, to_submit, min_complete, flags, &arg, sizeof(arg));
+}
+
+/* Whoever it is that has the ring. */
+long ouro__ring_sleep(int fd, const struct timespec *limit, const sigset_t *mask)
+{
+    struct ring_timespec ts = { limit->tv_sec, limit->tv_nsec };
+    struct ring_getevents_arg arg = {
+        .sigmask = (uintptr_t)mask,
+        .sigmask_sz = NSIG_BYTES,
+        .ts = (uintptr_t)&ts,
+    };
+
+    return sys_io_uring_enter(fd, 0, 1, RING_ENTER_GETEVENTS | RING_ENTER_EXT_ARG, &arg,
+                              sizeof(arg));
 }
 
 int ring_register(struct ring *ring, unsigned opcode, const void *arg, unsigned count)
