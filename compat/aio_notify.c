@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,6 +136,7 @@ static bool wait_for_work(void)
 static void *serve(void *arg)
 {
     (void)arg;
+    prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
     pthread_mutex_lock(&pool.lock);
     while (wait_for_work()) {
         struct request *request = pop();

@@ -106,7 +106,7 @@ disabled()
     OURO_DISABLE=1 OURO_TRACE=$tmp/trace "$ouro" run "$build/tests/aio_test" --glibc "$1" &&
         [ ! -e "$tmp/trace" ]
 }
-for test in p9_a_block_may_change_once_it_is_submitted p13_short_transfers_are_told_as_they_are \
+for test in p13_short_transfers_are_told_as_they_are \
     p18_a_sync_waits_for_what_was_before_it p30_cancel_of_what_is_not_there \
     p41_one_that_fails_stops_no_other p44_the_oldest_lio_listio_tells_of_no_single_request \
     p51_a_hint_is_taken p56_a_thread_that_is_there_is_called_without_allocating; do
