@@ -290,7 +290,6 @@ static bool mark(const struct wait *wait)
         struct request *request;
 
         look_ahead(wait, i);
-
         if (!block)
             continue;
         if (!in_progress(block))
@@ -448,10 +447,8 @@ int aio_do_cancel(int fd, struct aiocb *block)
         if (block && (request = aio_find(block)))
             cancel_request(loop, &cancels, request);
         aio_unlock();
-        if (cancels.canceled) {
-            aio_drive_now();
+        if (cancels.canceled)
             aio_await_canceled();
-        }
     }
     aio_unshield(&old);
     return cancels.kept ? AIO_NOTCANCELED : cancels.canceled ? AIO_CANCELED : AIO_ALLDONE;

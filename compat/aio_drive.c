@@ -86,7 +86,13 @@ static int run(unsigned min, ouro_time until)
 
 void aio_drive_now(void)
 {
-    (void)run(0, OURO_NOWAIT);
+    bool may;
+
+    aio_lock();
+    may = !drive.others;
+    aio_unlock();
+    if (may)
+        (void)run(0, OURO_NOWAIT);
 }
 
 /* ---- The thread ----------------------------------------------------------------------------- */

@@ -2,28 +2,19 @@
 /* aio_request.c: the loop that runs requests, their memory, and who waits for them. */
 #include "posix_aio.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
-
-#include "../src/syscall.h"
 
 enum {
     CHUNK = 256, /* requests that get their memory together */
     CHUNKS = 2048,
     WAITERS = 64,
-    STACK = 128 * 1024, /* of a thread that runs no code of the program's */
-    LENGTH = 2,         /* of a transfer: which of ouro_op.arg */
+    LENGTH = 2, /* of a transfer: which of ouro_op.arg */
 };
 
 struct waiter {

@@ -114,7 +114,7 @@ void aio_drive_forked(void);
 /* With the lock. There is a request. */
 void aio_drive_busy(void);
 
-/* Without the lock. Ends what is over by now. */
+/* Without the lock. Ends what is over by now, unless that is for our thread: see aio_keep. */
 void aio_drive_now(void);
 
 /* With the lock. As long as there are such, no caller drives. */

@@ -657,9 +657,10 @@ enum {
     /* io_uring, only where config.want asks: a thread of the kernel takes what is submitted, which
      * needs no system call while it is awake; after 20 ms without work it sleeps, and is woken by
      * one. It needs a processor of its own: on two of them it was slower in all that was measured.
-     * A descriptor must stay open until the completion, as on no other ring. Without DEFER, SINGLE,
-     * RING_FD, RESIZE, SLOTS. That thread keeps the credentials with which the loop was opened, so
-     * where these may change (root, capabilities, different ids) it takes CREDENTIALS as well */
+     * A descriptor must stay open until the completion: its number may be looked up after the
+     * submission. Without DEFER, SINGLE, RING_FD, RESIZE, SLOTS. That thread keeps the credentials
+     * with which the loop was opened, so where these may change (root, capabilities, different
+     * ids) it takes CREDENTIALS as well */
     OURO_CAP_SQPOLL = 1u << 15,
     OURO_CAP_CREDENTIALS = 1u << 16 /* with SQPOLL: the caller knows that, and means it */
 };

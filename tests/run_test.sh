@@ -347,7 +347,8 @@ check "processes are summed, also those that end by _exit or SIGKILL" counted 13
         p['results']['ok'] == 2 and doc['signal'] == 9 and doc['exit_status'] is None" \
     "$ouro" run --stats=json "$tmp/known" processes
 check "a signal that is dropped is counted" counted 0 \
-    "p['notifications'] == {'signals': 0, 'functions': 0, 'signals_dropped': 1} and requests == 1" \
+    "p['notifications'] == {'signals': 0, 'functions': 0, 'signals_dropped': 1} and
+        requests == 1 and p['ended_by']['thread'] == 1" \
     "$ouro" run --stats=json "$tmp/known" dropped
 check "an unused interface has its zeros" counted 7 \
     "p['processes'] == 0 and requests == 0 and p['engines'] == [] and p['sizes'] == []" \
