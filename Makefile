@@ -22,9 +22,10 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
     --except */edges/a_child_that_starts_anew_keeps_no_descriptor \
     --except */posixaio/a_child_of_its_user_writes_without_it \
     --except */files/a_huge_read_is_cut_or_goes_on
-# The drop-in for POSIX AIO, linked to its test. ThreadSanitizer keeps signals until the thread is
-# inside a call that it knows, and one of each number (p35, p43), has a thread of its own (p39), and
-# its end waits for threads that a child of fork does not have (p48).
+# The drop-in for POSIX AIO, linked to its test. AddressSanitizer: as above. ThreadSanitizer keeps
+# signals until the thread is inside a call that it knows, and one of each number (p35, p43), has a
+# thread of its own (p39), and its end waits for threads that a child of fork does not have (p48).
+AIO_LINKED_ASAN_EXCEPT = --except p52_threads_drive_by_turns_while_the_process_forks
 AIO_LINKED_TSAN_EXCEPT = --except p35_a_full_queue_of_signals_spoils_no_result \
     --except p39_no_thread_before_the_first_request \
     --except p43_a_list_tells_when_all_are_over \
@@ -114,7 +115,7 @@ test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
 	@$(NINJA) -C build-asan tests
 	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan 'build-asan/tests/run $(ASAN_EXCEPT)' \
-	    $(call aio_linked,build-asan)
+	    $(call aio_linked,build-asan,,$(AIO_LINKED_ASAN_EXCEPT))
 
 tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
