@@ -645,9 +645,10 @@ enum {
     OURO_CAP_NOSIGNAL = 1u << 10, /* pipe writes without SIGPIPE (RWF_NOSIGNAL) */
     /* io_uring: streams go on by themselves, buffers are the ring's */
     OURO_CAP_MULTISHOT = 1u << 11,
-    /* io_uring, only where config.want asks: files that are opened into direct slots are the
-     * ring's alone, without a descriptor until something needs one. Reads of such are not tried on
-     * the spot. If the ring is taken away they are lost with it: -EIO, OURO_C_LOST */
+    /* io_uring, only where config.want asks: files that are opened into direct slots, and sockets
+     * that are made or accepted into them, are the ring's alone, without a descriptor until
+     * something needs one. Reads of such are not tried on the spot. If the ring is taken away they
+     * are lost with it: -EIO, OURO_C_LOST */
     OURO_CAP_SLOTS = 1u << 12,
     OURO_CAP_ZEROCOPY = 1u << 13, /* io_uring: sends without copying */
     /* io_uring (6.12), only where config.want asks: several receives of recv_many on connections

@@ -168,20 +168,32 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
     return 0;
 }
 
-/* Can the engine do it on a file that has no descriptor? Writing to what may be a pipe, for one,
- * needs a look at it first. */
+/* Can the engine do it on a file that has no descriptor? Some need a look at it first: a write to
+ * what may be a pipe, a stream that has to tell records from bytes, a close that may have to wait
+ * for a peer. */
 static bool by_number(const ouro_loop *loop, const ouro_op *op)
 {
+    if (op->flags & OURO_FDMODE)
+        return false;
     switch (op->code) {
-    case OURO_CLOSE: return true;
-    case OURO_WRITE:
-        if (!(loop->caps & OURO_CAP_NOSIGNAL))
-            return false;
-        break;
-    case OURO_READ: break;
+    case OURO_CLOSE: return !loop->direct[op->fd].lingers;
+    case OURO_WRITE: return loop->caps & OURO_CAP_NOSIGNAL && (int64_t)op->arg[ARG_OFFSET] >= 0;
+    case OURO_READ: return (int64_t)op->arg[ARG_OFFSET] >= 0;
+    case OURO_RECV_MANY: return !(loop->caps & OURO_CAP_PARTS);
+    case OURO_RECV:
+    case OURO_SEND:
+    case OURO_RECVMSG:
+    case OURO_SENDMSG:
+    case OURO_POLL:
+    case OURO_POLL_MANY:
+    case OURO_ACCEPT:
+    case OURO_ACCEPT_MANY:
+    case OURO_BIND:
+    case OURO_LISTEN:
+    case OURO_CONNECT:
+    case OURO_SHUTDOWN: return true;
     default: return false;
     }
-    return !(op->flags & OURO_FDMODE) && (int64_t)op->arg[ARG_OFFSET] >= 0;
 }
 
 static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
@@ -220,8 +232,8 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
                *ret_file && !(*ret_file)->closer;
     case OURO_RECV:
     case OURO_SEND:
-        *ret_file = ouro__file_at(loop, op->fd);
-        return !(flags & ~(uint32_t)OURO_EXACT) && (int64_t)op->arg[ARG_LEN] >= 0 &&
+        *ret_file = usual_file(loop, op);
+        return !(flags & ~(uint32_t)(OURO_EXACT | OURO_DIRECT)) && (int64_t)op->arg[ARG_LEN] >= 0 &&
                op->arg[ARG_BUF] && !(op->arg[ARG_MSG_FLAGS] & ~(uint64_t)STEP_DONTWAIT) &&
                *ret_file && !(*ret_file)->closer;
     case OURO_OPEN:
@@ -487,8 +499,7 @@ int ouro__accept_posted(ouro_loop *loop, ouro_op *op)
 
 /* ---- Start --------------------------------------------------------------------------------- */
 
-/* Something is to be done that the engine cannot do by the number of a slot. */
-static int need_descriptor(ouro_loop *loop, ouro_op *op)
+int ouro__need_descriptor(ouro_loop *loop, ouro_op *op)
 {
     int r = 0;
 
@@ -502,9 +513,14 @@ static int need_descriptor(ouro_loop *loop, ouro_op *op)
 /* Finds the file that its slot stands for now. */
 static int look_up(ouro_loop *loop, ouro_op *op)
 {
+    int r = 0;
+
     op->real_fd_ = loop->direct[op->fd].fd;
-    if (op->real_fd_ == OURO__SLOT_ENGINE)
-        return by_number(loop, op) ? 0 : need_descriptor(loop, op);
+    if (op->real_fd_ == OURO__SLOT_ENGINE) {
+        if (!by_number(loop, op))
+            r = ouro__need_descriptor(loop, op);
+        return op->code == OURO_CLOSE ? 0 : r; /* without one it may have to be waited for */
+    }
     return op->real_fd_ == OURO__SLOT_LOST ? -EIO : op->real_fd_ < 0 ? -EBADF : 0;
 }
 
@@ -565,7 +581,7 @@ void ouro__unpull(ouro_loop *loop, ouro_op *op)
 
 void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
 {
-    int r = need_descriptor(loop, op);
+    int r = ouro__need_descriptor(loop, op);
 
     if (r < 0) {
         ouro__ended(loop, op, r);
@@ -885,32 +901,48 @@ static int displace(ouro_loop *loop, ouro_op *op, void *user)
     return 0;
 }
 
+static void made_descriptor(ouro_loop *loop, ouro_op *op, ouro_fd fd)
+{
+    struct ouro__file *file = ouro__file_make(loop, fd);
+
+    if (file && OURO__SELDOM(file->in_flight))
+        ouro__each_slot(loop, displace, &fd);
+    if (file)
+        ouro__file_made(file, op);
+}
+
+/* What is accepted takes SO_LINGER over from its listener. */
+static bool will_linger(ouro_loop *loop, const ouro_op *op)
+{
+    if (!(ouro__kinds[op->code].traits & KIND_FD))
+        return false;
+    return ouro__fd(op) < 0 ? loop->direct[op->fd].lingers : ouro__fd_lingers(ouro__fd(op));
+}
+
 int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
-    uint64_t *slot = ouro__slot_word(op), at = *slot - 1;
+    uint64_t *slot = ouro__slot_word(op);
+    uint32_t at = (uint32_t)*slot - 1;
 
-    if (op->notes_ & NOTE_SLOTTED) {
-        ouro__slot_filled(loop, op);
-        return 0;
-    }
-    if (op->notes_ & NOTE_UNBLOCK)
+    if (op->notes_ & NOTE_UNBLOCK && !(op->notes_ & NOTE_SLOTTED))
         ouro__fd_unblock((int)fd, ouro__int(op, ARG_FLAGS));
     if (!*slot) {
-        ouro_fd number = (ouro_fd)fd;
-        struct ouro__file *file = ouro__file_make(loop, number);
-        if (file && OURO__SELDOM(file->in_flight))
-            ouro__each_slot(loop, displace, &number);
-        if (file)
-            ouro__file_made(file, op);
+        made_descriptor(loop, op, (ouro_fd)fd);
         return fd;
     }
-    ouro__file_made(&loop->direct[at].file, op);
-    loop->direct[at].fd = (int)fd;
-    ouro__direct_tell(loop, (uint32_t)at, (int)fd);
+    if (op->notes_ & NOTE_SLOTTED) {
+        ouro__slot_filled(loop, op, at);
+        loop->direct[at].lingers = will_linger(loop, op);
+        op->notes_ &= (uint16_t)~NOTE_SLOTTED;
+    } else {
+        ouro__file_made(&loop->direct[at].file, op);
+        loop->direct[at].fd = (int)fd;
+        ouro__direct_tell(loop, at, (int)fd);
+    }
     if (!(op->marks_ & MARK_STREAM))
         return 0;
     *slot = 0; /* the next one gets another */
-    return (int64_t)at;
+    return at;
 }
 
 /* Does this result mean that it was ended before it did anything? */

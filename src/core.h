@@ -89,9 +89,9 @@ enum {
     NOTE_COPIED = OURO_C_COPIED, /* a part of a zero-copy send was copied */
     NOTE_HELD = 256,             /* waits: engine_[0] tells which file its fd stood for */
     NOTE_CONNECTING = 1024,      /* the kernel is about it: to be asked for the end, not to begin */
-    NOTE_SLOTTED = 8192, /* the engine opens it into its own table: there is no descriptor */
-    NOTE_NO_TRY = 16384, /* was tried on the spot already */
-    NOTE_TRIED = 512,    /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
+    NOTE_SLOTTED = 8192,         /* the engine puts it into its own table: there is no descriptor */
+    NOTE_NO_TRY = 16384,         /* was tried on the spot already */
+    NOTE_TRIED = 512, /* the engine's entry refuses to wait: on -EAGAIN it gives another one */
 };
 /* op->stream_: the same of streams, and of sends; the driver's alone, also while a worker has the
  * operation. */
@@ -408,9 +408,10 @@ struct ouro_loop {
     uint32_t file_pages;
     struct ouro__file here; /* the record of OURO_HERE */
     struct ouro__direct {
-        int fd;      /* or OURO__SLOT_... */
-        bool native; /* the engine knows the slot by its number */
-        bool hasty;  /* and has opened it with O_NONBLOCK beside these flags, unasked */
+        int fd;       /* or OURO__SLOT_... */
+        bool native;  /* the engine knows the slot by its number */
+        bool hasty;   /* and has opened it with O_NONBLOCK beside these flags, unasked */
+        bool lingers; /* a socket whose close may have to wait for its peer (SO_LINGER) */
         int flags;
         struct ouro__file file;
     } * direct;
@@ -511,6 +512,9 @@ void ouro__hold_file(ouro_op *op);
 /* Does its slot, or the descriptor that it was held for, still stand for the same file? 0, or what
  * it ends with. */
 int ouro__check_file(ouro_loop *loop, ouro_op *op);
+/* Something is to be done that the engine cannot do by the number of a slot: 0, and its file has a
+ * descriptor (ouro__fd); or -errno. The engine may be entered. */
+int ouro__need_descriptor(ouro_loop *loop, ouro_op *op);
 void ouro__requeue(ouro_loop *loop, ouro_op *op);
 void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark);
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key);
@@ -944,17 +948,18 @@ static inline void ouro__file_made(struct ouro__file *file, const ouro_op *op)
     file->cache = flags & O_DIRECT ? CACHE_NO : CACHE_YES;
     file->readonly = (flags & O_ACCMODE) == O_RDONLY;
 }
-/* The engine has opened a file into its own table. */
-static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op)
+/* The engine has put a file into its own table. */
+static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op, uint32_t slot)
 {
-    struct ouro__direct *direct = &loop->direct[op->arg[ARG_SLOT] - 1];
+    struct ouro__direct *direct = &loop->direct[slot];
 
     ouro__file_made(&direct->file, op);
     direct->file.cache = CACHE_NO; /* without a descriptor nothing is tried */
     direct->fd = OURO__SLOT_ENGINE;
     direct->native = true;
+    direct->lingers = false;
     direct->flags = ouro__int(op, ARG_FLAGS);
-    direct->hasty = !(direct->flags & (O_NONBLOCK | O_PATH));
+    direct->hasty = op->code == OURO_OPEN && !(direct->flags & (O_NONBLOCK | O_PATH));
 }
 /* A close has succeeded. */
 static inline void ouro__file_closed(ouro_loop *loop, const ouro_op *op, struct ouro__file *file)
@@ -1206,7 +1211,7 @@ static inline bool ouro__run_usual(ouro_loop *loop, ouro_op *op, int64_t res)
     switch (op->code) {
     case OURO_OPEN:
         if (op->notes_ & NOTE_SLOTTED) {
-            ouro__slot_filled(loop, op);
+            ouro__slot_filled(loop, op, (uint32_t)op->arg[ARG_SLOT] - 1);
         } else {
             fresh = ouro__file_at(loop, (ouro_fd)res);
             if (OURO__SELDOM(!fresh || fresh->in_flight || op->arg[ARG_SLOT] ||

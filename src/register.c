@@ -102,6 +102,8 @@ int ouro_direct_install(ouro_loop *loop, unsigned slot)
         r = -EIO;
     else
         r = loop->direct[slot].fd < 0 ? -EBADF : ouro__fd_copy(loop->direct[slot].fd);
+    if (r >= 0 && loop->direct[slot].file.ours == OURS_SOCKET)
+        loop->direct[slot].lingers = true; /* who has it may set SO_LINGER */
     ouro__leave(loop);
     return r;
 }

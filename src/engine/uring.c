@@ -326,9 +326,9 @@ static enum ouro__route uring_route_op(ouro_loop *loop, ouro_op *op)
         break;
     case OURO_CLOSE:
         /* The ring would close it on the spot, and wait for a peer if it lingers. What was opened
-         * by its name is no socket. */
+         * by its name is no socket; what has no descriptor does not linger, or there is none. */
         file = ouro__file_of(loop, op);
-        if (file && file->ours != OURS_NAMED &&
+        if (file && file->ours != OURS_NAMED && ouro__fd(op) >= 0 &&
             ouro__file_kind(file, ouro__fd(op)) == FILE_SOCKET && ouro__fd_lingers(ouro__fd(op)))
             return ROUTE_BLOCKER;
         break;

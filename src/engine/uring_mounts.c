@@ -160,18 +160,6 @@ void ouro__uring_mounts_close(struct uring *u)
 
 /* ---- Files ---------------------------------------------------------------------------------- */
 
-/* A slot without a descriptor is lent one: nothing else tells. */
-static int descriptor(ouro_loop *loop, ouro_op *op)
-{
-    if (op->flags & OURO_DIRECT && op->real_fd_ == OURO__SLOT_ENGINE) {
-        int r = ouro__direct_descriptor(loop, (uint32_t)op->fd);
-        if (r < 0)
-            return r;
-        op->real_fd_ = r;
-    }
-    return ouro__fd(op);
-}
-
 /* What cannot be told may be. */
 static uint8_t server_of(const struct uring_mounts *mounts, int fd)
 {
@@ -190,12 +178,12 @@ static uint8_t server_of(const struct uring_mounts *mounts, int fd)
 
 static uint8_t look_at_file(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
-    int fd;
-
     if (!ouro__uring_wary(u))
         return SERVER_NO;
-    fd = descriptor(loop, op);
-    return fd < 0 ? SERVER_YES : server_of(&u->mounts, fd);
+    /* A slot without a descriptor is lent one: nothing else tells. */
+    if (ouro__need_descriptor(loop, op) < 0)
+        return SERVER_YES;
+    return server_of(&u->mounts, ouro__fd(op));
 }
 
 bool ouro__uring_may_be_on_server(ouro_loop *loop, struct uring *u, ouro_op *op,

@@ -35,11 +35,25 @@ static void set_file(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *
     }
 }
 
-static void encode_poll(struct ring_sqe *sqe, int fd, uint32_t events)
+static void encode_poll(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe,
+                        uint32_t events)
 {
+    set_file(loop, op, sqe);
     sqe->opcode = RING_OP_POLL_ADD;
-    sqe->fd = fd;
     sqe->op_flags = ring_poll_mask(events);
+}
+
+/* The ring keeps what it makes in its own table, where it has nothing to close on exec. False: it
+ * makes a descriptor. */
+static bool into_slot(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    uint64_t slot = *ouro__slot_word(op);
+
+    if (!slot || !(u->caps & OURO_CAP_SLOTS) || ouro__uring_table(loop, u) < 0)
+        return false;
+    op->notes_ |= NOTE_SLOTTED;
+    sqe->file_index = (uint32_t)slot + URING_SLOTS;
+    return true;
 }
 
 /* ---- Sockets ------------------------------------------------------------------------------- */
@@ -111,9 +125,17 @@ static bool is_local(const struct sockaddr *addr, uint64_t size)
     return size >= sizeof(addr->sa_family) && addr->sa_family == AF_UNIX;
 }
 
+/* The flags of what is made. */
+static uint32_t made_flags(ouro_loop *loop, struct uring *u, ouro_op *op, unsigned arg,
+                           struct ring_sqe *sqe)
+{
+    uint32_t flags = (uint32_t)op->arg[arg] & ~(uint32_t)SOCK_CLOEXEC;
+
+    return into_slot(loop, u, op, sqe) ? flags : flags | SOCK_CLOEXEC;
+}
+
 /* False: the ring has none of it, or must not begin it anew. */
-static bool encode_socket(const ouro_loop *loop, struct uring *u, const ouro_op *op,
-                          struct ring_sqe *sqe)
+static bool encode_socket(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
 {
     static const uint8_t codes[] = { RING_OP_SOCKET, RING_OP_BIND, RING_OP_LISTEN, RING_OP_CONNECT,
                                      RING_OP_ACCEPT };
@@ -126,7 +148,7 @@ static bool encode_socket(const ouro_loop *loop, struct uring *u, const ouro_op 
     switch (op->code) {
     case OURO_SOCKET:
         sqe->fd = ouro__int(op, ARG_DOMAIN);
-        sqe->off = op->arg[ARG_TYPE] | SOCK_CLOEXEC;
+        sqe->off = made_flags(loop, u, op, ARG_TYPE, sqe);
         sqe->len = (uint32_t)op->arg[ARG_PROTOCOL];
         break;
     case OURO_LISTEN:
@@ -137,7 +159,7 @@ static bool encode_socket(const ouro_loop *loop, struct uring *u, const ouro_op 
         break;
     }
     if (op->code == OURO_ACCEPT)
-        sqe->op_flags = (uint32_t)op->arg[ARG_HOW] | SOCK_CLOEXEC;
+        sqe->op_flags = made_flags(loop, u, op, ARG_HOW, sqe);
     else if (op->code == OURO_BIND && is_local(ouro__ptr(op, ARG_ADDR), op->arg[ARG_ADDR_SIZE]))
         sqe->flags |= RING_SQE_ASYNC;
     return true;
@@ -282,19 +304,17 @@ static const uint64_t *how_cached(ouro_op *op, unsigned flags)
 
 /* Into the ring's own table: the kernel looks into its caches first by itself. A worker of the
  * kernel's would wait for the other end of a FIFO, so it is opened with O_NONBLOCK, which the ring
- * does not mind and who is lent a descriptor does not see. It has nothing to close on exec. */
+ * does not mind and who is lent a descriptor does not see. */
 static void encode_open_slot(const ouro_loop *loop, struct uring *u, ouro_op *op,
                              struct ring_sqe *sqe)
 {
     int flags = ouro__int(op, ARG_FLAGS) & ~O_CLOEXEC;
 
-    op->notes_ |= NOTE_SLOTTED;
     sqe->opcode = RING_OP_OPENAT;
     sqe->fd = (int32_t)op->fd;
     sqe->addr = op->arg[ARG_PATH];
     sqe->len = (uint32_t)op->arg[ARG_MODE];
     sqe->op_flags = (uint32_t)(flags | O_LARGEFILE | (flags & O_PATH ? 0 : O_NONBLOCK));
-    sqe->file_index = (uint32_t)op->arg[ARG_SLOT] + URING_SLOTS;
     ask_server(loop, u, op, sqe);
 }
 
@@ -308,7 +328,7 @@ static OURO__APART void encode_open(ouro_loop *loop, struct uring *u, ouro_op *o
 
     /* A file that may have to be read by a plain call gets a descriptor at once. */
     if (op->arg[ARG_SLOT] && u->caps & OURO_CAP_SLOTS && !ouro__uring_wary(u) &&
-        ouro__uring_table(loop, u) == 0) {
+        into_slot(loop, u, op, sqe)) {
         encode_open_slot(loop, u, op, sqe);
         return;
     }
@@ -389,7 +409,7 @@ static void encode_name(const ouro_op *op, struct ring_sqe *sqe)
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
-static void encode_file(const ouro_op *op, struct ring_sqe *sqe)
+static void encode_file(const ouro_loop *loop, const ouro_op *op, struct ring_sqe *sqe)
 {
     sqe->fd = ouro__fd(op);
     switch (op->code) {
@@ -413,15 +433,17 @@ static void encode_file(const ouro_op *op, struct ring_sqe *sqe)
         sqe->len = (uint32_t)op->arg[ARG_SIZE];
         sqe->op_flags = (uint32_t)op->arg[ARG_ADVICE];
         break;
-    default: /* OURO_POLL */ encode_poll(sqe, ouro__fd(op), (uint32_t)op->arg[ARG_EVENTS]); break;
+    default: /* OURO_POLL */ encode_poll(loop, op, sqe, (uint32_t)op->arg[ARG_EVENTS]); break;
     }
 }
 
 /* Operations that the ring only waits for: tried first, then again whenever they may succeed. */
 static void attempt(ouro_loop *loop, ouro_op *op)
 {
-    int64_t r = ouro__perform(op, PERFORM_TRY);
+    int64_t r = ouro__need_descriptor(loop, op);
 
+    if (r == 0)
+        r = ouro__perform(op, PERFORM_TRY);
     if (r == -EOPNOTSUPP)
         ouro__to_worker(loop, op, ROUTE_BLOCKER);
     else
@@ -440,9 +462,9 @@ static bool refuses_to_wait(ouro_loop *loop, const ouro_op *op)
 static OURO__APART bool encode_specially(ouro_loop *loop, ouro_op *op, struct ring_sqe *sqe)
 {
     if (op->ready_) {
-        encode_poll(sqe, ouro__ready_fd(op), op->ready_);
-        if (!(op->notes_ & NOTE_AUX))
-            set_file(loop, op, sqe);
+        encode_poll(loop, op, sqe, op->ready_);
+        if (op->notes_ & NOTE_AUX)
+            sqe->fd = op->aux_fd_;
         return true;
     }
     attempt(loop, op);
@@ -483,13 +505,13 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
     ouro_pool *pool = ouro__ptr(op, ARG_POOL);
 
     if (op->code == OURO_POLL_MANY) {
-        encode_poll(sqe, ouro__fd(op), (uint32_t)op->arg[ARG_EVENTS]);
+        encode_poll(loop, op, sqe, (uint32_t)op->arg[ARG_EVENTS]);
         return true;
     }
     set_file(loop, op, sqe);
     if (op->code == OURO_ACCEPT_MANY) {
         sqe->opcode = RING_OP_ACCEPT;
-        sqe->op_flags = (uint32_t)op->arg[ARG_HOW] | SOCK_CLOEXEC;
+        sqe->op_flags = made_flags(loop, u, op, ARG_HOW, sqe);
         if (u->caps & OURO_CAP_MULTISHOT && !op->arg[ARG_ANY_SLOT])
             sqe->ioprio = RING_ACCEPT_MULTISHOT;
         return true;
@@ -552,7 +574,7 @@ static OURO__APART bool encode(ouro_loop *loop, struct uring *u, ouro_op *op, st
     case OURO_SIGNAL_MANY:
     case OURO_SPLICE:
     case OURO_WAITPID: return encode_specially(loop, op, sqe);
-    default: encode_file(op, sqe); return true;
+    default: encode_file(loop, op, sqe); return true;
     }
 }
 

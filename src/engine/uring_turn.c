@@ -314,6 +314,8 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
     }
     if (pool)
         data = bytes_of(pool, cqe);
+    else if (res < 0)
+        op->notes_ &= (uint16_t)~NOTE_SLOTTED; /* another engine may try next */
     if (res == -ENOBUFS && pool && pool->native)
         ouro__uring_pool_more(loop, pool);
     if (data && op->code == OURO_RECVMSG_MANY)
