@@ -575,6 +575,8 @@ void ouro__requeue(ouro_loop *loop, ouro_op *op)
 void ouro__unpull(ouro_loop *loop, ouro_op *op)
 {
     ouro__make_ordinary(loop, op);
+    if (op->stream_ & SEND_LEADS)
+        (void)ouro__sendq_dealt(loop, op, 0);
     ouro__set_state(op, STATE_QUEUED);
     ouro__push_front(&loop->queue, op);
 }
@@ -642,10 +644,8 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
     enum ouro__route route;
     int64_t res;
 
-    if (OURO__SELDOM(op->stream_ & SEND_QUEUED) && ouro__sendq_refuses(op)) {
-        ouro__finish(loop, op, -ECANCELED, OURO_C_CANCELED);
+    if (OURO__SELDOM(op->stream_ & SEND_QUEUED) && ouro__sendq_settles(loop, op))
         return true;
-    }
     if ((op->flags & OURO_DIRECT || op->notes_ & NOTE_HELD) &&
         (res = ouro__check_file(loop, op)) < 0) {
         ouro__ended(loop, op, res);
@@ -875,6 +875,8 @@ void ouro__report(ouro_loop *loop, ouro_op *op, int64_t res)
 
     if (op->state_ == STATE_PLAIN)
         ouro__make_ordinary(loop, op);
+    if (OURO__SELDOM(op->stream_ & SEND_LEADS))
+        res = ouro__sendq_dealt(loop, op, res);
     if (OURO__SELDOM(res < 0 || op->ready_ || op->marks_ & MARK_STREAM) ||
         (moves && !moved_at_once(op, res)))
         report_specially(loop, op, res);
@@ -1119,6 +1121,10 @@ void ouro__cancel(ouro_loop *loop, ouro_op *op, unsigned mark)
     op->marks_ |= (uint8_t)mark;
     switch (op->state_) {
     case STATE_HELD:
+        if (ouro__sendq_rides(op)) {
+            ouro__sendq_alight(loop, op);
+            break;
+        }
         if (op->marks_ & MARK_TURN)
             ouro__chain_cut(op);
         else

@@ -99,10 +99,12 @@ enum {
     STREAM_PAUSED = 1,           /* it starts nothing until it is resumed */
     STREAM_STOPPED = 2,          /* its start was cancelled, because it shall rest */
     STREAM_UNREAD = 4,           /* a poll or timer whose last completion was not collected yet */
+    SEND_RIDES = 4,              /* its bytes are in the step of the one that engine_[1] names */
     SEND_QUEUED = 8,             /* member of a queue of sends, sendq_ */
     SEND_COPIED = OURO_C_COPIED, /* the kernel has copied what it should not */
-    SEND_KEPT = 32,   /* waits_: steps that are over, whose buffers the kernel still reads */
-    STREAM_WHOLE = 64 /* takes no parts of buffers (pool->parts), but each time a whole one */
+    SEND_KEPT = 32,    /* waits_: steps that are over, whose buffers the kernel still reads */
+    STREAM_WHOLE = 64, /* takes no parts of buffers (pool->parts), but each time a whole one */
+    SEND_LEADS = 128   /* its step has the bytes of those that ride as well */
 };
 /* ouro_event.cflags, in the rings only. */
 enum {
@@ -633,6 +635,7 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op); /* counts it; -errno */
 void ouro__file_leave_slowly(ouro_loop *loop, ouro_op *op);
 int ouro__order_enter(ouro_loop *loop, ouro_op *op); /* 1: may start; 0: held */
 void ouro__order_unhold(ouro_loop *loop, ouro_op *op);
+bool ouro__order_writes(const ouro_op *op);
 void ouro__files_finish(ouro_loop *loop);
 void ouro__files_forget(ouro_loop *loop);
 enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op);
@@ -652,8 +655,21 @@ void ouro__dared(ouro_loop *loop, ouro_time since);
 bool ouro__chain_breaks(const ouro_op *op);
 void ouro__chain_cut(ouro_op *op);
 
-bool ouro__sendq_refuses(const ouro_op *op); /* sendq.c */
+/* sendq.c: a member is about to begin or to go on: true: it has ended instead. */
+bool ouro__sendq_settles(ouro_loop *loop, ouro_op *op);
 void ouro__sendq_ended(const ouro_op *op);
+/* Might others ride with its next step? Then the buffers of the step, its own first: how many. */
+#define OURO__RIDE_MOST 16u
+bool ouro__sendq_leads(const ouro_op *op);
+unsigned ouro__sendq_gather(ouro_op *op, struct iovec ret[OURO__RIDE_MOST]);
+/* Such a step has ended: deals out what it has moved; what is its own of that. */
+int64_t ouro__sendq_dealt(ouro_loop *loop, ouro_op *op, int64_t res);
+/* One that rides shall end early. */
+void ouro__sendq_alight(ouro_loop *loop, const ouro_op *op);
+static inline bool ouro__sendq_rides(const ouro_op *op)
+{
+    return op->stream_ & SEND_QUEUED && op->stream_ & SEND_RIDES;
+}
 
 void ouro__ring_bell(ouro_loop *loop);                        /* any thread */
 void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res); /* any thread: AWAY -> the driver */
@@ -707,8 +723,9 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
-int ouro__fd_type(int fd);  /* SOCK_*, or -errno */
-bool ouro__fd_ends(int fd); /* on a receive of nothing: it is no socket of datagrams */
+int ouro__fd_type(int fd);   /* SOCK_*, or -errno */
+bool ouro__fd_ends(int fd);  /* on a receive of nothing: it is no socket of datagrams */
+bool ouro__fd_joins(int fd); /* do sends on it leave no trace of where each began? */
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
 int64_t ouro__poll_one(int fd, short events, int timeout_ms);
 int64_t ouro__not_ready(ouro_op *op, short events); /* a try's wish: -EAGAIN */

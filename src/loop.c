@@ -169,7 +169,8 @@ int ouro_withdraw(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    if (op->state_ == STATE_HELD) /* what is queued may be on its second step */
+    /* What is queued may be on its second step. */
+    if (op->state_ == STATE_HELD && !ouro__sendq_rides(op))
         ouro__cancel(loop, op, MARK_CANCEL);
     else
         r = -EALREADY;

@@ -250,6 +250,14 @@ static uint32_t earlier_ones(ouro_loop *loop, const ouro_op *op, const struct ou
     return earlier.count;
 }
 
+/* Does one that is held stand before whoever wants to write behind it? */
+bool ouro__order_writes(const ouro_op *op)
+{
+    uint8_t lanes = op->lanes_ & WAITS_SECOND ? op->lanes_ >> SECOND : op->lanes_;
+
+    return lanes & LANE_WRITE;
+}
+
 /* 1: may start; 0: it is held. */
 int ouro__order_enter(ouro_loop *loop, ouro_op *op)
 {

@@ -124,7 +124,7 @@ static int mark_lost(ouro_loop *loop, ouro_op *op, void *user)
     /* Of a slot that is lost as well nobody can be asked for readiness: another attempt ends it. */
     if (op->flags & OURO_DIRECT && op->real_fd_ == OURO__SLOT_ENGINE)
         op->ready_ = 0;
-    if (op->state_ == STATE_RUNNING)
+    if (op->state_ == STATE_RUNNING || ouro__sendq_rides(op))
         op->notes_ |= NOTE_LOST;
     if (op->state_ == STATE_RUNNING || op->stream_ & SEND_KEPT)
         ++*count;

@@ -9,6 +9,7 @@
 #include "core.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -70,6 +71,16 @@ static int64_t message_step(ouro_op *op, int flags)
     }
 }
 
+/* A send of a queue, perhaps with others behind it. On the driver's thread. */
+static int64_t send_together(ouro_op *op, int flags)
+{
+    struct iovec parts[OURO__RIDE_MOST];
+    struct msghdr message = { .msg_iov = parts };
+
+    message.msg_iovlen = ouro__sendq_gather(op, parts);
+    return sys_sendmsg(ouro__fd(op), &message, flags | MSG_NOSIGNAL);
+}
+
 static int64_t perform_message(ouro_op *op, unsigned how)
 {
     int flags = ouro__int(op, ARG_MSG_FLAGS);
@@ -80,7 +91,9 @@ static int64_t perform_message(ouro_op *op, unsigned how)
     int64_t r;
 
     if (how == PERFORM_TRY) {
-        r = message_step(op, flags | MSG_DONTWAIT);
+        flags |= MSG_DONTWAIT;
+        r = ouro__sendq_leads(op) ? send_together(op, flags) : message_step(op, flags);
+        flags = ouro__int(op, ARG_MSG_FLAGS);
         return r == -EAGAIN && !impatient(op, flags) ? ouro__not_ready(op, events) : r;
     }
     do {
@@ -237,6 +250,17 @@ bool ouro__fd_ends(int fd)
     int type = ouro__fd_type(fd);
 
     return type == SOCK_STREAM || type == SOCK_SEQPACKET;
+}
+
+/* Not those of datagrams and records, nor of SCTP, which calls itself a stream. */
+bool ouro__fd_joins(int fd)
+{
+    int protocol = 0;
+    unsigned size = sizeof(protocol);
+
+    return ouro__fd_type(fd) == SOCK_STREAM &&
+           sys_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) >= 0 &&
+           protocol != IPPROTO_SCTP;
 }
 
 /* A datagram with its sender, laid out as io_uring does. */

@@ -3,6 +3,7 @@
  * that failed. */
 #include <sys/socket.h>
 
+#include "sys.h"
 #include "test.h"
 
 #define COUNT 40
@@ -308,6 +309,247 @@ static void what_is_no_send_is_refused(struct test *t)
     CHECK_EQ(finish(t, op), 1);
 }
 
+/* ---- Small ones, which may go out together --------------------------------------------------- */
+
+enum { SMALL = 700, MANY = 64 };
+static char small[MANY * SMALL];
+
+/* Pushed to a socket whose peer reads nothing, and which has room for some. */
+static void push_small(struct test *t, ouro_sendq *queue, int fds[2], ouro_op *ops[MANY])
+{
+    const int room = 4096;
+
+    fill(small, sizeof(small), 33);
+    make_socketpair(t, fds);
+    CHECK_EQ(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+    ouro_sendq_init(queue, t->loop, fds[0], 0);
+    for (int i = 0; i < MANY; i++) {
+        ops[i] = sending(t, fds[0], small + (size_t)i * SMALL, SMALL);
+        push(t, queue, ops[i]);
+    }
+    let_rest(t);
+    CHECK(ouro_done(ops[0]) && !ouro_done(ops[MANY - 1]));
+}
+
+static size_t drain(struct test *t, int fd, char *to, size_t room)
+{
+    size_t came = 0, more = 1;
+
+    for (int idle = 0; idle < 20; idle = more ? 0 : idle + 1) {
+        more = take(t, fd, to + came, room - came);
+        came += more;
+        if (!more)
+            usleep(1000);
+    }
+    return came;
+}
+
+/* What the peer has received is what the results say, and nothing else. */
+static void check_came(ouro_op *const *ops, const char *got, size_t came)
+{
+    size_t at = 0;
+
+    for (int i = 0; i < MANY; i++) {
+        size_t size = RES(ops[i]) > 0 ? (size_t)RES(ops[i]) : 0;
+
+        CHECK(size <= SMALL && at + size <= came);
+        CHECK(memcmp(got + at, small + (size_t)i * SMALL, size) == 0);
+        at += size;
+    }
+    CHECK_EQ(at, came);
+}
+
+static struct ouro__sys real;
+static _Atomic long calls;
+
+static long count_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                        size_t size)
+{
+    calls++;
+    return real.io_uring_enter(fd, submit, min, flags, arg, size);
+}
+
+static long count_send(int fd, const void *data, size_t len, int flags)
+{
+    calls++;
+    return real.send(fd, data, len, flags);
+}
+
+static long count_sendmsg(int fd, const void *message, int flags)
+{
+    calls++;
+    return real.sendmsg(fd, message, flags);
+}
+
+static void small_sends_go_out_together(struct test *t)
+{
+    enum { SENDS = 32, SIZE = 64 };
+    ouro_op *ops[SENDS];
+    char got[SENDS * SIZE + 1];
+    ouro_sendq queue;
+    int fds[2];
+
+    fill(small, sizeof(small), 34);
+    make_tcp(t, fds);
+    ouro_sendq_init(&queue, t->loop, fds[0], 0);
+    real = ouro__sys;
+    ouro__sys.io_uring_enter = count_enter;
+    ouro__sys.send = count_send;
+    ouro__sys.sendmsg = count_sendmsg;
+    for (int i = 0; i < SENDS; i++)
+        push(t, &queue, ops[i] = sending(t, fds[0], small + (size_t)i * SIZE, SIZE));
+    finish_all(t);
+    ouro__sys = real;
+    CHECK(calls <= SENDS / 3);
+    for (int i = 0; i < SENDS; i++)
+        CHECK_EQ(RES(ops[i]), SIZE);
+    check_order(t, ops, SENDS);
+    CHECK_EQ(recv(fds[1], got, sizeof(got), 0), SENDS * SIZE);
+    CHECK(memcmp(got, small, SENDS * SIZE) == 0);
+}
+
+/* One from the middle leaves, by a cancel or its deadline; the others go out around it. */
+static void leave_the_others(struct test *t, bool deadline)
+{
+    static char got[sizeof(small) + 1];
+    ouro_op *ops[MANY];
+    ouro_sendq queue;
+    int fds[2], out = 0;
+
+    push_small(t, &queue, fds, ops);
+    while (ouro_done(ops[out]))
+        out++;
+    out += 5; /* the one that waits for room may have begun, this one has not */
+    CHECK(out < MANY);
+    if (deadline) {
+        ouro_op *timed = sending(t, fds[0], "late", 4);
+
+        timed->deadline = in_ms(t, 20);
+        push(t, &queue, timed);
+        CHECK_EQ(finish(t, timed), -ETIMEDOUT);
+    }
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[out])), 0);
+    finish_canceled(t, ops[out]);
+    CHECK(!ouro_done(ops[out - 1]) && !ouro_done(ops[out + 1]));
+    CHECK_EQ(drain(t, fds[1], got, sizeof(got)), sizeof(small) - SMALL);
+    finish_all(t);
+    for (int i = 0; i < MANY; i++)
+        CHECK_EQ(RES(ops[i]), i == out ? -ECANCELED : SMALL);
+    check_came(ops, got, sizeof(small) - SMALL);
+}
+
+static void one_of_many_leaves_the_others(struct test *t)
+{
+    leave_the_others(t, false);
+}
+
+static void a_deadline_of_many_leaves_the_others(struct test *t)
+{
+    leave_the_others(t, true);
+}
+
+static void all_that_ride_are_cancelled(struct test *t)
+{
+    static char got[sizeof(small) + 1];
+    ouro_op *ops[MANY];
+    ouro_sendq queue;
+    unsigned parts = 0;
+    int fds[2];
+
+    push_small(t, &queue, fds, ops);
+    for (int i = MANY - 1; i >= 0; i--)
+        if (!ouro_done(ops[i]))
+            CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(ops[i])), 0);
+    finish_all(t);
+    for (int i = 0; i < MANY; i++) {
+        if (RES(ops[i]) == SMALL)
+            continue;
+        CHECK(RES(ops[i]) == -ECANCELED || RES(ops[i]) > 0);
+        CHECK(CFLAGS(ops[i]) & OURO_C_CANCELED);
+        parts += RES(ops[i]) > 0;
+    }
+    CHECK(parts <= 1);
+    check_came(ops, got, drain(t, fds[1], got, sizeof(got)));
+}
+
+static void a_stop_lets_those_go_on_that_have_begun(struct test *t)
+{
+    static char got[sizeof(small) + 1];
+    ouro_op *ops[MANY];
+    ouro_sendq queue;
+    size_t came;
+    int fds[2], last = 0;
+
+    push_small(t, &queue, fds, ops);
+    CHECK_EQ(ouro_sendq_stop(&queue), 0);
+    came = drain(t, fds[1], got, sizeof(got));
+    finish_all(t);
+    while (last < MANY && RES(ops[last]) == SMALL)
+        last++;
+    CHECK(last < MANY); /* more than may ride have not begun */
+    for (int i = last; i < MANY; i++)
+        check_canceled(ops[i]);
+    check_came(ops, got, came);
+}
+
+/* Where a reader sees where each began, each goes alone. */
+static void datagrams_and_records_keep_their_ends(struct test *t)
+{
+    static const int types[] = { SOCK_DGRAM, SOCK_SEQPACKET };
+    char got[128];
+
+    for (unsigned type = 0; type < 2; type++) {
+        ouro_op *ops[8];
+        ouro_sendq queue;
+        int fds[2];
+
+        CHECK_EQ(socketpair(AF_UNIX, types[type] | SOCK_CLOEXEC, 0, fds), 0);
+        made(t, fds[0]);
+        made(t, fds[1]);
+        ouro_sendq_init(&queue, t->loop, fds[0], 0);
+        for (int i = 0; i < 8; i++)
+            push(t, &queue, ops[i] = sending(t, fds[0], small, 10 + (size_t)i));
+        for (int i = 0; i < 8; i++)
+            CHECK_EQ(finish(t, ops[i]), 10 + i);
+        for (int i = 0; i < 8; i++)
+            CHECK_EQ(recv(fds[1], got, sizeof(got), MSG_DONTWAIT), 10 + i);
+    }
+}
+
+/* What the ring had is not known; what it never had was not sent. */
+static void small_sends_are_lost_with_the_ring(struct test *t)
+{
+    static char got[sizeof(small) + 1];
+    ouro_op *ops[MANY];
+    ouro_sendq queue;
+    unsigned lost = 0;
+    size_t came, at = 0;
+    int fds[2];
+
+    t->config.engine = NULL;
+    open_loop(t);
+    push_small(t, &queue, fds, ops);
+    block_io_uring(BLOCK_ALL, EPERM);
+    step(t);
+    came = drain(t, fds[1], got, sizeof(got));
+    finish_all(t);
+    for (int i = 0; i < MANY; i++) {
+        if (RES(ops[i]) == SMALL) {
+            CHECK_EQ(lost, 0);
+            at += SMALL;
+        } else if (CFLAGS(ops[i]) & OURO_C_LOST) {
+            CHECK_EQ(RES(ops[i]) > 0 ? ops[i]->cause : RES(ops[i]), -EIO);
+            lost++;
+        } else {
+            check_canceled(ops[i]);
+        }
+    }
+    /* A ring that completes without being entered tells after all. */
+    CHECK(lost < MANY && (lost > 1 || t->mode != MODE_OWNED));
+    CHECK(came >= at && came <= at + lost * SMALL);
+    CHECK(memcmp(got, small, came) == 0);
+}
+
 static const struct test_case cases[] = {
     { NAMED(sends_go_out_in_order_and_whole) },
     { NAMED(a_failure_ends_the_rest_in_order) },
@@ -318,6 +560,15 @@ static const struct test_case cases[] = {
     { NAMED(a_close_ends_what_is_queued) },
     { NAMED(slots_and_pipes_have_queues) },
     { NAMED(what_is_no_send_is_refused) },
+    { NAMED(small_sends_go_out_together), .fixed = FIX_MODE | FIX_STYLE | FIX_MASK,
+      .pitfalls = "F17" },
+    { NAMED(one_of_many_leaves_the_others) },
+    { NAMED(a_deadline_of_many_leaves_the_others) },
+    { NAMED(all_that_ride_are_cancelled) },
+    { NAMED(a_stop_lets_those_go_on_that_have_begun) },
+    { NAMED(datagrams_and_records_keep_their_ends) },
+    { NAMED(small_sends_are_lost_with_the_ring), .needs = NEED_URING, .no_loop = true,
+      .fixed = FIX_FD | FIX_MASK },
     { 0 },
 };
 

@@ -69,8 +69,8 @@ struct uring {
     ouro_time closed;             /* when the ring was closed */
     ouro_time put_off_since;      /* the first of the turns that put off */
     struct ouro__list uncanceled; /* RUNNING operations whose cancel found no room */
-    struct msghdr *messages;      /* one for each entry, made when the first is needed */
-    uint32_t message_count;
+    void *messages, *parts;       /* a header, and buffers of one, for each entry: ... */
+    uint32_t message_count;       /* ... so many; made when the first is needed */
     struct uring_mounts mounts;
 };
 

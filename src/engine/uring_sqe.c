@@ -18,6 +18,7 @@
 #define NO_SIGNAL 0x100u /* RWF_NOSIGNAL */
 
 #define RESOLVE_FROM_CACHE 0x20u
+#define PARTS_BYTES (OURO__RIDE_MOST * sizeof(struct iovec))
 #define STATX_WANTED 0xfffu /* the basic fields and the birth time */
 
 static uint64_t address(const void *at)
@@ -100,9 +101,56 @@ static OURO__INLINE void encode_bytes(const ouro_loop *loop, const ouro_op *op,
     sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : 0);
 }
 
-static void encode_message(const ouro_loop *loop, struct uring *u, ouro_op *op,
-                           struct ring_sqe *sqe)
+static void *per_entry(ouro_loop *loop, struct uring *u, void **array, size_t each,
+                       const struct ring_sqe *sqe)
 {
+    size_t size = u->ring.sq_entries * each;
+
+    if (!*array) {
+        *array = ouro__alloc(loop, NULL, 0, size);
+        if (!*array)
+            return NULL;
+        memset(*array, 0, size);
+        u->message_count = u->ring.sq_entries;
+    }
+    return (char *)*array + (size_t)(sqe - u->ring.sqes) * each;
+}
+
+/* The kernel reads the header when it takes the entry; until then it needs a place of its own. */
+static struct msghdr *message_of(ouro_loop *loop, struct uring *u, const struct ring_sqe *sqe)
+{
+    return per_entry(loop, u, &u->messages, sizeof(struct msghdr), sqe);
+}
+
+void ouro__uring_free_messages(ouro_loop *loop, struct uring *u)
+{
+    ouro__alloc(loop, u->messages, u->message_count * sizeof(struct msghdr), 0);
+    ouro__alloc(loop, u->parts, u->message_count * PARTS_BYTES, 0);
+    u->messages = u->parts = NULL;
+}
+
+/* A send of a queue, with those behind it. False: it goes alone. */
+static bool encode_together(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    struct msghdr *message = message_of(loop, u, sqe);
+    struct iovec *parts = message ? per_entry(loop, u, &u->parts, PARTS_BYTES, sqe) : NULL;
+    unsigned count = parts ? ouro__sendq_gather(op, parts) : 1;
+
+    if (count == 1)
+        return false;
+    *message = (struct msghdr){ .msg_iov = parts, .msg_iovlen = count };
+    set_file(loop, op, sqe);
+    sqe->opcode = RING_OP_SENDMSG;
+    sqe->addr = address(message);
+    sqe->len = 1;
+    sqe->op_flags = MSG_NOSIGNAL;
+    return true;
+}
+
+static void encode_message(ouro_loop *loop, struct uring *u, ouro_op *op, struct ring_sqe *sqe)
+{
+    if (ouro__sendq_leads(op) && encode_together(loop, u, op, sqe))
+        return;
     if (op->code == OURO_RECV || op->code == OURO_SEND) {
         encode_bytes(loop, op, sqe);
     } else {
@@ -205,27 +253,6 @@ static void encode_vector(const ouro_loop *loop, const ouro_op *op, struct ring_
         sqe->addr = address(span.iov);
         sqe->len = span.count;
     }
-}
-
-/* The kernel reads the header when it takes the entry; until then it needs a place of its own. */
-static struct msghdr *message_of(ouro_loop *loop, struct uring *u, const struct ring_sqe *sqe)
-{
-    size_t size = u->ring.sq_entries * sizeof(struct msghdr);
-
-    if (!u->messages) {
-        u->messages = ouro__alloc(loop, NULL, 0, size);
-        if (!u->messages)
-            return NULL;
-        memset(u->messages, 0, size);
-        u->message_count = u->ring.sq_entries;
-    }
-    return &u->messages[sqe - u->ring.sqes];
-}
-
-void ouro__uring_free_messages(ouro_loop *loop, struct uring *u)
-{
-    ouro__alloc(loop, u->messages, u->message_count * sizeof(*u->messages), 0);
-    u->messages = NULL;
 }
 
 /* Turns a write into the send that does the same without a signal. */
@@ -631,7 +658,8 @@ static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
 {
     struct ring *ring = &u->ring;
     struct ring_sqe *sqe = &ring->sqes[ring->sq_tail & ring->sq_mask];
-    bool usual = !op->ready_ && !(op->flags & (OURO_FDMODE | OURO_BG | OURO_ZEROCOPY));
+    uint32_t odd = OURO_FDMODE | OURO_BG | OURO_ZEROCOPY | OURO_SERIAL;
+    bool usual = !op->ready_ && !(op->flags & odd);
     bool usual_read = op->code == OURO_READ && usual;
     bool usual_message = (op->code == OURO_SEND || op->code == OURO_RECV) && usual;
 

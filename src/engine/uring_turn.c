@@ -599,7 +599,7 @@ static bool grow(ouro_loop *loop, struct uring *u)
 
     if (!(u->caps & OURO_CAP_RESIZE) || entries > URING_ENTRIES_MOST)
         return false;
-    if (u->messages) { /* entries that the kernel has not seen may point there */
+    if (u->messages) { /* entries that the kernel has not seen may point there, or to parts */
         if (!ouro__uring_submit_all(loop, u))
             return false;
         ouro__uring_free_messages(loop, u);
