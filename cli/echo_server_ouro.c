@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
@@ -24,6 +25,7 @@ enum {
     GRACE_S = 1,            /* for connections to end by themselves after a stop */
     CLOSE_S = 5,
     BLOCK_CONNS = 64, /* that get their memory together */
+    SLOTS_MOST = 16384,
 };
 
 /* What has come and is to be sent back: a buffer of the pool, or (own) memory behind it. */
@@ -42,7 +44,9 @@ struct conn {
     struct conn *next, *prev;   /* among the open ones, or (next) the free ones */
     struct chunk *first, *last; /* oldest first; the first is being sent */
     unsigned chunks;
+    int slot; /* of the loop's direct table, of its own; beyond the table: none */
     int fd, error;
+    uint32_t direct;    /* OURO_DIRECT: fd is the slot */
     bool ended, paused; /* the stream */
     bool stuck;         /* a send has failed: the chunks that are left go nowhere */
 };
@@ -58,7 +62,10 @@ struct echo_server {
     ouro_pool *pool;
     int listener;
     struct conn *open, *idle;
+    struct conn *coming; /* for whom is accepted */
     struct block *blocks;
+    int conns, slots;                          /* that there are */
+    bool slotted;                              /* the loop has slots without descriptors */
     struct chunk chunks[POOL_BUFFERS], *spare; /* as many as there are buffers */
     int error;                                 /* what ended the server */
     atomic_bool stopping;
@@ -159,6 +166,7 @@ static void conn_end(struct conn *conn)
     if (conn->error)
         count(&conn->server->counters.failed, 1);
     ouro_prep_close(&conn->in, conn->fd);
+    conn->in.flags = conn->direct;
     submit(conn, &conn->in, on_closed);
 }
 
@@ -181,7 +189,7 @@ static void send_first(struct conn *conn)
 
     ouro_prep_send(&chunk->out, conn->fd, chunk->data, (size_t)chunk->size,
                    chunk->own ? 0 : MSG_DONTWAIT);
-    chunk->out.flags = chunk->own ? OURO_EXACT : 0;
+    chunk->out.flags = conn->direct | (chunk->own ? OURO_EXACT : 0);
     submit(conn, &chunk->out, on_sent);
 }
 
@@ -285,14 +293,14 @@ static void on_received(ouro_op *op)
         conn_end(conn);
 }
 
-static void serve_begin(struct conn *conn, int fd)
+static void serve_begin(struct conn *conn)
 {
     conn->first = NULL;
     conn->chunks = 0;
     conn->ended = conn->paused = conn->stuck = false;
     conn->error = 0;
-    conn->fd = fd;
-    ouro_prep_recv_many(&conn->in, fd, conn->server->pool, 0);
+    ouro_prep_recv_many(&conn->in, conn->fd, conn->server->pool, 0);
+    conn->in.flags = conn->direct;
     submit(conn, &conn->in, on_received);
 }
 
@@ -308,37 +316,61 @@ static bool more_conns(struct echo_server *server)
     server->blocks = block;
     for (unsigned i = 0; i < BLOCK_CONNS; i++) {
         block->conns[i].server = server;
+        block->conns[i].slot = server->conns++;
         block->conns[i].next = server->idle;
         server->idle = &block->conns[i];
     }
     return true;
 }
 
-static int conn_begin(struct echo_server *server, int fd)
+/* The next one to come. False: no memory. */
+static bool expect_conn(struct echo_server *server)
 {
-    struct conn *conn;
-
+    if (server->coming)
+        return true;
     if (!server->idle && !more_conns(server))
-        return -ENOMEM;
-    conn = server->idle;
-    server->idle = conn->next;
+        return false;
+    server->coming = server->idle;
+    server->idle = server->coming->next;
+    server->coming->direct = server->coming->slot < server->slots ? OURO_DIRECT : 0;
+    return true;
+}
+
+/* fd: 0 where it is in its slot. */
+static void conn_begin(struct echo_server *server, int fd)
+{
+    struct conn *conn = server->coming;
+
+    server->coming = NULL;
+    conn->fd = conn->direct ? conn->slot : fd;
     conn->prev = NULL;
     conn->next = server->open;
     if (conn->next)
         conn->next->prev = conn;
     server->open = conn;
     count(&server->counters.accepted, 1);
-    serve_begin(conn, fd);
-    return 0;
+    serve_begin(conn);
 }
 
 /* ---- accepting ---- */
 
+static void accept_later(struct echo_server *server);
+
 static void accept_next(struct echo_server *server)
 {
+    const struct conn *conn;
     int r;
 
-    ouro_prep_accept(&server->accept, server->listener, NULL, NULL, 0);
+    if (!expect_conn(server)) {
+        accept_later(server);
+        return;
+    }
+    conn = server->coming;
+    if (conn->direct)
+        ouro_prep_accept_direct(&server->accept, server->listener, NULL, NULL, 0,
+                                (unsigned)conn->slot);
+    else
+        ouro_prep_accept(&server->accept, server->listener, NULL, NULL, 0);
     server->accept.cb = on_accept;
     server->accept.user = server;
     r = ouro_submit(server->loop, &server->accept);
@@ -374,14 +406,12 @@ static void on_accept(ouro_op *op)
     int64_t res = op->res;
 
     if (atomic_load(&server->stopping)) {
-        if (res >= 0)
+        if (res >= 0 && !server->coming->direct)
             close((int)res);
         return;
     }
-    if (res >= 0 && conn_begin(server, (int)res) < 0) {
-        close((int)res);
-        res = -ENOMEM;
-    }
+    if (res >= 0)
+        conn_begin(server, (int)res);
     if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
         accept_later(server);
     else if (res == -EBADF || res == -EINVAL || res == -ENOTSOCK || res == -EOPNOTSUPP)
@@ -392,9 +422,33 @@ static void on_accept(ouro_op *op)
 
 /* ---- the server ---- */
 
+/* Slots without descriptors save the kernel looking one up for each send. */
+static int open_loop(struct echo_server *server, const char *engine)
+{
+    ouro_config config = { .size = sizeof(config), .engine = engine, .want = OURO_CAP_SLOTS };
+    int r = ouro_open(&config, &server->loop);
+
+    server->slotted = r == 0;
+    if (r == -EOPNOTSUPP) { /* few engines have them */
+        config.want = 0;
+        r = ouro_open(&config, &server->loop);
+    }
+    return r;
+}
+
+/* The kernel takes no larger table than there may be descriptors. */
+static int make_table(struct echo_server *server)
+{
+    struct rlimit limit;
+
+    if (!server->slotted || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    server->slots = limit.rlim_cur > SLOTS_MOST ? SLOTS_MOST : (int)limit.rlim_cur - 1;
+    return ouro_direct_table(server->loop, (unsigned)server->slots);
+}
+
 int echo_server_open(struct echo_server **ret, const char *engine, int listener, char *why)
 {
-    ouro_config config = { .size = sizeof(config), .engine = engine };
     struct echo_server *server = aligned_alloc(64, (sizeof(*server) + 63) / 64 * 64);
     int r;
 
@@ -406,7 +460,7 @@ int echo_server_open(struct echo_server **ret, const char *engine, int listener,
         server->chunks[i].next = server->spare;
         server->spare = &server->chunks[i];
     }
-    r = ouro_open(&config, &server->loop);
+    r = open_loop(server, engine);
     if (r < 0) {
         if (engine)
             ouro_probe(engine, why, WHY_SIZE, NULL);
@@ -421,6 +475,15 @@ int echo_server_open(struct echo_server **ret, const char *engine, int listener,
     return 0;
 }
 
+static void stop_reading(const struct conn *conn)
+{
+    int fd = conn->direct ? ouro_direct_install(conn->server->loop, (unsigned)conn->fd) : conn->fd;
+
+    shutdown(fd, SHUT_RD);
+    if (conn->direct)
+        close(fd);
+}
+
 /* Connections end at the next request, as if their peers had ended them. */
 static void end_connections(struct echo_server *server)
 {
@@ -431,7 +494,7 @@ static void end_connections(struct echo_server *server)
     ouro_cancel(server->loop, &server->pause);
     for (struct conn *conn = server->open; conn; conn = conn->next)
         if (conn->in.code != OURO_CLOSE)
-            shutdown(conn->fd, SHUT_RD);
+            stop_reading(conn);
     while (server->open && r >= 0 && ouro_now(server->loop) < until)
         r = ouro_run(server->loop, 1, until);
 }
@@ -440,6 +503,8 @@ int echo_server_run(struct echo_server *server)
 {
     int r = ouro_pool_create(server->loop, POOL_BUFFERS, POOL_BLOCK, &server->pool), closed;
 
+    if (r >= 0)
+        r = make_table(server);
     if (r >= 0)
         accept_next(server);
     while (r >= 0 && !server->error && !atomic_load(&server->stopping))
@@ -490,7 +555,8 @@ void echo_server_free(struct echo_server *server)
             if (chunk->own)
                 free(chunk);
         }
-        close(conn->fd);
+        if (!conn->direct)
+            close(conn->fd);
     }
     while ((block = server->blocks)) {
         server->blocks = block->next;
