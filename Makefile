@@ -19,6 +19,7 @@ TSAN_ENV = TSAN_OPTIONS=halt_on_error=1:die_after_fork=0
 # 2 GiB of a buffer does not fit into a usual machine.
 TSAN_EXCEPT = --except */fork/the_child_starts_anew \
     --except */fork/slots_with_descriptors_are_inherited \
+    --except */slotted/a_forked_child_has_no_sockets_of_the_ring \
     --except */edges/a_child_that_starts_anew_keeps_no_descriptor \
     --except */posixaio/a_child_of_its_user_writes_without_it \
     --except */files/a_huge_read_is_cut_or_goes_on
@@ -49,6 +50,8 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     --except threads/changes/a_slow_server_is_waited_for_once_in_a_while \
     --except threads/changes/a_worker_is_interrupted_without_the_programs_handlers \
     --except threads/edges/a_lingering_close_holds_up_nothing \
+    --except threads/slotted/a_lingering_slot_holds_up_nothing \
+    --except threads/slotted/a_slot_that_inherits_lingering_holds_up_nothing \
     $(foreach name,direct/a_missing_buffer_is_efault ready/deadlines_need_no_young_system_call \
     network/without_descriptors_the_served_stay_and_the_others_come_later \
     sockets/an_accept_without_descriptors_fails_and_loses_nothing \
