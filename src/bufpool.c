@@ -43,6 +43,8 @@ static int make_pool(ouro_loop *loop, uint32_t count, uint32_t size, ouro_pool *
     pool->loop = loop;
     pool->count = count;
     pool->size = size;
+    while (!(size & (size - 1)) && size >> pool->shift != 1)
+        pool->shift++;
     pool->memory = ouro__alloc(loop, NULL, 0, bytes_of(pool));
     pool->ids = ouro__alloc(loop, NULL, 0, count * sizeof(*pool->ids));
     pool->out = ouro__alloc(loop, NULL, 0, count);
@@ -232,7 +234,7 @@ bool ouro__pool_give(ouro_pool *pool, const void *data)
 
     if (at >= bytes_of(pool)) /* also what lies before it */
         return false;
-    id = (uint32_t)at / pool->size;
+    id = pool->shift ? (uint32_t)(at >> pool->shift) : (uint32_t)at / pool->size;
     if (pool->parts ? !pool->parts[id].out : !pool->out[id])
         return false;
     if (!pool->parts || (--pool->parts[id].out == 0 && pool->out[id]))

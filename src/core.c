@@ -196,19 +196,29 @@ static bool by_number(const ouro_loop *loop, const ouro_op *op)
     }
 }
 
-static struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
+/* A receive or send of one buffer. */
+static inline bool is_message(const ouro_op *op)
+{
+    return op->code == OURO_RECV || op->code == OURO_SEND;
+}
+
+static OURO__APART struct ouro__file *usual_slot_file(ouro_loop *loop, ouro_op *op)
 {
     struct ouro__direct *direct;
 
-    if (!(op->flags & OURO_DIRECT))
-        return ouro__file_at(loop, op->fd);
     if ((uint64_t)op->fd >= loop->direct_count)
         return NULL;
     direct = &loop->direct[op->fd];
-    if (direct->fd < 0 && !(direct->fd == OURO__SLOT_ENGINE && by_number(loop, op)))
+    if (direct->fd < 0 &&
+        !(direct->fd == OURO__SLOT_ENGINE && (is_message(op) || by_number(loop, op))))
         return NULL;
     op->real_fd_ = direct->fd;
     return &direct->file;
+}
+
+static OURO__INLINE struct ouro__file *usual_file(ouro_loop *loop, ouro_op *op)
+{
+    return op->flags & OURO_DIRECT ? usual_slot_file(loop, op) : ouro__file_at(loop, op->fd);
 }
 
 /* A slot that an engine may fill by itself; others need to be told of. */
@@ -230,12 +240,6 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
         return !(flags & ~(uint32_t)(OURO_EXACT | OURO_REGBUF | OURO_DIRECT)) &&
                (int64_t)(op->arg[ARG_OFFSET] | op->arg[ARG_LEN]) >= 0 && op->arg[ARG_BUF] &&
                *ret_file && !(*ret_file)->closer;
-    case OURO_RECV:
-    case OURO_SEND:
-        *ret_file = usual_file(loop, op);
-        return !(flags & ~(uint32_t)(OURO_EXACT | OURO_DIRECT)) && (int64_t)op->arg[ARG_LEN] >= 0 &&
-               op->arg[ARG_BUF] && !(op->arg[ARG_MSG_FLAGS] & ~(uint64_t)STEP_DONTWAIT) &&
-               *ret_file && !(*ret_file)->closer;
     case OURO_OPEN:
         *ret_file = op->fd == OURO_HERE ? &loop->here : ouro__file_at(loop, op->fd);
         return !flags && op->arg[ARG_PATH] && *ret_file && !(*ret_file)->closer &&
@@ -246,6 +250,18 @@ static inline bool usual(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_f
                (!flags || op->real_fd_ == OURO__SLOT_ENGINE);
     default: return false;
     }
+}
+
+/* The same of a receive or send. */
+static OURO__INLINE bool usual_message(ouro_loop *loop, ouro_op *op, struct ouro__file **ret_file)
+{
+    uint32_t odd = ~(uint32_t)(OURO_QUIET | OURO_EXACT | OURO_DIRECT);
+
+    if (op->flags & odd || (int64_t)op->arg[ARG_LEN] < 0 || !op->arg[ARG_BUF] ||
+        op->arg[ARG_MSG_FLAGS] & ~(uint64_t)STEP_DONTWAIT)
+        return false;
+    *ret_file = usual_file(loop, op);
+    return *ret_file && !(*ret_file)->closer;
 }
 
 static enum ouro__route route_of(ouro_loop *loop, ouro_op *op)
@@ -284,11 +300,12 @@ static bool may_be_workers(const ouro_op *op, const struct ouro__file *file)
 /* What need not wait for the turn, because nothing is before it and a try would be no gain, goes to
  * the engine at once. */
 static OURO__INLINE bool take_at_once(ouro_loop *loop, ouro_op *op, enum ouro__route route,
-                                      struct ouro__file *file, struct batch *batch)
+                                      struct ouro__file *file, struct batch *batch, bool message)
 {
-    if (!batch->at_once || route != ROUTE_ENGINE ||
-        !ouro__engine_is_best(loop, op, file, batch->many) ||
-        (may_be_workers(op, file) && route_of(loop, op) != ROUTE_ENGINE))
+    if (!batch->at_once || route != ROUTE_ENGINE)
+        return false;
+    if (!message && (!ouro__engine_is_best(loop, op, file, batch->many) ||
+                     (may_be_workers(op, file) && route_of(loop, op) != ROUTE_ENGINE)))
         return false;
     loop->engine->take_one(loop, op);
     batch->at_once--;
@@ -324,29 +341,30 @@ static OURO__APART bool end_at_once(ouro_loop *loop, ouro_op *op, const struct o
 }
 
 /* Is it worth a try? */
-static inline bool may_end_at_once(const ouro_loop *loop, const ouro_op *op,
-                                   const struct ouro__file *file)
+static OURO__INLINE bool may_end_at_once(const ouro_loop *loop, const ouro_op *op,
+                                         const struct ouro__file *file, bool message)
 {
-    if (op->code == OURO_READ)
-        return file->kind == FILE_MEMORY;
-    return op->code == OURO_SEND && loop->engine->sends_here;
+    return message ? loop->engine->sends_here && op->code == OURO_SEND
+                   : op->code == OURO_READ && file->kind == FILE_MEMORY;
 }
 
 /* Opens, closes of what is idle, reads and writes at an offset, receives and sends, all asking for
  * nothing special, are most of what programs do. This is what check, accept and begin come to for
  * them. 0: it is none, or something is out of the common: the others will see; 1: done. */
-static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
+static OURO__INLINE int submit_usual_as(ouro_loop *loop, ouro_op *op, struct batch *batch,
+                                        bool message)
 {
     enum ouro__route route;
     struct ouro__file *file;
     int r;
 
-    if (op->state_ > STATE_DONE || op->deadline || !usual(loop, op, &file) ||
+    if (op->state_ > STATE_DONE || op->deadline ||
+        !(message ? usual_message(loop, op, &file) : usual(loop, op, &file)) ||
         (route = loop->routes[op->code]) == ROUTE_NO)
         return 0;
-    if (may_end_at_once(loop, op, file) && end_at_once(loop, op, file))
+    if (may_end_at_once(loop, op, file, message) && end_at_once(loop, op, file))
         return 1;
-    if (op->flags & OURO_REGBUF) {
+    if (!message && op->flags & OURO_REGBUF) {
         if ((r = find_region(loop, op)) < 0)
             return r;
         loop->regbuf_in_flight++;
@@ -355,15 +373,22 @@ static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch 
         loop->regbuf_in_flight -= !!(op->flags & OURO_REGBUF);
         return r;
     }
-    if (op->code == OURO_OPEN && op->arg[ARG_SLOT])
+    if (!message && op->code == OURO_OPEN && op->arg[ARG_SLOT])
         (void)reserve_slot(loop, op);
     own(loop, op, route);
     ouro__file_count(file, op);
-    if (!take_at_once(loop, op, route, file, batch)) {
+    if (!take_at_once(loop, op, route, file, batch, message)) {
         ouro__requeue(loop, op);
         batch->at_once = 0;
     }
     return 1;
+}
+
+/* Two pieces of code: what is only asked of files is not asked of messages. */
+static OURO__INLINE int submit_usual(ouro_loop *loop, ouro_op *op, struct batch *batch)
+{
+    return is_message(op) ? submit_usual_as(loop, op, batch, true)
+                          : submit_usual_as(loop, op, batch, false);
 }
 
 static OURO__APART int submit_unusual(ouro_loop *loop, ouro_op *op)

@@ -321,6 +321,7 @@ struct ouro_pool {
     uint8_t *out;  /* for each buffer: it is the caller's (parts: and the kernel is done with it) */
     struct ouro__parts *parts; /* for each buffer, where receives share one; NULL: none do */
     uint32_t count, size, ready, taken;
+    uint32_t shift;       /* of a size that is a power of two; else 0 */
     uint32_t rings;       /* native: so many are the ring's: in it, or to go back there */
     uint32_t reserve;     /* so many never are: for who takes no parts */
     uint32_t streams;     /* operations that use it */
@@ -583,7 +584,8 @@ void ouro__served(ouro_loop *loop, const ouro_op *op); /* wakes the thread that 
 void ouro__served_all(ouro_loop *loop);
 void *ouro__alloc(ouro_loop *loop, void *old, size_t old_size, size_t size);
 int ouro__ring_room(ouro_loop *loop, uint32_t more);
-int ouro__ring_space(ouro_loop *loop); /* for one event, whatever max_ops is */
+int ouro__ring_space(ouro_loop *loop);           /* for one event, whatever max_ops is */
+int64_t ouro__ring_spare(const ouro_loop *loop); /* for so many there is */
 void ouro__set_places(ouro_loop *loop);
 
 /* ---- deadline.c, file.c, chain.c, inbox.c, select.c, notify.c, trace.c --------------------- */
@@ -853,13 +855,15 @@ static inline void ouro__slot_prefetch(const struct ouro__slot *slot)
         __builtin_prefetch((const char *)at + 64 * (size_t)line, 1);
 }
 /* NULL: stale. */
-static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
+static inline ouro_op *ouro__slot_tenant(const struct ouro__slot *slot, ouro_id id)
 {
-    const struct ouro__slot *slot = ouro__slot_of(loop, id);
-
     if (!slot || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return NULL;
     return ouro__slot_op(slot);
+}
+static inline ouro_op *ouro__slot_find(ouro_loop *loop, ouro_id id)
+{
+    return ouro__slot_tenant(ouro__slot_of(loop, id), id);
 }
 /* Gives the slot to op; the result is the next free one. */
 static inline struct ouro__slot *ouro__slot_enter(struct ouro__slot *slot, ouro_op *op)

@@ -263,9 +263,14 @@ int ouro__ring_room(ouro_loop *loop, uint32_t more)
     return make_room(loop, needed(loop, more));
 }
 
+int64_t ouro__ring_spare(const ouro_loop *loop)
+{
+    return (int64_t)loop->calls.mask + 1 - needed(loop, 0) - loop->streams;
+}
+
 int ouro__ring_space(ouro_loop *loop)
 {
-    if (needed(loop, 1) + loop->streams <= (int64_t)loop->calls.mask + 1)
+    if (ouro__ring_spare(loop) > 0)
         return 0;
     if (loop->holes)
         compact(loop);

@@ -438,25 +438,46 @@ static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct
     }
 }
 
+/* The slot of an id; most are in the first chunk. */
+static inline struct ouro__slot *slot_of(ouro_loop *loop, struct ouro__slot *chunk, ouro_id id)
+{
+    return chunk && ouro__run_has(id) ? chunk + (id & OURO__SLOT_MASK) : ouro__slot_of(loop, id);
+}
+
+/* Is there room for an event that is not final? *spare: what is left of what was found last. */
+static inline bool has_room(ouro_loop *loop, int64_t *spare)
+{
+    if (*spare == 0) {
+        if (ouro__ring_space(loop) < 0)
+            return false;
+        *spare = ouro__ring_spare(loop);
+    }
+    --*spare;
+    return true;
+}
+
 /* Reports what is in the completion queue. Reporting runs no callback, nor this again. */
 static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 {
     struct ring *ring = &u->ring;
     uint32_t first = ring->cq_head, count = ring_cq_tail(ring) - first, done = 0;
+    struct ouro__slot *chunk = ouro__slot_at(loop, 0);
+    int64_t spare = 0;
 
     if (count > budget)
         count = budget;
     while (done < count) {
         const struct ring_cqe *cqe = ring_cqe(ring, first + done);
-        ouro_op *op = ouro__slot_find(loop, cqe->user_data);
+        struct ouro__slot *slot = slot_of(loop, chunk, cqe->user_data);
+        ouro_op *op = ouro__slot_tenant(slot, cqe->user_data);
         uint32_t plain = 0;
 
         if (count - done > AHEAD)
             ouro__slot_prefetch(
-                ouro__slot_of(loop, ring_cqe(ring, first + done + AHEAD)->user_data));
+                slot_of(loop, chunk, ring_cqe(ring, first + done + AHEAD)->user_data));
         if (op && op->state_ == STATE_PLAIN && ouro__run_has(cqe->user_data))
             plain = reap_plain(loop, ring, first + done, count - done);
-        else if (op && cqe->flags & RING_CQE_MORE && ouro__ring_space(loop) < 0)
+        else if (op && cqe->flags & RING_CQE_MORE && !has_room(loop, &spare))
             break; /* no memory: until the caller has taken some */
         u->running -= plain;
         done += plain ? plain : 1;
