@@ -351,10 +351,10 @@ static void what_needs_a_descriptor_is_lent_one(struct test *t)
 {
     bool alone = open_with_slots(t);
     ouro_op *op = op_new(t);
-    struct iovec iov[2] = { { "v", 1 }, { "w", 1 } };
+    char buf[4] = "", out[2] = { 'v', 'w' };
+    struct iovec iov[2] = { { out, 1 }, { out + 1, 1 } };
     struct sockaddr_in peer;
     socklen_t size = sizeof(peer);
-    char buf[4] = "";
     long before;
     int fd;
 
@@ -441,11 +441,11 @@ static void a_slot_that_inherits_lingering_holds_up_nothing(struct test *t)
 static void no_descriptor_is_left(struct test *t)
 {
     struct rlimit limit, none;
-    struct iovec iov = { "v", 1 };
+    char byte = 'v';
+    struct iovec iov = { &byte, 1 };
     struct sockaddr_in addr;
     ouro_op *op = op_new(t);
     int listener, client;
-    char byte;
 
     if (!open_with_slots(t))
         return; /* there are descriptors already */
@@ -475,7 +475,8 @@ static void a_broken_connection_is_epipe(struct test *t)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     ouro_op *op = op_new(t);
-    struct iovec iov = { "m", 1 };
+    char byte = 'm';
+    struct iovec iov = { &byte, 1 };
     struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
     int listener = made(t, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
