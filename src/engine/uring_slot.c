@@ -3,8 +3,8 @@
  * behind it the slots of the direct table.
  *
  * Each slot's file has a descriptor as well, so that workers, plain calls, and another engine after
- * a loss have it, too. Whoever asks for OURO_CAP_SLOTS does without: the ring opens into the table,
- * and a descriptor is lent when something cannot do without one. */
+ * a loss have it, too. Whoever asks for OURO_CAP_SLOTS does without: the ring opens files, makes
+ * and accepts sockets into the table, and a descriptor is lent when something cannot do without. */
 #include "uring.h"
 
 #include <fcntl.h>
