@@ -441,7 +441,7 @@ static int make_table(struct echo_server *server)
 {
     struct rlimit limit;
 
-    if (!server->slotted || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (!server->slotted || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2)
         return 0;
     server->slots = limit.rlim_cur > SLOTS_MOST ? SLOTS_MOST : (int)limit.rlim_cur - 1;
     return ouro_direct_table(server->loop, (unsigned)server->slots);
