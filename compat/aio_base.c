@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_base.c: what the drop-ins share: the loop and when it is opened, the lock, what a fork does to
- * them, and callers that wait. */
+/* aio_base.c: what the drop-ins share: the loop and when it is opened, the lock, what a fork does
+ * to them, and callers that wait. */
 #include "aio_base.h"
 
 #include <pthread.h>
