@@ -63,7 +63,7 @@ extern bool takes_long;
  *   PROGRAM [--blocked] [--original] [--long] [--lacks FILE] [--except NAME]... [NAME]
  *
  * --blocked refuses io_uring; --original wants BETTER to fail; --lacks wants the tests to fail that
- * stand in the file, each with the reason behind its name; --long takes minutes where seconds do. */
+ * stand in FILE, each with the reason behind its name; --long takes minutes where seconds do. */
 int run_tests(int argc, char **argv, const struct dropin_case *const *themes, unsigned count);
 
 void nap_ms(long ms);
