@@ -66,7 +66,7 @@ static void l09_up_to_the_first_that_is_bad(void)
     CHECK(io_submit(context, 2, NULL) == -EFAULT);
 }
 
-/* Ceph and others end themselves when they are told of 0. Behind a refusal for want of room, too. */
+/* Ceph and others end themselves when they are told of 0; behind a want of room, too. */
 static void l09_never_none_of_some(void)
 {
     static struct iocb iocbs[2000], *list[2000];
