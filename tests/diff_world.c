@@ -84,6 +84,12 @@ void say_to(char *to)
     trace_used = 0;
 }
 
+void say_on(char *to)
+{
+    trace = to;
+    trace_used = strlen(to);
+}
+
 void say(const char *format, ...)
 {
     va_list args;
@@ -118,6 +124,20 @@ void fill(void *bytes, size_t count, int64_t at, unsigned salt)
 }
 
 /* ---- Descriptors ---------------------------------------------------------------------------- */
+
+void world_contents(unsigned number)
+{
+    static char bytes[1 << 18];
+    char path[256];
+    ssize_t count;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/t%u", directory, number);
+    fd = open(path, O_RDONLY);
+    count = read(fd, bytes, sizeof(bytes));
+    close(fd);
+    say("t%u has %zd bytes %08x\n", number, count, hash_of(bytes, count < 0 ? 0 : (size_t)count));
+}
 
 static void move(int *fd, int to)
 {
@@ -223,21 +243,11 @@ void world_open(unsigned number, enum kind kind, unsigned size)
 
 void world_end(unsigned number)
 {
-    static char bytes[1 << 18];
     struct target *target = &targets[number];
-    char path[256];
 
     if (is_file(target->kind)) {
-        ssize_t count = -1;
-        int fd;
-
-        snprintf(path, sizeof(path), "%s/t%u", directory, number);
-        fd = open(path, O_RDONLY);
-        count = read(fd, bytes, sizeof(bytes));
-        close(fd);
-        say("t%u ends: %zd bytes %08x, position %lld\n", number, count,
-            hash_of(bytes, count < 0 ? 0 : (size_t)count),
-            (long long)lseek(target->fd, 0, SEEK_CUR));
+        world_contents(number);
+        say("t%u is at %lld\n", number, (long long)lseek(target->fd, 0, SEEK_CUR));
     }
     if (has_descriptor(target->kind))
         close(target->fd);
@@ -249,8 +259,11 @@ void world_end(unsigned number)
 static bool ready(int fd, int timeout_ms)
 {
     struct pollfd entry = { .fd = fd, .events = POLLIN };
+    int r;
 
-    return poll(&entry, 1, timeout_ms) > 0;
+    while ((r = poll(&entry, 1, timeout_ms)) < 0 && errno == EINTR)
+        continue;
+    return r > 0;
 }
 
 void world_feed(unsigned number, size_t count, unsigned salt)
@@ -324,6 +337,17 @@ void *world_buffer(enum where where, unsigned block, size_t size, size_t *ret_ro
     case FORBIDDEN: return forbidden;
     case EDGE: return at + BUFFER - *ret_room;
     default: return NULL;
+    }
+}
+
+void world_clear(const char *dir)
+{
+    char path[256];
+
+    directory = dir;
+    for (unsigned i = 0; i < TARGETS; i++) {
+        snprintf(path, sizeof(path), "%s/t%u", directory, i);
+        unlink(path);
     }
 }
 

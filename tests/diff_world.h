@@ -64,11 +64,14 @@ struct target {
 extern struct target targets[TARGETS];
 
 void say_to(char *to);
+void say_on(char *to); /* behind what another process has said */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 
+void world_clear(const char *dir); /* of what other programs have left there */
 void world_begin(const char *dir);
 void world_open(unsigned number, enum kind kind, unsigned size);
-void world_end(unsigned number); /* says what became of it, and closes it */
+void world_end(unsigned number);      /* says what became of it, and closes it */
+void world_contents(unsigned number); /* says what is in a file */
 void world_feed(unsigned number, size_t count, unsigned salt);
 void world_await_bytes(unsigned number); /* a terminal's come later; nobody may read them */
 void world_drain(unsigned number);       /* says what was written */
