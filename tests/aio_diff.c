@@ -35,6 +35,7 @@ int main(int argc, char **argv)
     const struct diff diff = {
         .name = "aio_diff",
         .reference = "glibc",
+        .at_once = 1,
         .make = make,
         .steps = steps,
         .print = print,

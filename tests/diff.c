@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,7 +29,7 @@
 
 #include "diff.h"
 
-enum { LIMIT_S = 40, SHOWN = 5, SMALL = 3, FILES = 8 };
+enum { LIMIT_S = 40, SHOWN = 5, SMALL = 3, FILES = 8, SLOTS = 16 };
 
 static const struct diff *face;
 
@@ -75,44 +76,88 @@ static void end_well(bool well)
     signal(SIGPIPE, well ? SIG_IGN : SIG_DFL);
 }
 
-/* Each program in a process of its own; its trace is there even if it is killed. */
+/* A program that runs, in a process and a directory of its own; its trace is there even if it is
+ * killed. */
+struct slot {
+    char *trace, dir[240];
+    uint64_t seed;
+    pid_t child;
+};
+
+static bool slot_open(struct slot *slot, const char *dir, unsigned number)
+{
+    snprintf(slot->dir, sizeof(slot->dir), "%s/%u", dir, number);
+    slot->trace = mmap(NULL, TRACE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return slot->trace != MAP_FAILED && mkdir(slot->dir, 0700) == 0;
+}
+
+static void slot_start(struct slot *slot, uint64_t seed)
+{
+    face->make(seed);
+    slot->seed = seed;
+    slot->trace[0] = 0;
+    if ((slot->child = fork()) == 0) {
+        end_well(false);
+        alarm(LIMIT_S);
+        face->run((uint32_t)options.without, options.reference, slot->dir, slot->trace);
+        _exit(0);
+    }
+}
+
+static bool slot_finish(struct slot *slot)
+{
+    int status = 0;
+
+    if (slot->child <= 0 || waitpid(slot->child, &status, 0) < 0)
+        return false;
+    slot->child = 0;
+    printf("program %" PRIu64 "\n%send %d\n", slot->seed, slot->trace, status);
+    return fflush(stdout) == 0;
+}
+
+static bool slot_close(struct slot *slot)
+{
+    if (slot->child > 0)
+        waitpid(slot->child, NULL, 0);
+    for (unsigned i = 0; i < FILES; i++) {
+        char path[256];
+
+        snprintf(path, sizeof(path), "%s/t%u", slot->dir, i);
+        unlink(path);
+    }
+    return rmdir(slot->dir) == 0;
+}
+
+/* Several at once, in their order. */
 static int trace_programs(void)
 {
-    char *trace = mmap(NULL, TRACE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct slot slots[SLOTS] = { 0 };
+    unsigned count = face->at_once;
     const char *base = getenv("TMPDIR");
     char dir[200];
+    bool good = true;
 
     snprintf(dir, sizeof(dir), "%s/%s-XXXXXX", base ? base : "/tmp", face->name);
-    if (trace == MAP_FAILED || !mkdtemp(dir)) {
+    good = mkdtemp(dir) != NULL;
+    for (unsigned i = 0; i < count && good; i++)
+        good = slot_open(&slots[i], dir, i);
+    if (!good) {
         perror(face->name);
         return 2;
     }
     end_well(true);
-    for (uint64_t i = 0; i < options.count; i++) {
-        int status = 0;
-        pid_t child;
+    for (uint64_t i = 0; i < options.count + count && good; i++) {
+        struct slot *slot = &slots[i % count];
 
-        face->make(options.seed + i);
-        trace[0] = 0;
-        if ((child = fork()) == 0) {
-            end_well(false);
-            alarm(LIMIT_S);
-            face->run((uint32_t)options.without, options.reference, dir, trace);
-            _exit(0);
-        }
-        if (child < 0 || waitpid(child, &status, 0) < 0)
-            break;
-        printf("program %" PRIu64 "\n%send %d\n", options.seed + i, trace, status);
-        if (fflush(stdout))
-            break;
+        if (i >= count && i - count < options.count)
+            good = slot_finish(slot);
+        if (i < options.count)
+            slot_start(slot, options.seed + i);
     }
-    for (unsigned i = 0; i < FILES; i++) {
-        char path[256];
-
-        snprintf(path, sizeof(path), "%s/t%u", dir, i);
-        unlink(path);
-    }
-    return rmdir(dir) ? 2 : 0;
+    good = true;
+    for (unsigned i = 0; i < count; i++)
+        good = slot_close(&slots[i]) && good;
+    return rmdir(dir) == 0 && good ? 0 : 2;
 }
 
 struct worker {

@@ -26,6 +26,7 @@ struct diff_allowed {
  * left out. */
 struct diff {
     const char *name, *reference; /* the command; what it is compared with */
+    unsigned at_once;             /* programs that run beside each other */
 
     void (*make)(uint64_t seed);
     unsigned (*steps)(void);

@@ -430,6 +430,6 @@ void run_program(const struct program *program, uint32_t without, const char *di
     settle(program->path);
     for (unsigned i = 0; i < TARGETS; i++)
         world_end(i);
-    for (unsigned i = 0; i < CONTEXTS; i++)
-        say("c%u ends: %d\n", i, io_destroy(contexts[i]));
+    for (unsigned i = 0; i < CONTEXTS && program->seed % 8 == 0; i++)
+        say("c%u ends: %d\n", i, io_destroy(contexts[i])); /* which takes the kernel a while */
 }
