@@ -292,7 +292,13 @@ struct flight *prepare(const struct ask *ask, unsigned context)
 
 void forget(struct flight *flight)
 {
-    flight_count = (unsigned)(flight - flights);
+    unsigned kept = (unsigned)(flight - flights);
+
+    for (unsigned i = 0; i < kept; i++) /* the program has written to the block all the same */
+        for (unsigned k = kept; k < flight_count; k++)
+            if (flights[i].iocb == flights[k].iocb)
+                flights[i].ask.overwritten = true;
+    flight_count = kept;
 }
 
 /* ---- Taking events -------------------------------------------------------------------------- */

@@ -50,7 +50,7 @@ bool lacks_bytes(const struct ask *ask);
 
 /* Fills the program's block. What is submitted is in flight until its event is told of. */
 struct flight *prepare(const struct ask *ask, unsigned context);
-void forget(struct flight *flight); /* the last: it was not accepted */
+void forget(struct flight *flight); /* and those behind it: they were not accepted */
 
 /* In flight in a context: events that come by themselves and are not taken yet; and whether some
  * would be over in io_submit on the system's libaio. */
