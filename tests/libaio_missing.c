@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* libaio_missing.c: stands for the tests of libaio where its header is not installed, and says so. */
+/* libaio_missing.c: stands for the tests of libaio where its header is not there, and says so. */
 #include <stdio.h>
 
 int main(void)
