@@ -103,7 +103,7 @@ done
 disabled()
 {
     rm -f "$tmp/trace"
-    OURO_DISABLE=1 OURO_TRACE=$tmp/trace "$ouro" run "$build/tests/aio_test" --glibc "$1" &&
+    OURO_DISABLE=1 OURO_TRACE=$tmp/trace "$ouro" run "$build/tests/aio_test" --original "$1" &&
         [ ! -e "$tmp/trace" ]
 }
 for test in p13_short_transfers_are_told_as_they_are \
