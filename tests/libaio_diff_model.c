@@ -448,6 +448,8 @@ static void say_done(unsigned which)
     struct target *target = &targets[flight->ask.target];
     long r = (long)flight->event.res;
 
+    if (flight->ask.what == POLL) /* whoever makes it ready may say more, or not */
+        r &= POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP;
     say("b%u is over: %ld, %ld, buffer %08x%s\n", flight->ask.block, r, (long)flight->event.res2,
         hash_of(flight->buf, flight->room),
         is_reused(which) || memcmp(flight->iocb, &flight->copy, sizeof(flight->copy)) == 0

@@ -308,6 +308,28 @@ static void l11_a_terminal_that_is_gone(void)
     }
 }
 
+static void write_into(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+
+    (void)!write(fd, text, strlen(text)); /* what follows shows whether it helped */
+    close(fd);
+}
+
+/* Mounts of the process's own: as root, or as who is root there alone. */
+static bool may_mount(void)
+{
+    char map[32];
+
+    snprintf(map, sizeof(map), "0 %u 1", geteuid());
+    if (unshare(CLONE_NEWNS) < 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+            return false;
+        write_into("/proc/self/uid_map", map);
+    }
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
 static void l11_a_file_system_that_is_full(void)
 {
     io_context_t context = context_of(8);
@@ -315,8 +337,7 @@ static void l11_a_file_system_that_is_full(void)
     struct iocb iocb;
     int fd;
 
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
-        mount("none", "/mnt", "tmpfs", 0, "size=8192") < 0)
+    if (!may_mount() || mount("none", "/mnt", "tmpfs", 0, "size=8192") < 0)
         _exit(SKIP_STATUS);
     fd = open("/mnt/full", O_RDWR | O_CREAT, 0600);
     CHECK(fd >= 0);
