@@ -137,7 +137,7 @@ bool lacks_bytes(const struct ask *ask)
     size_t left = targets[ask->target].avail;
     enum kind kind = kind_of(ask);
 
-    if (!consumes(ask) || ask->flags == RWF_NOWAIT ||
+    if (!reads(ask) || !ask->size || ask->flags == RWF_NOWAIT ||
         (kind != PIPE_READ && kind != SOCKET && kind != TERMINAL))
         return false;
     for (unsigned i = 0; i < flight_count; i++)

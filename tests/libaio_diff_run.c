@@ -127,8 +127,6 @@ static void do_submit(unsigned number, const struct step *step)
         struct flight *flight = batch.made[i];
 
         told[step->context] += flight->ask.tells;
-        if (memcmp(flight->iocb, &flight->copy, sizeof(flight->copy)) != 0)
-            say("b%u: changed\n", flight->ask.block);
         if (flight->ask.overwritten)
             memset(flight->iocb, 0xee, sizeof(*flight->iocb));
     }
@@ -147,6 +145,19 @@ static void do_submit(unsigned number, const struct step *step)
 static long least(const struct step *step, long min, long most)
 {
     return min == 0 && most > 0 && any_at_once(step->context) ? 1 : min;
+}
+
+static long get_rest(const struct step *step, long r, long most)
+{
+    while (r < most) {
+        long more = get(step->context, step->path, 1, most - r, &(struct timespec){ 5, 0 });
+
+        if (more <= 0 && more != -EINTR)
+            break;
+        r += more > 0 ? more : 0;
+    }
+    errno = UNTOUCHED_ERRNO;
+    return r;
 }
 
 static void do_get(unsigned number, const struct step *step)
@@ -169,8 +180,9 @@ static void do_get(unsigned number, const struct step *step)
     } while (r == -EINTR && running->stormy);
     if (step->path == SYSTEM_CALL)
         errno = UNTOUCHED_ERRNO;
-    if (!exact && r >= (no_limit ? least(step, min, most) : 0) && r <= most)
-        r = most; /* whether more were there already is a matter of time */
+    /* Whether more were there already is a matter of time; then they are waited for. */
+    if (!exact && r >= (no_limit ? least(step, min, most) : 0) && r < most)
+        r = get_rest(step, r, most);
     say_result(number, r);
 }
 
