@@ -180,8 +180,9 @@ static void do_get(unsigned number, const struct step *step)
     } while (r == -EINTR && running->stormy);
     if (step->path == SYSTEM_CALL)
         errno = UNTOUCHED_ERRNO;
-    /* Whether more were there already is a matter of time; then they are waited for. */
-    if (!exact && r >= (no_limit ? least(step, min, most) : 0) && r < most)
+    /* Whether more were there already, or came before a signal, is a matter of time; then they are
+     * waited for. */
+    if (!exact && r >= (no_limit && !running->stormy ? least(step, min, most) : 0) && r < most)
         r = get_rest(step, r, most);
     say_result(number, r);
 }
