@@ -22,13 +22,19 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
     --except */edges/a_child_that_starts_anew_keeps_no_descriptor \
     --except */posixaio/a_child_of_its_user_writes_without_it \
     --except */files/a_huge_read_is_cut_or_goes_on
-# The drop-in for POSIX AIO, linked to its test. ThreadSanitizer keeps signals until the thread is
-# inside a call that it knows, and one of each number (p35, p43), has a thread of its own (p39), and
-# its end waits for threads that a child of fork does not have (p48).
+# The drop-in for POSIX AIO, linked to its test. AddressSanitizer: as above. ThreadSanitizer keeps
+# signals until the thread is inside a call that it knows, and one of each number (p35, p43), has a
+# thread of its own (p39), its end waits for threads that a child of fork does not have (p48), it
+# sees a race in a program that closes all descriptors (p49) and an allocation in a handler that
+# submits (p28), and no lock that is taken while a cancelled thread is unwound (p29).
+AIO_LINKED_ASAN_EXCEPT = --except p52_threads_drive_by_turns_while_the_process_forks
 AIO_LINKED_TSAN_EXCEPT = --except p35_a_full_queue_of_signals_spoils_no_result \
     --except p39_no_thread_before_the_first_request \
     --except p43_a_list_tells_when_all_are_over \
-    --except p48_exit_does_not_wait
+    --except p48_exit_does_not_wait \
+    --except p49_a_program_may_close_all_descriptors \
+    --except p28_a_handler_waits_for_quick_requests_inside_such_a_wait \
+    --except p29_who_drives_may_be_cancelled
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
 FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 LONG = SUITE_SECONDS=43200
@@ -125,7 +131,7 @@ test: $(BUILD)/build.ninja ## some tests of the suite: make test T=uring/cancel
 asan: build-asan/build.ninja ## the suite under AddressSanitizer and UBSan
 	@$(NINJA) -C build-asan tests
 	@$(ASAN_ENV) $(LONG) scripts/run-tests build-asan 'build-asan/tests/run $(ASAN_EXCEPT)' \
-	    $(call aio_linked,build-asan)
+	    $(call aio_linked,build-asan,,$(AIO_LINKED_ASAN_EXCEPT))
 
 tsan: build-tsan/build.ninja ## the suite under ThreadSanitizer
 	@$(NINJA) -C build-tsan tests
@@ -160,6 +166,10 @@ libaio-diff: all ## random programs of libaio on ouro and on the system's: PROGR
 check-consumers: all ## programs of others on the drop-ins: fio, QEMU, MariaDB, ...
 	@scripts/install-deps check consumers
 	@scripts/run-tests $(BUILD) tests/consumers_aio.sh tests/consumers_libaio.sh
+
+check-machines: ## the library and its drop-in for other machines, under an emulator
+	@scripts/install-deps build check machines
+	@scripts/run-tests $(BUILD) 'tests/machine aarch64' 'tests/machine riscv64'
 
 cover: build-cover/build.ninja ## which lines of the library the suite runs
 	@scripts/install-deps cover
@@ -208,5 +218,5 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-consumers check-full test asan tsan valgrind soak hold \
-    aio-diff libaio-diff cover bench lint format abi man install ci clean
+.PHONY: all help deps demo check check-consumers check-full check-machines test asan tsan \
+    valgrind soak hold aio-diff libaio-diff cover bench lint format abi man install ci clean

@@ -493,8 +493,8 @@ static const char *scale_describe(const struct contender *self, const struct job
                  request_bytes(self));
     else
         snprintf(text, sizeof(text),
-                 "one thread per descriptor; walks its list for each request, so it gets %u at "
-                 "most, and on a stack of 64 KiB %u entries",
+                 "one thread per descriptor; walks its list for each request, so it gets %d at "
+                 "most, and on a stack of 64 KiB %d entries",
                  COUNT_GLIBC, ENTRIES_GLIBC_SMALL);
     return text;
 }

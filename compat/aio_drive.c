@@ -284,6 +284,14 @@ bool aio_drive_leave(const struct waiter *waiter)
     return drive.state == STANDS_BY && !drive.leader;
 }
 
+/* Signals that a thread's own instructions raise, which it executes none of here: a handler of
+ * theirs hardly is what has run. */
+static bool is_fault(int signo)
+{
+    return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
+           signo == SIGTRAP;
+}
+
 /* A handler has run meanwhile. Does it end the wait? A futex would say so: it sleeps on after
  * handlers with SA_RESTART; a ring does not. Where handlers of both kinds are installed it may have
  * been either: this once it ends, and from then on callers sleep where the kernel knows. */
@@ -294,7 +302,7 @@ static bool interrupted(const sigset_t *mask)
     for (int signo = 1; signo < NSIG; signo++) {
         struct sigaction action;
 
-        if (sigismember(mask, signo) || sigaction(signo, NULL, &action) < 0 ||
+        if (is_fault(signo) || sigismember(mask, signo) || sigaction(signo, NULL, &action) < 0 ||
             action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
             continue;
         if (action.sa_flags & SA_RESTART)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_exports.c: the names that programs know, in the versions that glibc gave them on x86-64. Each
- * was there from the first on, and again when the functions moved from librt to libc (2.34). They
- * are the same but for lio_listio: the one before 2.4 tells of no single request. Where off_t has
- * 64 bits, so are the names that end in 64. Who links the archive (OURO_AIO_STATIC) was built with
- * the names as they are now, and there are no versions. */
+/* aio_exports.c: the names that programs know, in the versions that glibc gave them: each was there
+ * from the first on, and again when the functions moved from librt to libc. They are the same, but
+ * for lio_listio where it was there before 2.4. Where off_t has 64 bits, so have the names that end
+ * in 64. Who links the archive (OURO_AIO_STATIC) was built with the names as they are now: there
+ * are no versions. */
 #include "posix_aio.h"
 
-#define FIRST "@GLIBC_2.2.5"
+#include "aio_versions.h"
+
+#define FIRST "@" AIO_TEXT(AIO_FIRST)
 #define FOURTH "@GLIBC_2.4"
 #define NOW "@@GLIBC_2.34"
 
@@ -59,11 +61,16 @@ CURRENT(ssize_t, return64_now, "aio_return64", (struct aiocb * block), RETURN);
 
 #define LIST (int mode, struct aiocb *const blocks[], int count, struct sigevent *event)
 #define LISTED (mode, blocks, count, event)
+#ifdef AIO_OLD_LISTS
 OLD(int, listio_first, "lio_listio" FIRST, LIST, return CALL(old_listio, LISTED));
 OLD(int, listio_fourth, "lio_listio" FOURTH, LIST, return CALL(listio, LISTED));
-CURRENT(int, listio_now, "lio_listio", LIST, return CALL(listio, LISTED));
 OLD(int, listio64_first, "lio_listio64" FIRST, LIST, return CALL(old_listio, LISTED));
 OLD(int, listio64_fourth, "lio_listio64" FOURTH, LIST, return CALL(listio, LISTED));
+#else
+OLD(int, listio_first, "lio_listio" FIRST, LIST, return CALL(listio, LISTED));
+OLD(int, listio64_first, "lio_listio64" FIRST, LIST, return CALL(listio, LISTED));
+#endif
+CURRENT(int, listio_now, "lio_listio", LIST, return CALL(listio, LISTED));
 CURRENT(int, listio64_now, "lio_listio64", LIST, return CALL(listio, LISTED));
 
 OLD(void, init_first, "aio_init" FIRST, (const struct aioinit *init), CALL(init, (init)));

@@ -3,6 +3,8 @@
  * (OURO_DISABLE=1): what comes next in the order in which the dynamic linker looks. */
 #include "posix_aio.h"
 
+#include "aio_versions.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -27,7 +29,9 @@ static void find(void)
         { "aio_cancel64", NULL, &aio_original.cancel },
         { "aio_suspend64", NULL, &aio_original.suspend },
         { "lio_listio64", NULL, &aio_original.listio },
-        { "lio_listio64", "GLIBC_2.2.5", &aio_original.old_listio },
+#ifdef AIO_OLD_LISTS
+        { "lio_listio64", AIO_TEXT(AIO_FIRST), &aio_original.old_listio },
+#endif
         { "aio_init", NULL, &aio_original.init },
     };
     const char *word = secure_getenv("OURO_DISABLE");

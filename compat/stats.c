@@ -25,7 +25,7 @@ static _Thread_local bool ours;
 static struct {
     _Atomic uint64_t outstanding;
     ouro_loop *_Atomic loop;
-    _Atomic bool publishing;
+    _Atomic uint32_t publishing;
     uint64_t published_ns;
     const char *_Atomic engine;
     ouro_counters last; /* what of the loop's is counted already */

@@ -348,8 +348,8 @@ struct ouro__inbox {
     bool starved; /* the driver's: something waits here until completions are taken */
     bool closed;
     _Atomic uint32_t cancels; /* stack of slots with cancel requests: slot + 1 */
-    _Atomic bool woken;
-    _Atomic bool rung; /* something is here */
+    _Atomic uint32_t woken;   /* flags are words: not every machine exchanges bytes */
+    _Atomic uint32_t rung;    /* something is here */
 };
 
 struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while another one leads */

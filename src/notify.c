@@ -21,7 +21,7 @@ struct ouro__notifier {
     bool runs;
     int control; /* eventfd: look again, or stop */
     int watched; /* the loop's descriptor; -1 in SERVICE loops */
-    _Atomic bool stop, fired, wanted;
+    _Atomic uint32_t stop, fired, wanted;
     _Atomic uint64_t deadline;
 };
 

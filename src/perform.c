@@ -135,9 +135,10 @@ static int64_t by_flags(const struct transfer *t, int flags)
     const struct iovec one = { t->span.ptr, t->span.len };
     const struct iovec *iov = t->span.single ? &one : t->span.iov;
     int count = t->span.single ? 1 : (int)t->span.count;
+    int64_t r = t->writes ? sys_pwritev2(t->fd, iov, count, t->span.offset, flags)
+                          : sys_preadv2(t->fd, iov, count, t->span.offset, flags);
 
-    return t->writes ? sys_pwritev2(t->fd, iov, count, t->span.offset, flags)
-                     : sys_preadv2(t->fd, iov, count, t->span.offset, flags);
+    return r == -ENOSYS ? -EOPNOTSUPP : r; /* who does not know the call knows no flag */
 }
 
 static int64_t plain(const struct transfer *t)
@@ -257,7 +258,7 @@ static int64_t stream_try(ouro_op *op, const struct transfer *t)
         if (t->writes)
             flags |= RWF_NOSIGNAL;
         r = quiet && !masked(op, OURO_CAP_NOWAIT) ? by_flags(t, flags) : -EOPNOTSUPP;
-        if (r == -EOPNOTSUPP || r == -ENOSYS)
+        if (r == -EOPNOTSUPP)
             return stream_try_old(op, t);
     }
     return r == -EAGAIN ? would_block(op, t) : r;

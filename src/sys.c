@@ -204,14 +204,25 @@ long ouro__do_pwrite(int fd, const void *buf, size_t len, int64_t offset)
  * second is shifted out. */
 #define HALVES(offset) (long)(offset), (long)((uint64_t)(offset) >> 32)
 
+/* Emulators of user space know neither: without flags the older calls do the same. */
 long ouro__do_preadv2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
 {
-    return OURO__SYSCALL(SYS_preadv2, fd, iov, count, HALVES(offset), flags);
+    long r = OURO__SYSCALL(SYS_preadv2, fd, iov, count, HALVES(offset), flags);
+
+    if (r != -ENOSYS || flags)
+        return r;
+    return offset == OURO_CUR ? OURO__SYSCALL(SYS_readv, fd, iov, count)
+                              : OURO__SYSCALL(SYS_preadv, fd, iov, count, HALVES(offset));
 }
 
 long ouro__do_pwritev2(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
 {
-    return OURO__SYSCALL(SYS_pwritev2, fd, iov, count, HALVES(offset), flags);
+    long r = OURO__SYSCALL(SYS_pwritev2, fd, iov, count, HALVES(offset), flags);
+
+    if (r != -ENOSYS || flags)
+        return r;
+    return offset == OURO_CUR ? OURO__SYSCALL(SYS_writev, fd, iov, count)
+                              : OURO__SYSCALL(SYS_pwritev, fd, iov, count, HALVES(offset));
 }
 
 /* The library's functions are cancellation points, which cost more than all else around the call:

@@ -50,8 +50,8 @@ checked()
     tail -n 3 "$tmp/tap.out" | cut -c -200 | sed 's/^/#   /'
 }
 
-# verified ENGINE OPTION...: fio reads every block again that it has written, and ends with the first
-# that is wrong.
+# verified ENGINE OPTION...: fio reads every block again that it has written, and ends with the
+# first that is wrong.
 verified()
 {
     tap_engine=$1

@@ -106,7 +106,8 @@ fi
 
 # Metadata of a pool, as the tools exchange it.
 cat >"$tmp/thin.xml" <<'END'
-<superblock uuid="" time="1" transaction="2" flags="0" version="2" data_block_size="128" nr_data_blocks="4096">
+<superblock uuid="" time="1" transaction="2" flags="0" version="2" data_block_size="128"
+    nr_data_blocks="4096">
   <device dev_id="0" mapped_blocks="100" transaction="0" creation_time="0" snap_time="1">
     <range_mapping origin_begin="0" data_begin="0" length="100" time="0"/>
   </device>

@@ -29,7 +29,7 @@
 
 #include "diff.h"
 
-enum { LIMIT_S = 40, SHOWN = 5, SMALL = 3, FILES = 8, SLOTS = 16 };
+enum { LIMIT_S = 40, SHRINK_LIMIT_S = 5, SHOWN = 5, SMALL = 3, FILES = 8, SLOTS = 16 };
 
 static const struct diff *face;
 
@@ -37,8 +37,9 @@ static struct {
     const char *library, *engine, *planted;
     uint64_t seed, without;
     volatile uint64_t count;
+    unsigned limit_s; /* for a program */
     bool blocked, reference, trace, print;
-} options = { .seed = 1, .count = 2000 };
+} options = { .seed = 1, .count = 2000, .limit_s = LIMIT_S };
 
 /* ---- A worker ------------------------------------------------------------------------------- */
 
@@ -98,7 +99,7 @@ static void slot_start(struct slot *slot, uint64_t seed)
     slot->trace[0] = 0;
     if ((slot->child = fork()) == 0) {
         end_well(false);
-        alarm(LIMIT_S);
+        alarm(options.limit_s);
         face->run((uint32_t)options.without, options.reference, slot->dir, slot->trace);
         _exit(0);
     }
@@ -168,24 +169,25 @@ struct worker {
 
 static void become_worker(bool reference, uint64_t seed, uint64_t count, uint64_t without)
 {
-    char preload[1024], numbers[3][24];
-    const char *args[] = { face->name, "--trace",   "--seed",   numbers[0], "--count",
-                           numbers[1], "--without", numbers[2], NULL,       NULL };
+    char preload[1024], numbers[4][24];
+    const char *args[] = { face->name,  "--trace",  "--seed",  numbers[0], "--count", numbers[1],
+                           "--without", numbers[2], "--limit", numbers[3], NULL,      NULL };
 
     snprintf(preload, sizeof(preload), "%s%s%s", options.planted ? options.planted : "",
              options.planted ? ":" : "", options.library);
     snprintf(numbers[0], sizeof(numbers[0]), "%" PRIu64, seed);
     snprintf(numbers[1], sizeof(numbers[1]), "%" PRIu64, count);
     snprintf(numbers[2], sizeof(numbers[2]), "%" PRIu64, without);
+    snprintf(numbers[3], sizeof(numbers[3]), "%u", options.limit_s);
     unsetenv("LD_PRELOAD");
     if (!reference)
         setenv("LD_PRELOAD", preload, 1);
     if (!reference && options.engine)
         setenv("OURO_ENGINE", options.engine, 1);
     if (reference)
-        args[8] = "--reference";
+        args[10] = "--reference";
     else if (options.blocked)
-        args[8] = "--blocked";
+        args[10] = "--blocked";
     execv("/proc/self/exe", (char **)(uintptr_t)args);
     _exit(2);
 }
@@ -305,6 +307,7 @@ static unsigned shrink(uint64_t seed, const char *reference, const char *tested)
     unsigned left = face->steps();
     FILE *out = open_memstream(&came, &size);
 
+    options.limit_s = SHRINK_LIMIT_S; /* who hangs once hangs often */
     fprintf(out, "%s:\n%souro:\n%s", face->reference, reference, tested);
     fclose(out);
     for (bool again = true; again;) {
@@ -421,17 +424,12 @@ static int usage(void)
 static bool take_options(int argc, char **argv)
 {
     static const struct option names[] = {
-        { "library", required_argument, NULL, 'l' },
-        { "count", required_argument, NULL, 'c' },
-        { "seed", required_argument, NULL, 's' },
-        { "engine", required_argument, NULL, 'e' },
-        { "planted", required_argument, NULL, 'p' },
-        { "without", required_argument, NULL, 'w' },
-        { "blocked", no_argument, NULL, 'b' },
-        { "reference", no_argument, NULL, 'r' },
-        { "trace", no_argument, NULL, 't' },
-        { "print", no_argument, NULL, 'P' },
-        { NULL, 0, NULL, 0 },
+        { "library", required_argument, NULL, 'l' }, { "count", required_argument, NULL, 'c' },
+        { "seed", required_argument, NULL, 's' },    { "engine", required_argument, NULL, 'e' },
+        { "planted", required_argument, NULL, 'p' }, { "without", required_argument, NULL, 'w' },
+        { "limit", required_argument, NULL, 'L' },   { "blocked", no_argument, NULL, 'b' },
+        { "reference", no_argument, NULL, 'r' },     { "trace", no_argument, NULL, 't' },
+        { "print", no_argument, NULL, 'P' },         { NULL, 0, NULL, 0 },
     };
     int option;
 
@@ -443,6 +441,7 @@ static bool take_options(int argc, char **argv)
         case 'e': options.engine = optarg; break;
         case 'p': options.planted = optarg; break;
         case 'w': options.without = strtoull(optarg, NULL, 0); break;
+        case 'L': options.limit_s = (unsigned)strtoul(optarg, NULL, 0); break;
         case 'b': options.blocked = true; break;
         case 'r': options.reference = true; break;
         case 't': options.trace = true; break;

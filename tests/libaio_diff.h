@@ -72,6 +72,7 @@ struct program {
     bool limited;   /* its files cannot grow above FILE_LIMIT */
     bool stormy;    /* signals come all the time */
     bool leaves;    /* ends, in one of several ways, with requests in flight */
+    bool careless;  /* uses blocks again in flight, and takes events by io_getevents alone */
     enum path path; /* by which it takes what is left */
     unsigned count;
     struct step steps[STEPS];

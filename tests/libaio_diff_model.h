@@ -36,6 +36,10 @@ extern io_context_t contexts[CONTEXTS];
 extern int counters[CONTEXTS]; /* eventfds */
 extern unsigned told[CONTEXTS];
 
+/* The program's: what has become of a block that is used again in flight is known to io_getevents,
+ * and the ring says nothing. */
+extern bool careless;
+
 struct ring *ring_of(unsigned context);
 
 /* Makes of an ask what would not wait on the system's libaio, and what is the same in whatever

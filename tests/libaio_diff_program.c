@@ -53,7 +53,7 @@ static void make_ask(struct ask *ask, const struct program *program)
     ask->variant = below(8);
     ask->tells = once_in(3);
     ask->garbage = once_in(3);
-    ask->overwritten = once_in(3);
+    ask->overwritten = once_in(3) && program->careless;
     ask->flags = once_in(8) ? flags[below(5)] : 0;
     direct = program->kinds[ask->target] == FILE_DIRECT;
     ask->size = some_size(direct);
@@ -74,7 +74,7 @@ static void make_step(struct step *step, const struct program *program)
 {
     step->op = some_op();
     step->manner = once_in(2) ? BY_LIBRARY : (enum manner)below(MANNERS);
-    step->path = (enum path)below(PATHS);
+    step->path = (enum path)below(program->careless ? PGETEVENTS + 1 : PATHS);
     step->timeout = (enum timeout)below(TIMEOUTS);
     step->kind = (enum kind)below(KINDS);
     step->context = below(CONTEXTS);
@@ -101,7 +101,8 @@ void make_program(struct program *ret, uint64_t seed)
     ret->limited = once_in(20);
     ret->stormy = once_in(10);
     ret->leaves = once_in(16);
-    ret->path = (enum path)below(PATHS);
+    ret->careless = once_in(3);
+    ret->path = (enum path)below(ret->careless ? PGETEVENTS + 1 : PATHS);
     ret->count = 3 + below(STEPS - 2);
     for (unsigned i = 0; i < ret->count; i++)
         make_step(&ret->steps[i], ret);
@@ -172,10 +173,11 @@ static void print_step(FILE *out, const struct program *program, unsigned number
 
 void print_program(FILE *out, const struct program *program, uint32_t without)
 {
-    fprintf(out, "program %" PRIu64 "%s%s%s, what is left is taken by path %d\n", program->seed,
+    fprintf(out, "program %" PRIu64 "%s%s%s%s, what is left is taken by path %d\n", program->seed,
             program->limited ? ", files limited to 50000 bytes" : "",
             program->stormy ? ", signals all the time" : "",
-            program->leaves ? ", ends while requests are in flight" : "", (int)program->path);
+            program->leaves ? ", ends while requests are in flight" : "",
+            program->careless ? ", careless" : "", (int)program->path);
     for (unsigned i = 0; i < TARGETS; i++)
         fprintf(out, "  t%u = %s (%u bytes)\n", i, kind_names[program->kinds[i]],
                 program->sizes[i]);

@@ -164,7 +164,7 @@ static void l30_a_poll_ends_when_its_descriptor_is_ready(void)
                 }
                 event = take(context, path);
                 CHECK(event.obj == &iocb && (result_of(&event) & POLLIN));
-                CHECK((result_of(&event) & ~(POLLIN | POLLRDNORM)) == 0);
+                CHECK((result_of(&event) & (POLLERR | POLLHUP)) == 0);
                 CHECK(!take_within(context, path, 2, &event)); /* once */
                 close(fd);
                 close(far);
@@ -241,7 +241,7 @@ static void use_all_kinds(void)
         CHECK(outcome_by(context, &iocb, path) == PAGE && is_filled(bytes, PAGE, 0));
         io_prep_pread(&iocb, fds[0], bytes, 1, 0);
         CHECK(outcome_by(context, &iocb, path) == 1 && bytes[0] == 'a' + (int)path);
-        io_prep_pwrite(&iocb, fds[1], "x", 1, 0);
+        io_prep_pwrite(&iocb, fds[1], (char[]){ "x" }, 1, 0);
         CHECK(outcome_by(context, &iocb, path) == 1);
         io_prep_fsync(&iocb, fd);
         CHECK(outcome_by(context, &iocb, path) == 0);

@@ -17,8 +17,9 @@ enum {
     FLAG_RESFD = 1,
     FLAG_IOPRIO = 2,
     OPCODE_4 = 4, /* was taken once, and means nothing now */
-    RING_MAGIC = 0xa10a10a1,
 };
+
+#define RING_MAGIC 0xa10a10a1u
 
 /* The memory that an io_context_t is the address of, as programs read it. */
 struct ring {

@@ -45,7 +45,7 @@ static void use(struct kinds *kinds)
         io_prep_pread(iocb, kinds->direct, kinds->bytes, PAGE, 0);
         one(kinds, path, PAGE);
         CHECK(is_filled(kinds->bytes, PAGE, 0));
-        io_prep_pwrite(iocb, kinds->ends[1], "x", 1, 0);
+        io_prep_pwrite(iocb, kinds->ends[1], (char[]){ "x" }, 1, 0);
         one(kinds, path, 1);
         io_prep_pread(iocb, kinds->ends[0], kinds->bytes, 1, 0);
         one(kinds, path, 1);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "test.h"
@@ -663,6 +664,53 @@ static void bg_reads_the_same(struct test *t)
     CHECK(!(CFLAGS(op) & OURO_C_INLINE));
 }
 
+/* As under emulators of user space: whatever asks for a try goes another way. */
+static void flags_of_reads_and_writes_may_be_unknown(struct test *t)
+{
+    static const long numbers[] = { SYS_preadv2, SYS_pwritev2 };
+    struct iovec parts[] = { { (char[]){ "ab" }, 2 }, { (char[]){ "cd" }, 2 } };
+    ouro_op *op;
+    char buf[8];
+    int fd, fds[2];
+
+    block_calls(numbers, 2, ENOSYS);
+    open_loop(t);
+    op = op_new(t);
+    fd = make_file(t, "f", "0123456789", 10);
+    make_pipe(t, fds);
+    ouro_prep_writev(op, fd, parts, 2, 2, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    ouro_prep_write(op, fd, "e", 1, 6);
+    CHECK_EQ(do_op(t, op), 1);
+    ouro_prep_read(op, fd, buf, 8, 0);
+    CHECK_EQ(do_op(t, op), 8);
+    CHECK(memcmp(buf, "01abcde7", 8) == 0);
+    parts[0].iov_base = buf;
+    parts[1].iov_base = buf + 2;
+    ouro_prep_readv(op, fd, parts, 2, OURO_CUR, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    CHECK(memcmp(buf, "01ab", 4) == 0);
+    ouro_prep_readv(op, fd, parts, 2, OURO_CUR, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    CHECK(memcmp(buf, "cde7", 4) == 0);
+
+    ouro_prep_read(op, fds[0], buf, 8, 0);
+    start(t, op);
+    step(t);
+    CHECK(!is_final(op));
+    CHECK_EQ(write(fds[1], "xy", 2), 2);
+    CHECK_EQ(finish(t, op), 2);
+    ouro_prep_writev(op, fds[1], parts, 2, 0, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    ouro_prep_readv(op, fds[0], parts, 1, 0, 0);
+    CHECK_EQ(do_op(t, op), 2);
+    close(fds[0]);
+    unmade(t, fds[0]);
+    ouro_prep_write(op, fds[1], "z", 1, 0);
+    CHECK_EQ(do_op(t, op), -EPIPE);
+    close_loop(t);
+}
+
 static const struct test_case cases[] = {
     { NAMED(read_gives_what_pread_gives) },
     { NAMED(end_of_file_is_zero), .pitfalls = "K9" },
@@ -695,6 +743,7 @@ static const struct test_case cases[] = {
     { NAMED(a_memory_file_that_became_a_pipe_is_read), .fixed = FIX_FD },
     { NAMED(terminals_read), .pitfalls = "F5" },
     { NAMED(bg_reads_the_same) },
+    { NAMED(flags_of_reads_and_writes_may_be_unknown), .no_loop = true },
     { .name = NULL },
 };
 const struct subject subject_files = { "files", cases };

@@ -14,7 +14,7 @@
 struct doorbell {
     const ouro_loop *loop;
     _Atomic int ends[2]; /* twice the same eventfd, or the ends of a pipe; -1: none for now */
-    _Atomic bool rung;
+    _Atomic uint32_t rung;
 };
 
 enum doorbell_is {
