@@ -111,6 +111,7 @@ static struct laio_context *new_record(void)
         context->taken = context->ended = 0;
         context->fetched = 0;
         context->calls = 0;
+        context->sleepers = 0;
         context->pure = false;
         context->waiters = 0;
         context->waiting = 0;

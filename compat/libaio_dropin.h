@@ -74,13 +74,14 @@ struct laio_context {
     uint32_t id;
     bool pure; /* it is none of the kernel's; the program has another view of the ring */
     _Atomic bool dying;
-    _Atomic uint32_t users;   /* threads that are in a call on it; the last one frees it */
-    _Atomic uint32_t active;  /* of those: which may look at the ring */
-    _Atomic uint32_t special; /* requests of ours, and all else that io_getevents must see to */
-    _Atomic uint64_t taken;   /* requests that the kernel has been given, ... */
-    _Atomic uint64_t ended;   /* ... and those of them that it has ended */
-    _Atomic uint64_t fetched; /* events that our io_getevents has taken out of the ring */
-    _Atomic uint32_t calls;   /* waits in a row that our io_getevents has served */
+    _Atomic uint32_t users;    /* threads that are in a call on it; the last one frees it */
+    _Atomic uint32_t active;   /* of those: which may look at the ring */
+    _Atomic uint32_t special;  /* requests of ours, and all else that io_getevents must see to */
+    _Atomic uint64_t taken;    /* requests that the kernel has been given, ... */
+    _Atomic uint64_t ended;    /* ... and those of them that it has ended */
+    _Atomic uint64_t fetched;  /* events that our io_getevents has taken out of the ring */
+    _Atomic uint32_t sleepers; /* calls of io_getevents that sleep in the kernel */
+    _Atomic uint32_t calls;    /* events in a row that nobody else has taken */
     /* With the lock. */
     uint32_t running;                  /* of ours: not over */
     uint32_t undelivered;              /* of ours: running, or over and in no ring */

@@ -117,12 +117,14 @@ static void take_ours(struct fetch *fetch)
         if (context->last == request)
             context->last = before;
         laio_delivered(request);
+        atomic_fetch_add(&context->calls, 1);
     }
 }
 
 static void add_theirs(struct fetch *fetch, long count)
 {
     atomic_fetch_add(&fetch->context->fetched, (uint64_t)count);
+    atomic_fetch_add(&fetch->context->calls, (uint32_t)count);
     fetch->got += laio_correct(fetch->context, fetch->events + fetch->got, count);
 }
 
@@ -240,12 +242,21 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     if (--context->waiting == 0)
         context->waiters = 0;
     news = news || aio_wakes(waiter) != wakes;
-    if (news && fetch->min > 0)
-        atomic_fetch_add(&context->calls, 1);
     aio_waiter_free(waiter);
     aio_unlock();
     fetch->interrupted = r == -EINTR;
     return news;
+}
+
+/* With what is only to be told by the ring, too. */
+static bool has_ours(struct laio_context *context)
+{
+    bool has;
+
+    aio_lock();
+    has = context->first;
+    aio_unlock();
+    return has;
 }
 
 static void wait_in_kernel(struct fetch *fetch, const struct aio_shield *old)
@@ -257,11 +268,17 @@ static void wait_in_kernel(struct fetch *fetch, const struct aio_shield *old)
 
     if (slices)
         limit = as_timespec(least(time_left(fetch), SLICE_MS * 1000000ull));
+    atomic_fetch_add(&fetch->context->sleepers, 1);
+    if (has_ours(fetch->context)) {
+        atomic_fetch_sub(&fetch->context->sleepers, 1);
+        return;
+    }
     laio_rest(fetch->context);
     aio_unshield(old);
     r = kernel_getevents(fetch->name, 1, fetch->most - fetch->got, /* one by one: a handler shows */
                          fetch->events + fetch->got, forever ? NULL : &limit, fetch->mask);
     aio_shield(&now);
+    atomic_fetch_sub(&fetch->context->sleepers, 1);
     fetch->rests = !laio_resume(fetch->context);
     if (r > 0)
         add_theirs(fetch, r);
@@ -335,12 +352,19 @@ static bool ask_kernel(struct fetch *fetch, long *ret)
     *ret = 0;
     if (fetch->polls && ring->head == ring->tail)
         return true;
+    atomic_fetch_add(&fetch->context->sleepers, 1);
+    if (atomic_load(&fetch->context->special)) { /* by now */
+        atomic_fetch_sub(&fetch->context->sleepers, 1);
+        return false;
+    }
     *ret = kernel_getevents(fetch->name, fetch->min, fetch->most, fetch->events, fetch->timeout,
                             fetch->mask);
+    atomic_fetch_sub(&fetch->context->sleepers, 1);
     if (*ret <= 0)
         return true;
     if (!atomic_load(&fetch->context->special)) {
         atomic_fetch_add(&fetch->context->fetched, (uint64_t)*ret);
+        atomic_fetch_add(&fetch->context->calls, (uint32_t)*ret);
         return true;
     }
     aio_shield(&old);

@@ -19,6 +19,7 @@
 enum {
     COUNT_MOST = 0x10000000 / 64, /* requests of a context, as the kernel has it */
     PER_CPU = 4,
+    IDS = 1 << 17,
     LOWEST = 4096,        /* below that the kernel finds nothing later, and does not refuse */
     DEFAULT_MOST = 65536, /* of fs.aio-max-nr */
     RWF_KNOWN = 0x1ff,    /* up to RWF_NOSIGNAL */
@@ -70,9 +71,23 @@ static size_t mapped(const struct laio_context *context)
     return sizeof(struct laio_ring) + ((size_t)context->room + 1) * sizeof(struct io_event);
 }
 
+/* With the lock: the lowest that is free, as the kernel has it. */
+static uint64_t ids[IDS / 64];
+
+static uint32_t take_id(void)
+{
+    uint32_t id = 0;
+
+    while (id < IDS - 64 && ids[id / 64] == UINT64_MAX)
+        id += 64;
+    while (id < IDS - 1 && ids[id / 64] >> (id % 64) & 1)
+        id++;
+    ids[id / 64] |= (uint64_t)1 << (id % 64);
+    return id;
+}
+
 int laio_pure_open(struct laio_context *context, unsigned count, uintptr_t *ret_address)
 {
-    static uint32_t next_id;
     size_t size = size_of(count);
     struct laio_ring *ring;
     void *view = MAP_FAILED;
@@ -96,7 +111,7 @@ int laio_pure_open(struct laio_context *context, unsigned count, uintptr_t *ret_
             munmap(ring, size);
         return -ENOMEM;
     }
-    ring->id = context->id = next_id++;
+    ring->id = context->id = take_id();
     ring->count = (uint32_t)((size - sizeof(*ring)) / sizeof(struct io_event));
     ring->magic = LAIO_MAGIC;
     ring->compatible = 1;
@@ -115,6 +130,7 @@ void laio_pure_close(struct laio_context *context, uintptr_t address)
 
     munmap((void *)address, size); // NOLINT(performance-no-int-to-ptr)
     munmap(context->ring, size);
+    ids[context->id / 64] &= ~((uint64_t)1 << (context->id % 64));
     context->ring = NULL;
 }
 

@@ -23,7 +23,7 @@ enum {
     LENGTH = 2,     /* of a transfer: which of ouro_op.arg */
     SOON_MS = 2,    /* that is how late what nobody fetches may be */
     NAP_US = 100,
-    CALLS_FEW = 8, /* waits, after which others of the program are not expected */
+    CALLS_FEW = 32, /* events in a row, after which nobody else is expected */
 };
 
 static struct {
@@ -314,7 +314,8 @@ static void finish(struct laio_request *request, int64_t res, struct laio_contex
     append(context, request);
     if (context->waiting)
         aio_wake(context->waiters);
-    if (request->hold >= 0 || (!context->waiting && !laio_is_called(context)))
+    if (request->hold >= 0 ||
+        (!context->waiting && (!laio_is_called(context) || context->sleepers)))
         queue_now(context, now);
     else if (!context->waiting)
         laio_queue(context);
