@@ -68,7 +68,7 @@ void tame(struct ask *ask)
         tame_stream(ask);
     if (kind == EVENT_FD)
         ask->size %= 64;
-    if (kind == DEV_ZERO && reads(ask) && ask->size <= SSIZE_MAX)
+    if ((kind == DEV_ZERO || kind == DEV_FULL) && reads(ask) && ask->size <= SSIZE_MAX)
         ask->size %= 4097; /* it gives less to who has something else to do */
     if (ask->where == READ_ONLY && (ask->size > BUFFER || (writes(ask) && is_file(kind))))
         ask->where = GOOD; /* files are written with what belongs there */
@@ -79,6 +79,10 @@ void tame(struct ask *ask)
         ask->flags = 0; /* the device's driver decides; and how much is done of what fails */
         ask->where = GOOD;
         ask->size %= BUFFER;
+    }
+    if (kind == FILE_DIRECT && writes(ask)) { /* of what is not aligned some may be written */
+        ask->size -= ask->size % 4096;
+        ask->offset -= ask->offset > 0 ? ask->offset % 4096 : 0;
     }
     if (ask->what == POLL)
         ask->overwritten = false; /* io_cancel wants it */
