@@ -60,9 +60,14 @@ void aio_drive_forked(void);
 /* With the lock. There is a request. */
 void aio_drive_busy(void);
 
-/* With the lock. Our thread looks again soon what it has to do; or has to be told. */
-bool aio_drive_ticks(void);
+/* With the lock. Our thread asks for its patience anew, at once. */
 void aio_drive_hurry(void);
+
+/* What ends is told to the thread that has submitted it, and interrupts calls that it sleeps in. */
+bool aio_drive_interrupts(void);
+
+/* Without the lock. Ends what is over by now, whoever calls. */
+void aio_drive_reap(void);
 
 /* Without the lock. Ends what is over by now, unless that is for our thread: see aio_drive_keep. */
 void aio_drive_now(void);

@@ -211,15 +211,22 @@ void aio_drive_busy(void)
         serve();
 }
 
-bool aio_drive_ticks(void)
-{
-    return drive.state == STANDS_BY;
-}
-
 void aio_drive_hurry(void)
 {
-    if (drive.state == SERVES && !pthread_equal(drive.thread, pthread_self()))
+    if (drive.state != SERVES)
+        serve();
+    else if (!pthread_equal(drive.thread, pthread_self()))
         ouro_wake(drive.loop);
+}
+
+bool aio_drive_interrupts(void)
+{
+    return drive.fd >= 0;
+}
+
+void aio_drive_reap(void)
+{
+    (void)run(0, OURO_NOWAIT);
 }
 
 void aio_drive_keep(void)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "libaio_pure.h"
 
@@ -108,6 +109,8 @@ static struct laio_context *new_record(void)
         context->dying = false;
         context->special = 0;
         context->taken = 0;
+        context->fetched = 0;
+        context->calls = 0;
         context->pure = false;
         context->waiters = 0;
         context->waiting = 0;
@@ -276,6 +279,15 @@ static bool is_off(void)
     return off > 0;
 }
 
+/* Each processor but the one that submits may keep places for itself, in lots. */
+static uint32_t sure_of(uint32_t room)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    uint32_t count = cpus > 0 ? (uint32_t)cpus : 1, lot = room / (count * 4);
+
+    return lot ? room - lot * (2 * count - 1) : room;
+}
+
 /* The kernel has made it. Without memory for a record it is the kernel's alone. */
 static void adopt(aio_context_t name)
 {
@@ -299,6 +311,7 @@ static void adopt(aio_context_t name)
         aio_prepare();
         context->ring = ring;
         context->room = ring->count - 1;
+        context->sure = sure_of(context->room);
         context->id = ring->id;
         insert(context, name);
     }

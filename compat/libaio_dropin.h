@@ -68,6 +68,7 @@ struct laio_context {
     _Atomic uintptr_t address; /* the program's name for it; 0: this is none */
     struct laio_ring *ring;
     uint32_t room; /* requests and events that it holds at once */
+    uint32_t sure; /* of those: so many have room whatever processor they come from */
     uint32_t id;
     bool pure; /* it is none of the kernel's; the program has another view of the ring */
     _Atomic bool dying;
@@ -75,6 +76,8 @@ struct laio_context {
     _Atomic uint32_t active;  /* of those: which may look at the ring */
     _Atomic uint32_t special; /* requests of ours, and all else that io_getevents must see to */
     _Atomic uint64_t taken;   /* requests that the kernel has been given */
+    _Atomic uint64_t fetched; /* events that our io_getevents has taken out of the ring */
+    _Atomic uint32_t calls;   /* waits in a row that our io_getevents has served */
     /* With the lock. */
     uint32_t running;                  /* of ours: not over */
     uint32_t undelivered;              /* of ours: running, or over and in no ring */
@@ -82,11 +85,12 @@ struct laio_context {
     struct laio_request *first, *last; /* over */
     struct laio_request *fixes;        /* delivered with -EIO for an error that cannot be had */
     uint32_t fix_count;
-    uint64_t waiters;          /* who takes them from here */
-    uint32_t waiting;          /* how many */
-    struct laio_context *next; /* waiting for somebody to deliver */
+    uint64_t waiters;              /* who takes them from here */
+    uint32_t waiting;              /* how many */
+    struct laio_context *next_now; /* whose events are to be delivered now, ... */
+    struct laio_context *next;     /* ... and soon */
     struct laio_context *next_free;
-    bool queued;
+    bool queued_now, queued, young;
 };
 
 #define LAIO_MAGIC 0xa10a10a1u
@@ -132,8 +136,16 @@ void laio_delivered(struct laio_request *request);
 /* Without the lock. It is over without having been run. */
 void laio_finish(struct laio_request *request, int64_t res);
 
-/* With the lock. To be delivered by somebody soon. */
+/* With the lock. To be delivered by our thread soon. */
 void laio_queue(struct laio_context *context);
+
+/* Submits operations: how many of them were taken, or the first one's error. Whose calls must not
+ * be interrupted by what ends later has our thread do it. */
+int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op *const *ops,
+                    unsigned count);
+
+/* Does the program wait for events of this context in our io_getevents alone? */
+bool laio_is_called(const struct laio_context *context);
 
 /* With the lock. A poll of this block that nobody has cancelled; NULL: there is none. */
 struct laio_request *laio_find_poll(const struct laio_context *context, const struct iocb *block);
@@ -202,9 +214,10 @@ int laio_getevents(aio_context_t name, long min, long count, struct io_event *ev
 /* ---- libaio_proxy.c -------------------------------------------------------------------------- */
 
 /* With the lock of the blocks. Whether the block of a request that is over can be submitted as it
- * is on other files; and doing it: as io_submit of one. Nobody is told by a descriptor. */
+ * is on other files; and doing it: how many, and why no more. Nobody is told by a descriptor. */
 bool laio_proxy_can(const struct laio_request *request);
-long laio_proxy_submit(struct laio_context *context, const struct laio_request *request);
+unsigned laio_proxy_submit(struct laio_context *context, struct laio_request *const *requests,
+                           unsigned count, long *ret_error);
 void laio_proxy_forked(void);
 
 /* ---- libaio_inject.c ------------------------------------------------------------------------- */

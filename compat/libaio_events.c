@@ -42,13 +42,16 @@ struct fetch {
     long error;
 };
 
+/* The completion of an operation interrupts who has submitted it, and io_getevents would say EINTR.
+ * io_pgetevents says it for handlers of signals alone. */
 static long kernel_getevents(aio_context_t name, long min, long most, struct io_event *events,
                              const struct timespec *timeout, const sigset_t *mask)
 {
     struct laio_mask with = { mask, SIGNALS_SIZE };
+    long r = LAIO_KERNEL(SYS_io_pgetevents, name, min, most, events, timeout, mask ? &with : NULL);
 
-    return mask ? LAIO_KERNEL(SYS_io_pgetevents, name, min, most, events, timeout, &with)
-                : LAIO_KERNEL(SYS_io_getevents, name, min, most, events, timeout);
+    return r == -ENOSYS && !mask ? LAIO_KERNEL(SYS_io_getevents, name, min, most, events, timeout)
+                                 : r;
 }
 
 /* ---- Time ----------------------------------------------------------------------------------- */
@@ -117,6 +120,12 @@ static void take_ours(struct fetch *fetch)
     }
 }
 
+static void add_theirs(struct fetch *fetch, long count)
+{
+    atomic_fetch_add(&fetch->context->fetched, (uint64_t)count);
+    fetch->got += laio_correct(fetch->context, fetch->events + fetch->got, count);
+}
+
 static void take_theirs(struct fetch *fetch)
 {
     const struct timespec none = { 0 };
@@ -129,7 +138,7 @@ static void take_theirs(struct fetch *fetch)
     if (r < 0)
         fetch->error = r;
     else
-        fetch->got += laio_correct(fetch->context, fetch->events + fetch->got, r);
+        add_theirs(fetch, r);
 }
 
 static bool can_store(const struct fetch *fetch)
@@ -199,6 +208,8 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     if (--context->waiting == 0)
         context->waiters = 0;
     news = news || aio_wakes(waiter) != wakes;
+    if (news && fetch->min > 0)
+        atomic_fetch_add(&context->calls, 1);
     aio_waiter_free(waiter);
     aio_unlock();
     fetch->interrupted = r == -EINTR;
@@ -210,18 +221,18 @@ static void wait_in_kernel(struct fetch *fetch, const struct aio_shield *old)
     struct timespec limit = as_timespec(time_left(fetch));
     bool slices = fetch->min == 0, forever = !fetch->timeout && !slices;
     struct aio_shield now;
-    long min = wanted(fetch) - fetch->got, r;
+    long r;
 
     if (slices)
         limit = as_timespec(least(time_left(fetch), SLICE_MS * 1000000ull));
     laio_rest(fetch->context);
     aio_unshield(old);
-    r = kernel_getevents(fetch->name, min > 0 ? min : 1, fetch->most - fetch->got,
+    r = kernel_getevents(fetch->name, 1, fetch->most - fetch->got, /* one by one: a handler shows */
                          fetch->events + fetch->got, forever ? NULL : &limit, fetch->mask);
     aio_shield(&now);
     fetch->rests = !laio_resume(fetch->context);
     if (r > 0)
-        fetch->got += laio_correct(fetch->context, fetch->events + fetch->got, r);
+        add_theirs(fetch, r);
     else if (r == -EINTR)
         fetch->interrupted = true;
     else if (r < 0)
@@ -239,16 +250,14 @@ static bool may_drive(const struct fetch *fetch)
 /* Somebody else may have to deliver what is left. */
 static void leave_rest(struct laio_context *context)
 {
-    bool now = false;
+    bool left;
 
     aio_lock();
-    if (context->first && !context->waiting) {
-        now = !aio_drive_ticks();
-        if (!now)
-            laio_queue(context);
-    }
+    left = context->first && !context->waiting;
+    if (left && laio_is_called(context))
+        laio_queue(context);
     aio_unlock();
-    if (now)
+    if (left && !laio_is_called(context))
         laio_deliver(context);
 }
 
@@ -296,10 +305,15 @@ static bool ask_kernel(struct fetch *fetch, long *ret)
         return true;
     *ret = kernel_getevents(fetch->name, fetch->min, fetch->most, fetch->events, fetch->timeout,
                             fetch->mask);
-    if (*ret <= 0 || !atomic_load(&fetch->context->special))
+    if (*ret <= 0)
         return true;
+    if (!atomic_load(&fetch->context->special)) {
+        atomic_fetch_add(&fetch->context->fetched, (uint64_t)*ret);
+        return true;
+    }
     aio_shield(&old);
-    fetch->got = *ret = laio_correct(fetch->context, fetch->events, *ret);
+    add_theirs(fetch, *ret);
+    *ret = fetch->got;
     aio_unshield(&old);
     return fetch->got >= fetch->min;
 }

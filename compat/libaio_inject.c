@@ -484,24 +484,27 @@ static void tell(const struct laio_request *request)
 /* How many of them are in the ring, or -errno. */
 static long inject_plain(struct laio_context *context, struct injection *all, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        struct laio_request *request = all[i].request;
-        long r = -EBADF;
+    struct laio_request *requests[LAIO_BATCH];
+    unsigned done = 0, can = 0;
+    long r = -EBADF;
 
-        if (laio_proxy_can(request)) {
-            atomic_fetch_add(&context->taken, 1);
-            r = laio_proxy_submit(context, request);
-            if (r == 1)
-                tell(request);
-            else
-                atomic_fetch_sub(&context->taken, 1);
-        }
-        if (r != 1 && r != -EAGAIN)
-            r = inject_all(context, &all[i], 1);
-        if (r != 1)
-            return i ? (long)i : r;
+    while (can < count && laio_proxy_can(all[can].request)) {
+        requests[can] = all[can].request;
+        can++;
     }
-    return count;
+    if (can) {
+        atomic_fetch_add(&context->taken, can);
+        done = laio_proxy_submit(context, requests, can, &r);
+        atomic_fetch_sub(&context->taken, can - done);
+        for (unsigned i = 0; i < done; i++)
+            tell(requests[i]);
+    }
+    if (done == count)
+        return count;
+    if (r != -EAGAIN)
+        r = inject_all(context, &all[done], 1);
+    done += r == 1;
+    return done ? (long)done : r;
 }
 
 /* False: there is no room now. */
@@ -538,7 +541,6 @@ void laio_deliver(struct laio_context *context)
     if ((null < 0 || !room) && context->address) {
         aio_lock();
         laio_queue(context);
-        aio_drive_hurry();
         aio_unlock();
     }
     laio_unlock_blocks();

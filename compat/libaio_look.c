@@ -60,7 +60,7 @@ bool laio_readable(const void *at, size_t size)
     for (uintptr_t probe = first; probe < last; probe += PAGE)
         if (!is_readable(probe))
             return false;
-    return first / PAGE == (last + SIGNALS_SIZE - 1) / PAGE || is_readable(last);
+    return (last > first && first / PAGE == (last + SIGNALS_SIZE - 1) / PAGE) || is_readable(last);
 }
 
 /* Adds nothing to a word of it. */
@@ -81,7 +81,7 @@ bool laio_writable(void *at, size_t size)
     for (uintptr_t probe = first; probe < last; probe += PAGE)
         if (!is_writable(probe))
             return false;
-    return first / PAGE == last / PAGE || is_writable(last);
+    return (last > first && first / PAGE == last / PAGE) || is_writable(last);
 }
 
 static bool is_on_page(const struct iocb *block, uintptr_t page)

@@ -33,7 +33,8 @@ static struct {
     bool tried, there;
     _Atomic uint32_t state;
     struct laio_context *context;
-    const struct laio_request *request;
+    struct laio_request *const *requests;
+    unsigned count, done;
     long result;
     /* Of the thread. */
     int files[FILES];
@@ -159,7 +160,10 @@ static void *thread_main(void *arg)
             return NULL;
         while (atomic_load(&proxy.state) != ASKED)
             (void)aio_futex_wait(&proxy.state, atomic_load(&proxy.state), NULL);
-        proxy.result = submit_one(proxy.context, proxy.request);
+        proxy.result = 1;
+        for (proxy.done = 0; proxy.done < proxy.count && proxy.result == 1;
+             proxy.done += proxy.result == 1)
+            proxy.result = submit_one(proxy.context, proxy.requests[proxy.done]);
     }
 }
 
@@ -216,14 +220,17 @@ bool laio_proxy_can(const struct laio_request *request)
     return proxy.there;
 }
 
-long laio_proxy_submit(struct laio_context *context, const struct laio_request *request)
+unsigned laio_proxy_submit(struct laio_context *context, struct laio_request *const *requests,
+                           unsigned count, long *ret_error)
 {
     proxy.context = context;
-    proxy.request = request;
+    proxy.requests = requests;
+    proxy.count = count;
     atomic_store(&proxy.state, ASKED);
     aio_futex_wake(&proxy.state);
     await_answer();
-    return proxy.result;
+    *ret_error = proxy.result;
+    return proxy.done;
 }
 
 void laio_proxy_forked(void)

@@ -353,7 +353,7 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     aio_unlock();
     if (r < 0)
         return r;
-    r = ouro_submit(loop, &request->op);
+    r = ouro_submit(loop, &request->op); /* each may be refused for a reason of its own */
     if (r == -EAGAIN || r == -ENOMEM) {
         aio_lock();
         if (request->begun)
@@ -365,7 +365,7 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     if (r < 0)
         laio_finish(request, r);
     else if (ouro_done(&request->op))
-        aio_drive_now();
+        aio_drive_reap();
     return 0;
 }
 

@@ -23,6 +23,7 @@ enum {
     LENGTH = 2,     /* of a transfer: which of ouro_op.arg */
     SOON_MS = 2,    /* that is how late what nobody fetches may be */
     NAP_US = 100,
+    CALLS_FEW = 8, /* waits, after which others of the program are not expected */
 };
 
 static struct {
@@ -33,6 +34,8 @@ static struct {
     uint32_t busy;             /* in use */
     _Atomic uint32_t files;    /* that are running, for files */
     struct laio_context *late; /* contexts with what nobody has fetched so far */
+    struct errand *errands;    /* for our thread */
+    bool ticks;                /* it looks again soon */
     struct {
         int fd, held;
         uint32_t users;
@@ -71,6 +74,8 @@ void aio_forked(void)
     laio.busy = 0;
     laio.files = 0;
     laio.late = NULL;
+    laio.errands = NULL;
+    laio.ticks = false;
     for (uint32_t i = 0; i < laio.count; i++) {
         struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
 
@@ -240,13 +245,27 @@ void laio_delivered(struct laio_request *request)
 
 /* ---- The end -------------------------------------------------------------------------------- */
 
+/* Our thread looks every other millisecond while there is one. */
 void laio_queue(struct laio_context *context)
 {
     if (context->queued)
         return;
-    context->queued = true;
+    context->queued = context->young = true;
     context->next = laio.late;
     laio.late = context;
+    if (!laio.ticks)
+        aio_drive_hurry();
+    laio.ticks = true;
+}
+
+/* With the lock. */
+static void queue_now(struct laio_context *context, struct laio_context **list)
+{
+    if (context->queued_now)
+        return;
+    context->queued_now = true;
+    context->next_now = *list;
+    *list = context;
 }
 
 static void append(struct laio_context *context, struct laio_request *request)
@@ -272,8 +291,8 @@ static void count_end(const struct laio_request *request, int64_t res, uint64_t 
     stats_end(kind, vector && res > 0 ? (uint64_t)res : op->arg[LENGTH], res, now - request->begun);
 }
 
-/* With the lock. True: somebody has to deliver it; else who waits fetches it. */
-static bool finish(struct laio_request *request, int64_t res)
+/* With the lock. What has to be delivered now comes into the list. */
+static void finish(struct laio_request *request, int64_t res, struct laio_context **now)
 {
     struct laio_context *context = request->context;
 
@@ -285,37 +304,31 @@ static bool finish(struct laio_request *request, int64_t res)
     if (context->dying) {
         laio_delivered(request);
         aio_wake(context->waiters);
-        return false;
+        return;
     }
     if (context->pure) {
         laio_pure_post(context, request);
         aio_wake(context->waiters);
-        return false;
+        return;
     }
     append(context, request);
     if (context->waiting)
         aio_wake(context->waiters);
-    return !context->waiting || request->hold >= 0;
+    if (request->hold >= 0 || (!context->waiting && !laio_is_called(context)))
+        queue_now(context, now);
+    else if (!context->waiting)
+        laio_queue(context);
 }
 
-/* With the lock. Takes what was queued by now. */
-static struct laio_context *take_queue(void)
+/* Without the lock. */
+static void deliver_now(struct laio_context *list)
 {
-    struct laio_context *queue = laio.late;
-
-    laio.late = NULL;
-    return queue;
-}
-
-/* Without the lock. Of contexts that come into the queue meanwhile somebody else knows. */
-static void deliver_queue(struct laio_context *queue)
-{
-    while (queue) {
-        struct laio_context *context = queue;
+    while (list) {
+        struct laio_context *context = list;
 
         aio_lock();
-        queue = context->next;
-        context->queued = false;
+        list = context->next_now;
+        context->queued_now = false;
         aio_unlock();
         laio_deliver(context);
     }
@@ -336,50 +349,130 @@ static void count_ends(const ouro_event *events, unsigned count)
 
 void aio_finish_all(const ouro_event *events, unsigned count)
 {
-    struct laio_context *queue;
+    struct laio_context *now = NULL;
 
     if (stats_on)
         count_ends(events, count);
     aio_lock();
-    for (unsigned i = 0; i < count; i++) {
-        struct laio_request *request = events[i].op->user;
-
-        if (finish(request, events[i].res))
-            laio_queue(request->context);
-    }
-    queue = take_queue();
+    for (unsigned i = 0; i < count; i++)
+        finish(events[i].op->user, events[i].res, &now);
     aio_unlock();
-    deliver_queue(queue);
+    deliver_now(now);
 }
 
 void laio_finish(struct laio_request *request, int64_t res)
 {
-    struct laio_context *queue;
+    struct laio_context *now = NULL;
 
     if (stats_on && request->begun) {
         count_end(request, res, stats_now());
         stats_ended_by(STATS_AT_ONCE, 1);
     }
     aio_lock();
-    if (finish(request, res))
-        laio_queue(request->context);
-    queue = take_queue();
+    finish(request, res, &now);
     aio_unlock();
-    deliver_queue(queue);
+    deliver_now(now);
 }
 
-/* What could not be delivered for lack of room, or was left behind by who fetched the rest. */
-ouro_time aio_patience(void)
+/* ---- What our thread does between its turns ------------------------------------------------- */
+
+/* With the lock. What is in the queue for the second time. */
+static struct laio_context *take_old(void)
 {
-    struct laio_context *queue;
-    bool more;
+    struct laio_context **at = &laio.late, *list = NULL;
+
+    while (*at) {
+        struct laio_context *context = *at;
+
+        if (context->young) {
+            context->young = false;
+            at = &context->next;
+            continue;
+        }
+        *at = context->next;
+        context->queued = false;
+        queue_now(context, &list);
+    }
+    return list;
+}
+
+bool laio_is_called(const struct laio_context *context)
+{
+    return context->calls >= CALLS_FEW;
+}
+
+/* A submission that waits for our thread, on the stack of who wants it. */
+struct errand {
+    ouro_loop *loop;
+    ouro_op *const *ops;
+    unsigned count;
+    int result;
+    _Atomic uint32_t done;
+    struct errand *next;
+};
+
+static int submit(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    int r = ouro_submit_n(loop, ops, count);
+    bool over = false;
+
+    for (int i = 0; i < r && !over; i++)
+        over = ouro_done(ops[i]); /* or it is used again by now */
+    if (over)
+        aio_drive_reap();
+    return r;
+}
+
+static void run_errands(void)
+{
+    struct errand *errand;
 
     aio_lock();
-    queue = take_queue();
+    errand = laio.errands;
+    laio.errands = NULL;
     aio_unlock();
-    deliver_queue(queue);
+    while (errand) {
+        struct errand *next = errand->next;
+
+        errand->result = submit(errand->loop, errand->ops, errand->count);
+        atomic_store(&errand->done, 1);
+        aio_futex_wake(&errand->done); /* at worst it wakes somebody for nothing */
+        errand = next;
+    }
+}
+
+int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op *const *ops,
+                    unsigned count)
+{
+    struct errand errand = { .loop = loop, .ops = ops, .count = count }, **end = &laio.errands;
+
+    if (context->pure || laio_is_called(context) || !aio_drive_interrupts())
+        return submit(loop, ops, count);
     aio_lock();
-    more = laio.late;
+    while (*end)
+        end = &(*end)->next;
+    *end = &errand;
+    aio_drive_hurry();
+    aio_unlock();
+    while (!atomic_load(&errand.done))
+        (void)aio_futex_wait(&errand.done, 0, NULL);
+    return errand.result;
+}
+
+/* What could not be delivered for lack of room, or was left behind by who fetched the rest, is
+ * delivered after a while. */
+ouro_time aio_patience(void)
+{
+    struct laio_context *list;
+    bool more;
+
+    run_errands();
+    aio_lock();
+    list = take_old();
+    aio_unlock();
+    deliver_now(list);
+    aio_lock();
+    laio.ticks = more = laio.late;
     aio_unlock();
     return more ? SOON_MS * OURO_MS : OURO_S;
 }
@@ -473,7 +566,7 @@ void laio_drain(void)
         return;
     aio_shield(&old);
     while (atomic_load(&laio.files)) {
-        aio_drive_now();
+        aio_drive_reap();
         (void)LAIO_KERNEL(SYS_nanosleep, &nap, NULL);
     }
     aio_unshield(&old);

@@ -11,8 +11,6 @@
 
 #include "libaio_pure.h"
 
-enum { LARGE = 64 * 1024 /* bytes that no caller shall wait to be copied */ };
-
 /* A call of io_submit. */
 struct submission {
     struct laio_context *context;
@@ -132,8 +130,8 @@ int laio_prepare(struct laio_request *request, const struct laio_look *look,
     op->flags = OURO_FDMODE;
     if (!file || appends)
         op->flags |= OURO_SERIAL;
-    if (file && !laio_is_vector(block) && block->aio_nbytes >= LARGE)
-        op->flags |= OURO_BG;
+    if (!file && writes && !(look->flags & O_NONBLOCK))
+        op->flags |= OURO_EXACT; /* as write(2), which waits until all is out */
     request->file = file;
     request->prompt = look->kind == LAIO_FILE;
     return 0;
@@ -157,7 +155,7 @@ static int accept_one(struct submission *sub, struct iocb *block, struct laio_re
 
     if (atomic_load(&context->dying))
         return -EINVAL;
-    if (laio_used(context) + context->undelivered >= context->room)
+    if (laio_used(context) + context->undelivered >= context->sure)
         return -EAGAIN;
     r = laio_clear_key(&sub->look, block);
     if (r < 0)
@@ -230,10 +228,9 @@ static void begin_ours(struct submission *sub)
 {
     ouro_op *ops[LAIO_BATCH];
     unsigned count = accept_ours(sub, ops), begun = 0;
-    bool over = false;
 
     while (begun < count) {
-        int r = ouro_submit_n(sub->loop, ops + begun, count - begun);
+        int r = laio_submit_ops(sub->loop, sub->context, ops + begun, count - begun);
 
         if (r > 0) {
             begun += (unsigned)r;
@@ -244,11 +241,7 @@ static void begin_ours(struct submission *sub)
             laio_finish(ops[begun++]->user, r < 0 ? r : -EIO);
         }
     }
-    for (unsigned i = 0; i < begun && !over; i++)
-        over = ouro_done(ops[i]); /* or it is used again by now */
     sub->done += begun;
-    if (over)
-        aio_drive_now();
 }
 
 /* ---- The call ------------------------------------------------------------------------------- */
@@ -275,10 +268,22 @@ static long count_run(struct submission *sub)
     return count < room ? count : room;
 }
 
+/* Has somebody else read the ring? */
+static void look_for_others(struct laio_context *context)
+{
+    uint32_t count = context->room + 1, head = context->ring->head % count;
+
+    if (head == atomic_load(&context->fetched) % count)
+        return;
+    atomic_store(&context->calls, 0);
+    atomic_store(&context->fetched, head);
+}
+
 static void submit_mixed(struct submission *sub)
 {
     struct aio_shield old;
 
+    look_for_others(sub->context);
     aio_shield(&old);
     while (sub->done < sub->count && sub->error == 0) {
         long count = count_run(sub);
