@@ -41,7 +41,7 @@ done
 
 qemu_pattern()
 {
-    used 20 qemu-io -n -t none -f "$1" "$2" \
+    used 20 qemu-io -i native -t none -f "$1" "$2" \
         -c 'aio_write -P 0x11 0 4M' -c 'aio_write -P 0x22 4M 4M' -c 'aio_write -P 0x33 8M 64k' \
         -c 'aio_flush' -c 'flush' -c 'aio_read -P 0x11 0 4M' -c 'aio_read -P 0x22 4M 4M' \
         -c 'aio_flush' -c 'read -P 0x33 8M 64k' -c 'write -z 1M 1M' -c 'read -P 0 1M 1M' &&
@@ -57,7 +57,7 @@ for format in raw qcow2; do
     check "an image of QEMU's: $format" qemu-img create -q -f $format "$files/$format" 64M
     checked "qemu-io on it writes and reads" qemu_pattern $format "$files/$format"
     for write in '' -w; do
-        checked "qemu-img bench, $format${write:+, writing}" used 20000 \
+        checked "qemu-img bench, $format${write:+, writing}" used 3000 \
             qemu-img bench -n -t none -f $format -c 20000 -d 32 $write "$files/$format"
     done
 done
@@ -67,7 +67,7 @@ checked "a copy is written to, and whole" qemu_copy
 
 sysbench_files()
 {
-    (cd "$files" && sysbench fileio --file-total-size=64M --file-num=8 prepare >/dev/null &&
+    (cd "$files" && sysbench fileio --file-total-size=64M --file-num=8 --validate=on prepare >/dev/null &&
         used 500 sysbench fileio --file-total-size=64M --file-num=8 --file-test-mode=rndrw \
             --file-io-mode=async --threads=4 --time="$seconds" --validate=on "$@" run &&
         sysbench fileio --file-total-size=64M --file-num=8 cleanup >/dev/null)
@@ -148,7 +148,7 @@ target()
     started tgtadm --lld iscsi --mode system --op show &&
         tgtadm --lld iscsi --mode target --op new --tid 1 --targetname "$tgt_name" &&
         tgtadm --lld iscsi --mode logicalunit --op new --tid 1 --lun 1 --bstype aio \
-            --bsoflags direct --backing-store "$files/target" &&
+            --backing-store "$files/target" &&
         tgtadm --lld iscsi --mode target --op bind --tid 1 --initiator-address ALL &&
         timeout 60 qemu-img bench -f raw -c 5000 -d 32 "$tgt_url" &&
         timeout 60 qemu-img bench -f raw -w --pattern=170 -c 2000 -d 32 "$tgt_url" &&
