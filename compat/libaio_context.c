@@ -108,7 +108,7 @@ static struct laio_context *new_record(void)
         context->active = 0;
         context->dying = false;
         context->special = 0;
-        context->taken = 0;
+        context->taken = context->ended = 0;
         context->fetched = 0;
         context->calls = 0;
         context->pure = false;
@@ -255,13 +255,31 @@ uint32_t laio_unread(const struct laio_context *context)
     return (tail + count - head_of(context)) % count;
 }
 
-/* The kernel never has more than its room, so the difference is known but for multiples of that. */
-uint32_t laio_used(const struct laio_context *context)
+/* What was ended is only seen by the tail, which goes round. */
+void laio_look_at_tail(struct laio_context *context)
 {
     uint32_t count = context->room + 1;
-    uint32_t taken = (uint32_t)(atomic_load(&context->taken) % count);
+    uint64_t ended = atomic_load(&context->ended);
+    uint32_t tail = atomic_load_explicit(&context->ring->tail, memory_order_acquire) % count;
+    uint32_t more = (tail + count - (uint32_t)(ended % count)) % count;
 
-    return (taken + count - head_of(context)) % count;
+    if (more) /* or somebody else has seen it */
+        (void)atomic_compare_exchange_strong(&context->ended, &ended, ended + more);
+}
+
+/* Programs may give requests to the kernel themselves, of which only the ends are seen. */
+uint32_t laio_used(struct laio_context *context)
+{
+    uint64_t taken, ended;
+
+    laio_look_at_tail(context);
+    ended = atomic_load(&context->ended);
+    taken = atomic_load(&context->taken);
+    if (taken < ended) {
+        (void)atomic_compare_exchange_strong(&context->taken, &taken, ended);
+        return laio_unread(context);
+    }
+    return laio_unread(context) + (uint32_t)((taken - ended) % (context->room + 1));
 }
 
 /* ---- Making and destroying ------------------------------------------------------------------ */

@@ -62,6 +62,8 @@ struct laio_request {
     bool stuck;  /* its block is not what it was: only io_getevents can deliver it */
     bool kept;   /* by aio_drive_keep */
     bool canceled;
+    bool delivering; /* as a fix: who does that gives it back if its event is fetched at once */
+    bool fetched;
 };
 
 struct laio_context {
@@ -75,7 +77,8 @@ struct laio_context {
     _Atomic uint32_t users;   /* threads that are in a call on it; the last one frees it */
     _Atomic uint32_t active;  /* of those: which may look at the ring */
     _Atomic uint32_t special; /* requests of ours, and all else that io_getevents must see to */
-    _Atomic uint64_t taken;   /* requests that the kernel has been given */
+    _Atomic uint64_t taken;   /* requests that the kernel has been given, ... */
+    _Atomic uint64_t ended;   /* ... and those of them that it has ended */
     _Atomic uint64_t fetched; /* events that our io_getevents has taken out of the ring */
     _Atomic uint32_t calls;   /* waits in a row that our io_getevents has served */
     /* With the lock. */
@@ -113,7 +116,8 @@ void laio_rest(struct laio_context *context);
 bool laio_resume(struct laio_context *context);
 
 /* Places that the kernel's requests and the events that nobody has read take. */
-uint32_t laio_used(const struct laio_context *context);
+uint32_t laio_used(struct laio_context *context);
+void laio_look_at_tail(struct laio_context *context); /* now and then, and before each request */
 uint32_t laio_unread(const struct laio_context *context);
 
 void laio_contexts_forked(void);
@@ -181,7 +185,7 @@ struct laio_look {
     enum laio_kind kind;
     bool proves;             /* each direction is to be tried before it is believed */
     unsigned proved;         /* bits: reading, writing */
-    int resfd;               /* that was proved to be an eventfd */
+    int64_t resfd;           /* that was proved to be an eventfd */
     uintptr_t read, written; /* pages of blocks that were proved to be there */
 };
 void laio_look_init(struct laio_look *look, aio_context_t name);
@@ -218,6 +222,7 @@ int laio_getevents(aio_context_t name, long min, long count, struct io_event *ev
 bool laio_proxy_can(const struct laio_request *request);
 unsigned laio_proxy_submit(struct laio_context *context, struct laio_request *const *requests,
                            unsigned count, long *ret_error);
+int laio_proxy_error(const struct laio_request *request); /* that the event of a failed one has */
 void laio_proxy_forked(void);
 
 /* ---- libaio_inject.c ------------------------------------------------------------------------- */

@@ -242,7 +242,7 @@ static void wait_in_kernel(struct fetch *fetch, const struct aio_shield *old)
 /* The kernel has nothing of this context's to do, and no signal mask makes the wait another one. */
 static bool may_drive(const struct fetch *fetch)
 {
-    const struct laio_context *context = fetch->context;
+    struct laio_context *context = fetch->context;
 
     return context->running && !fetch->mask && laio_used(context) == laio_unread(context);
 }

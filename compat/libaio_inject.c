@@ -278,7 +278,7 @@ static long inject_all(struct laio_context *context, struct injection *all, unsi
 /* With the lock. */
 static void forget_oldest_fix(struct laio_context *context)
 {
-    struct laio_request *oldest = context->fixes;
+    struct laio_request *oldest = context->fixes; /* which is delivered long since */
 
     context->fixes = oldest->next;
     context->fix_count--;
@@ -286,12 +286,24 @@ static void forget_oldest_fix(struct laio_context *context)
     laio_give(oldest);
 }
 
-/* With the lock. The event that says EIO is in the ring. */
+/* With the lock. */
+static void drop_fix(struct laio_context *context, struct laio_request *request)
+{
+    struct laio_request **at = &context->fixes;
+
+    while (*at && *at != request)
+        at = &(*at)->next;
+    if (*at) {
+        *at = request->next;
+        context->fix_count--;
+    }
+}
+
+/* With the lock. The event that says EIO is about to be in the ring. */
 static void add_fix(struct laio_context *context, struct laio_request *request)
 {
     struct laio_request **end = &context->fixes;
 
-    laio_retire(request);
     while (*end)
         end = &(*end)->next;
     *end = request;
@@ -312,7 +324,9 @@ static void fix(struct laio_context *context, struct io_event *event)
         *at = request->next;
         context->fix_count--;
         atomic_fetch_sub(&context->special, 1);
-        laio_give(request);
+        request->fetched = true;
+        if (!request->delivering)
+            laio_give(request);
         return;
     }
 }
@@ -407,18 +421,23 @@ static void strand(struct laio_context *context, struct laio_request *request)
     wake_neutrally(context, request);
 }
 
-/* A request that fails as it should, alone. */
-static long inject_error(struct laio_context *context, struct laio_request *request)
+static void tell(const struct laio_request *request)
 {
-    const struct failing *how = find_failing((int)-request->res);
+    const uint64_t one = 1;
+    int told = request->hold < 0 ? -1 : laio_held(request->hold);
+
+    if (told >= 0)
+        (void)LAIO_KERNEL(SYS_write, told, &one, sizeof(one));
+}
+
+/* By a block that is changed for a moment: as io_submit of one. */
+static long inject_changed(struct laio_context *context, struct laio_request *request,
+                           const struct failing *how)
+{
     struct injection one = { .request = request };
     int fd = how->open();
     long r;
 
-    if (fd < 0 && how != &failing[0]) {
-        how = &failing[0];
-        fd = how->open();
-    }
     if (fd < 0)
         return -EBADF;
     describe(&one, how, fd);
@@ -427,12 +446,54 @@ static long inject_error(struct laio_context *context, struct laio_request *requ
     if (half_of_pair >= 0)
         close(half_of_pair);
     half_of_pair = -1;
-    if (r == 1 && how->error != -request->res) {
+    return r;
+}
+
+static long inject_as_it_is(struct laio_context *context, struct laio_request *request)
+{
+    unsigned done;
+    long r;
+
+    atomic_fetch_add(&context->taken, 1);
+    done = laio_proxy_submit(context, &request, 1, &r);
+    if (done)
+        tell(request);
+    else
+        atomic_fetch_sub(&context->taken, 1);
+    return done ? 1 : r;
+}
+
+/* A request that fails as it should, alone; 1: it is delivered, or -errno. Whoever sees EIO in its
+ * place finds out in `fixes`. */
+static long inject_error(struct laio_context *context, struct laio_request *request)
+{
+    const struct failing *how = find_failing((int)-request->res);
+    bool as_it_is = laio_proxy_can(request);
+    int error = as_it_is ? laio_proxy_error(request) : how->error;
+    bool fixed = error != -request->res;
+    long r;
+
+    request->delivering = fixed;
+    request->fetched = false;
+    if (fixed) {
         aio_lock();
         add_fix(context, request);
         aio_unlock();
-        return 2;
     }
+    r = as_it_is ? inject_as_it_is(context, request) : inject_changed(context, request, how);
+    if (r != 1 && r != -EAGAIN && as_it_is && error == how->error)
+        r = inject_changed(context, request, how);
+    aio_lock();
+    request->delivering = false;
+    if (fixed && r != 1)
+        drop_fix(context, request);
+    else if (fixed)
+        laio_retire(request);
+    else if (r == 1)
+        laio_delivered(request);
+    if (fixed && request->fetched)
+        laio_give(request);
+    aio_unlock();
     return r;
 }
 
@@ -472,15 +533,6 @@ static unsigned gather(struct laio_context *context, struct injection *all, int 
     return count;
 }
 
-static void tell(const struct laio_request *request)
-{
-    const uint64_t one = 1;
-    int told = request->hold < 0 ? -1 : laio_held(request->hold);
-
-    if (told >= 0)
-        (void)LAIO_KERNEL(SYS_write, told, &one, sizeof(one));
-}
-
 /* How many of them are in the ring, or -errno. */
 static long inject_plain(struct laio_context *context, struct injection *all, unsigned count)
 {
@@ -512,11 +564,11 @@ static bool deliver_some(struct laio_context *context, struct injection *all, un
 {
     bool alone = all[0].request->res < 0;
     long r = alone ? inject_error(context, all[0].request) : inject_plain(context, all, count);
-    unsigned done = r < 0 ? 0 : r > (long)count ? count : (unsigned)r;
+    unsigned done = r < 0 ? 0 : (unsigned)r;
     bool stranded = r < 0 && r != -EAGAIN && r != -EINTR;
 
     aio_lock();
-    for (unsigned i = r == 2 && alone ? 1 : 0; i < done; i++)
+    for (unsigned i = 0; i < done && !alone; i++)
         laio_delivered(all[i].request);
     for (unsigned i = count; i-- > done + stranded;)
         put_back(context, all[i].request);

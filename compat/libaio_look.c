@@ -254,7 +254,7 @@ static bool needs_proof(const struct laio_look *look, const struct iocb *block)
     bool tells = block->aio_flags & IOCB_FLAG_RESFD;
 
     return block->aio_rw_flags || block->aio_flags & LAIO_IOPRIO ||
-           (tells && (int)block->aio_resfd != look->resfd) ||
+           (tells && block->aio_resfd != look->resfd) ||
            (look->proves && !(look->proved >> laio_writes(block) & 1));
 }
 
@@ -279,6 +279,6 @@ int laio_whose(struct laio_look *look, const struct iocb *block)
         return r;
     look->proved |= 1u << laio_writes(block);
     if (block->aio_flags & IOCB_FLAG_RESFD)
-        look->resfd = (int)block->aio_resfd;
+        look->resfd = block->aio_resfd;
     return LAIO_OURS;
 }

@@ -17,9 +17,12 @@
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -27,7 +30,7 @@ enum {
     PIPE_SIZE = 1 << 20, /* what every user may have */
 };
 enum { IDLE, ASKED, ANSWERED };
-enum { NULL_FILE, PIPE_IN, PIPE_OUT, COUNTER, FILES };
+enum { NULL_FILE, PIPE_IN, PIPE_OUT, COUNTER, FAILING, FILES };
 
 static struct {
     bool tried, there;
@@ -124,6 +127,83 @@ static bool fill_pipe(const struct laio_request *request)
     return true;
 }
 
+/* The other end of a pair, closed. Each signal is blocked here, SIGPIPE too. */
+static int open_pipe_without_readers(void)
+{
+    int pair[2];
+
+    if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -1;
+    close(pair[0]);
+    return pair[1];
+}
+
+/* It has been reset: there was a byte that nobody has read. */
+static int open_reset(void)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    (void)send(pair[0], "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(pair[1]);
+    return pair[0];
+}
+
+/* A terminal whose other end is closed. */
+static int open_terminal(bool writes)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), other;
+
+    if (master < 0)
+        return -1;
+    other = unlockpt(master) < 0 ? -1 : ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    close(writes ? master : other);
+    return writes ? other : master;
+}
+
+int laio_proxy_error(const struct laio_request *request)
+{
+    bool writes = laio_writes(&request->copy), at_0 = request->copy.aio_offset == 0;
+    int error = (int)-request->res;
+
+    return error == EFAULT || (error == EAGAIN && !writes) || (error == EPIPE && writes) ||
+                   (error == ECONNRESET && !writes && at_0)
+               ? error
+               : EIO;
+}
+
+/* What fails for the same reason as the request, or else with EIO. False: not to be had. */
+static bool open_failing(const struct laio_request *request, int *ret_file)
+{
+    bool writes = laio_writes(&request->copy);
+    int fd = -1;
+
+    *ret_file = FAILING;
+    switch (laio_proxy_error(request)) {
+    case EAGAIN: *ret_file = PIPE_IN; return true; /* it is empty */
+    case EFAULT:                                   /* the buffer is as bad as it was */
+        if (writes)
+            *ret_file = PIPE_OUT;
+        else
+            fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+        break;
+    case EPIPE: fd = open_pipe_without_readers(); break;
+    case ECONNRESET: fd = open_reset(); break;
+    default: fd = open_terminal(writes); break;
+    }
+    proxy.files[FAILING] = fd;
+    return fd >= 0 || *ret_file != FAILING;
+}
+
+static void close_failing(void)
+{
+    if (proxy.files[FAILING] < 0)
+        return;
+    close_number(&proxy.files[FAILING]);
+    close_number(&proxy.shown[0]);
+}
+
 /* As io_submit; -EBADF: it cannot be done so. */
 static long submit_one(struct laio_context *context, const struct laio_request *request)
 {
@@ -131,13 +211,17 @@ static long submit_one(struct laio_context *context, const struct laio_request *
     struct iocb *at = request->at;
     bool fills = !laio_writes(block) && request->res > 0;
     bool tells = block->aio_flags & IOCB_FLAG_RESFD;
+    int file = fills ? PIPE_IN : NULL_FILE;
     long r = -EBADF;
 
     if (tells && block->aio_resfd == block->aio_fildes)
         return -EBADF;
-    if (show(0, (int)block->aio_fildes, fills ? PIPE_IN : NULL_FILE) &&
+    if (request->res < 0 && !open_failing(request, &file))
+        return -EBADF;
+    if (show(0, (int)block->aio_fildes, file) &&
         (!tells || show(1, (int)block->aio_resfd, COUNTER)) && (!fills || fill_pipe(request)))
         r = LAIO_KERNEL(SYS_io_submit, context->address, 1, &at);
+    close_failing();
     if (r != 1) { /* the pipe is not empty, and who knows what is where */
         close_number(&proxy.shown[0]);
         close_number(&proxy.shown[1]);
@@ -212,7 +296,7 @@ bool laio_proxy_can(const struct laio_request *request)
 {
     bool writes = laio_writes(&request->copy);
 
-    if (request->res < 0 || (writes && (uint64_t)request->res != size_of(request)) ||
+    if ((writes && request->res >= 0 && (uint64_t)request->res != size_of(request)) ||
         (!writes && request->res > PIPE_SIZE))
         return false; /* /dev/null takes all, and a pipe so much */
     if (!proxy.tried)

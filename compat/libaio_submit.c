@@ -31,6 +31,7 @@ static void give_to_kernel(struct submission *sub, long count)
     struct laio_context *context = sub->context;
     long r;
 
+    laio_look_at_tail(context);
     atomic_fetch_add(&context->taken, (uint64_t)count);
     r = LAIO_KERNEL(SYS_io_submit, sub->name, count, sub->blocks + sub->done);
     if (r < count)
