@@ -59,6 +59,7 @@ verified()
     shift
     used 1000 fio --name=verified --directory="$files" --ioengine="$tap_engine" --rw=randrw \
         --bs=4k --size=16m --numjobs=4 --iodepth=16 --verify=crc32c --verify_fatal=1 \
-        --verify_state_save=0 --fsync=200 "$@" --time_based --runtime="$seconds" --group_reporting &&
+        --verify_state_save=0 --fsync=200 "$@" --time_based --runtime="$seconds" \
+        --group_reporting &&
         grep -q 'err= 0' "$tmp/out"
 }
