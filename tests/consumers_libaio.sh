@@ -222,10 +222,11 @@ crash()
         [ "${committed:-0}" -gt "$last" ] && last=$committed
     done
     serve "$1" && whole || return
-    [ "$(sql test -e 'select max(id) from t')" -ge "$last" ] || return
-    echo "up to row $last"
-    grep -o 'Using [a-zA-Z_ ]*' "$tmp/mariadb.err"
-    sql -e shutdown && wait "$server" && counted 10 "$tmp/mariadb.err"
+    found=$(sql test -e 'select max(id) from t')
+    sql -e shutdown && wait "$server" && counted 10 "$tmp/mariadb.err" || return
+    grep -o 'Using Linux native AIO' "$tmp/mariadb.err"
+    echo "committed up to row $last, found up to row $found"
+    [ "$last" -gt 0 ] && [ "$found" -ge "$last" ]
 }
 install_database()
 {
