@@ -221,7 +221,7 @@ void aio_drive_hurry(void)
 
 bool aio_drive_interrupts(void)
 {
-    return drive.fd >= 0;
+    return strcmp(ouro_engine_name(drive.loop), "uring") == 0;
 }
 
 void aio_drive_reap(void)

@@ -149,13 +149,24 @@ static bool can_store(const struct fetch *fetch)
     return count == 0 || laio_writable(fetch->events, (size_t)count * sizeof(*fetch->events));
 }
 
+/* With the lock. */
+static void take_from_pure(struct fetch *fetch)
+{
+    long r = laio_pure_read(fetch->context, fetch->events + fetch->got, fetch->most - fetch->got);
+
+    if (r < 0)
+        fetch->error = r;
+    else
+        fetch->got += r;
+}
+
 static void take_all(struct fetch *fetch)
 {
     struct laio_context *context = fetch->context;
 
     aio_lock();
     if (context->pure)
-        fetch->got += laio_pure_read(context, fetch->events + fetch->got, fetch->most - fetch->got);
+        take_from_pure(fetch);
     else if (context->first && !can_store(fetch))
         fetch->error = -EFAULT;
     else
@@ -182,6 +193,23 @@ static bool is_enough(const struct fetch *fetch)
            atomic_load(&fetch->context->dying) || time_left(fetch) == 0;
 }
 
+/* A signal that the mask lets through is there already: it is handled, and ends the wait. */
+static bool lets_through(const struct fetch *fetch)
+{
+    sigset_t pending, all;
+    bool some = false;
+
+    if (!fetch->mask || sigpending(&pending) < 0)
+        return false;
+    for (int signo = 1; signo < NSIG && !some; signo++)
+        some = sigismember(&pending, signo) == 1 && sigismember(fetch->mask, signo) == 0;
+    if (some) {
+        pthread_sigmask(SIG_SETMASK, fetch->mask, &all);
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
+    }
+    return some;
+}
+
 /* For requests of ours alone; false: none came. */
 static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct aio_shield *old)
 {
@@ -193,6 +221,10 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     bool news;
     int r = 0;
 
+    if (lets_through(fetch)) {
+        fetch->interrupted = true;
+        return true;
+    }
     if (fetch->mask)
         during.signals = *fetch->mask;
     aio_lock();

@@ -18,8 +18,8 @@
 
 enum {
     COUNT_MOST = 0x10000000 / 64, /* requests of a context, as the kernel has it */
-    FIRST_ID = 1 << 20,           /* the kernel's are small */
     PER_CPU = 4,
+    LOWEST = 4096,        /* below that the kernel finds nothing later, and does not refuse */
     DEFAULT_MOST = 65536, /* of fs.aio-max-nr */
     RWF_KNOWN = 0x1ff,    /* up to RWF_NOSIGNAL */
     CLASS_SHIFT = 13,
@@ -72,7 +72,7 @@ static size_t mapped(const struct laio_context *context)
 
 int laio_pure_open(struct laio_context *context, unsigned count, uintptr_t *ret_address)
 {
-    static uint32_t last_id = FIRST_ID;
+    static uint32_t next_id;
     size_t size = size_of(count);
     struct laio_ring *ring;
     void *view = MAP_FAILED;
@@ -96,7 +96,7 @@ int laio_pure_open(struct laio_context *context, unsigned count, uintptr_t *ret_
             munmap(ring, size);
         return -ENOMEM;
     }
-    ring->id = context->id = last_id++;
+    ring->id = context->id = next_id++;
     ring->count = (uint32_t)((size - sizeof(*ring)) / sizeof(struct io_event));
     ring->magic = LAIO_MAGIC;
     ring->compatible = 1;
@@ -190,7 +190,7 @@ static int check_priority(const struct iocb *block)
 
 static bool is_user(const void *at, uint64_t size)
 {
-    return size == 0 || laio_plausible((const char *)at + (at ? 0 : 1 << 16), size);
+    return size == 0 || (uintptr_t)at < LOWEST || laio_plausible(at, size);
 }
 
 /* The bytes, or -errno. */
@@ -272,6 +272,8 @@ static int prepare(struct laio_request *request, const struct laio_look *look,
 {
     int fd = (int)block->aio_fildes;
 
+    ouro_prep_nop(&request->op); /* clears what was there */
+
     switch (block->aio_lio_opcode) {
     case IOCB_CMD_FSYNC: ouro_prep_fsync(&request->op, fd); break;
     case IOCB_CMD_FDSYNC: ouro_prep_fdatasync(&request->op, fd); break;
@@ -297,7 +299,7 @@ static int accept_one(struct laio_context *context, struct laio_look *look, stru
         return -EAGAIN;
     if ((int)block->aio_fildes != look->fd)
         laio_look_at(look, (int)block->aio_fildes);
-    if (look->flags < 0 || look->flags & O_PATH)
+    if ((int)block->aio_fildes < 0 || look->flags < 0 || look->flags & O_PATH)
         return -EBADF;
     r = check_resfd(block);
     if (r == 0)
@@ -353,7 +355,10 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     aio_unlock();
     if (r < 0)
         return r;
-    r = ouro_submit(loop, &request->op); /* each may be refused for a reason of its own */
+    if (look->kind == LAIO_SOCKET && block->aio_offset && request->copy.aio_lio_opcode != LAIO_POLL)
+        r = -ESPIPE;
+    else
+        r = ouro_submit(loop, &request->op);
     if (r == -EAGAIN || r == -ENOMEM) {
         aio_lock();
         if (request->begun)

@@ -3,26 +3,15 @@
  * (nginx, Seastar) where contexts are not the kernel's (OURO_AIO_PURE=1). It is a library of its
  * own, which `ouro run` preloads then alone: calls of io_* go to the drop-in, which gives those
  * for contexts of the kernel to the kernel; all others go there untouched. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #include "../src/syscall.h"
-
-/* Of the drop-in, found by name when it is loaded. */
-struct iocb;
-struct io_event;
-struct timespec;
-int io_setup(int count, void *ret);
-int io_destroy(unsigned long context);
-int io_submit(unsigned long context, long count, struct iocb **blocks);
-int io_cancel(unsigned long context, struct iocb *block, struct io_event *ret);
-int io_getevents(unsigned long context, long min, long count, struct io_event *events,
-                 struct timespec *timeout);
-int io_pgetevents(unsigned long context, long min, long count, struct io_event *events,
-                  struct timespec *timeout, sigset_t *mask);
 
 struct mask {
     sigset_t *set;
@@ -31,26 +20,48 @@ struct mask {
 
 enum { ARGS = 6 };
 
-static void *pointer(long arg)
+typedef int plain_call(long a, long b, long c, long d, long e);
+typedef int mask_call(long context, long min, long count, long events, long timeout,
+                      sigset_t *mask);
+
+/* The drop-in's, in the version that has the kernel's arguments. */
+static void *find(const char *name, const char *version)
 {
-    return (void *)arg; // NOLINT(performance-no-int-to-ptr)
+    return dlvsym(RTLD_DEFAULT, name, version);
+}
+
+static long call_plain(const char *name, const char *version, const long a[ARGS])
+{
+    void *at = find(name, version);
+    plain_call *function;
+
+    if (!at)
+        return -ENOSYS;
+    memcpy(&function, &at, sizeof(at));
+    return function(a[0], a[1], a[2], a[3], a[4]);
+}
+
+static long call_masked(const long a[ARGS])
+{
+    const struct mask *mask = (const void *)a[5]; // NOLINT(performance-no-int-to-ptr)
+    void *at = find("io_pgetevents", "LIBAIO_0.5");
+    mask_call *function;
+
+    if (!at)
+        return -ENOSYS;
+    memcpy(&function, &at, sizeof(at));
+    return function(a[0], a[1], a[2], a[3], a[4], mask ? mask->set : NULL);
 }
 
 static long call(long number, const long a[ARGS])
 {
-    const struct mask *mask;
-
     switch (number) {
-    case SYS_io_setup: return io_setup((int)a[0], pointer(a[1]));
-    case SYS_io_destroy: return io_destroy((unsigned long)a[0]);
-    case SYS_io_submit: return io_submit((unsigned long)a[0], a[1], pointer(a[2]));
-    case SYS_io_cancel: return io_cancel((unsigned long)a[0], pointer(a[1]), pointer(a[2]));
-    case SYS_io_getevents:
-        return io_getevents((unsigned long)a[0], a[1], a[2], pointer(a[3]), pointer(a[4]));
-    case SYS_io_pgetevents:
-        mask = pointer(a[5]);
-        return io_pgetevents((unsigned long)a[0], a[1], a[2], pointer(a[3]), pointer(a[4]),
-                             mask ? mask->set : NULL);
+    case SYS_io_setup: return call_plain("io_setup", "LIBAIO_0.4", a);
+    case SYS_io_destroy: return call_plain("io_destroy", "LIBAIO_0.4", a);
+    case SYS_io_submit: return call_plain("io_submit", "LIBAIO_0.1", a);
+    case SYS_io_cancel: return call_plain("io_cancel", "LIBAIO_0.4", a);
+    case SYS_io_getevents: return call_plain("io_getevents", "LIBAIO_0.4", a);
+    case SYS_io_pgetevents: return call_masked(a);
     default: return OURO__SYSCALL(number, a[0], a[1], a[2], a[3], a[4], a[5]);
     }
 }
