@@ -21,7 +21,8 @@ used()
     shift
     if ! timeout --kill-after=5 "$((seconds + 120))" \
         "$ouro" run --stats=json "$@" >"$tmp/out" 2>"$tmp/err"; then
-        cat "$tmp/out" "$tmp/err"
+        tail -n 20 "$tmp/out"
+        sed '/^{$/,$d' "$tmp/err" # without the numbers
         return 1
     fi
     counted "$tap_least" "$tmp/err"
@@ -57,7 +58,8 @@ verified()
     tap_engine=$1
     shift
     used 1000 fio --name=verified --directory="$files" --ioengine="$tap_engine" --rw=randrw \
-        --bs=4k --size=16m --numjobs=4 --iodepth=16 --verify=crc32c --verify_fatal=1 --fsync=200 \
-        "$@" --time_based --runtime="$seconds" --group_reporting &&
+        --bs=4k --size=16m --numjobs=4 --iodepth=16 --verify=crc32c --verify_fatal=1 \
+        --verify_state_save=0 --fsync=200 "$@" --time_based --runtime="$seconds" \
+        --group_reporting &&
         grep -q 'err= 0' "$tmp/out"
 }

@@ -68,7 +68,7 @@ void tame(struct ask *ask)
         tame_stream(ask);
     if (kind == EVENT_FD)
         ask->size %= 64;
-    if (kind == DEV_ZERO && reads(ask) && ask->size <= SSIZE_MAX)
+    if ((kind == DEV_ZERO || kind == DEV_FULL) && reads(ask) && ask->size <= SSIZE_MAX)
         ask->size %= 4097; /* it gives less to who has something else to do */
     if (ask->where == READ_ONLY && (ask->size > BUFFER || (writes(ask) && is_file(kind))))
         ask->where = GOOD; /* files are written with what belongs there */
@@ -79,6 +79,10 @@ void tame(struct ask *ask)
         ask->flags = 0; /* the device's driver decides; and how much is done of what fails */
         ask->where = GOOD;
         ask->size %= BUFFER;
+    }
+    if (kind == FILE_DIRECT && writes(ask)) { /* of what is not aligned some may be written */
+        ask->size -= ask->size % 4096;
+        ask->offset -= ask->offset > 0 ? ask->offset % 4096 : 0;
     }
     if (ask->what == POLL)
         ask->overwritten = false; /* io_cancel wants it */
@@ -444,6 +448,22 @@ static bool is_reused(unsigned which)
     return flights[which].ask.overwritten;
 }
 
+/* Who looks by himself may see it while the event is put there. */
+static bool is_changed(unsigned which)
+{
+    const struct flight *flight = &flights[which];
+    bool differs = true;
+
+    if (is_reused(which))
+        return false;
+    for (int i = 0; i < 100 && differs; i++) {
+        differs = memcmp(flight->iocb, &flight->copy, sizeof(flight->copy)) != 0;
+        if (differs)
+            nap(1000);
+    }
+    return differs;
+}
+
 static void say_done(unsigned which)
 {
     const struct flight *flight = &flights[which];
@@ -453,10 +473,7 @@ static void say_done(unsigned which)
     if (flight->ask.what == POLL) /* whoever makes it ready may say more, or not */
         r &= POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP;
     say("b%u is over: %ld, %ld, buffer %08x%s\n", flight->ask.block, r, (long)flight->event.res2,
-        hash_of(flight->buf, flight->room),
-        is_reused(which) || memcmp(flight->iocb, &flight->copy, sizeof(flight->copy)) == 0
-            ? ""
-            : ", its block changed");
+        hash_of(flight->buf, flight->room), is_changed(which) ? ", its block changed" : "");
     if (is_stream(target->kind) && r > 0 && reads(&flight->ask))
         target->avail -= (size_t)r < target->avail ? (size_t)r : target->avail;
     if (is_stream(target->kind) && r > 0 && writes(&flight->ask))

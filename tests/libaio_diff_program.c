@@ -60,6 +60,14 @@ static void make_ask(struct ask *ask, const struct program *program)
     ask->offset = some_offset(program->sizes[ask->target], direct);
 }
 
+/* Writes to a terminal are interrupted by signals. */
+static enum kind some_kind(const struct program *program)
+{
+    enum kind kind = (enum kind)below(KINDS);
+
+    return program->stormy && kind == TERMINAL ? SOCKET : kind;
+}
+
 static enum op some_op(void)
 {
     static const enum op all[] = { DO_GET,  DO_GET,  DO_GET, DO_GET,   DO_CANCEL, DO_CANCEL,
@@ -76,7 +84,7 @@ static void make_step(struct step *step, const struct program *program)
     step->manner = once_in(2) ? BY_LIBRARY : (enum manner)below(MANNERS);
     step->path = (enum path)below(program->careless ? PGETEVENTS + 1 : PATHS);
     step->timeout = (enum timeout)below(TIMEOUTS);
-    step->kind = (enum kind)below(KINDS);
+    step->kind = some_kind(program);
     step->context = below(CONTEXTS);
     step->target = below(TARGETS);
     step->block = below(BLOCKS);
@@ -94,12 +102,12 @@ void make_program(struct program *ret, uint64_t seed)
 
     *ret = (struct program){ .seed = seed };
     random_begin(seed);
-    for (unsigned i = 0; i < TARGETS; i++) {
-        ret->kinds[i] = once_in(4) ? FILE_RW : once_in(4) ? FILE_DIRECT : (enum kind)below(KINDS);
-        ret->sizes[i] = sizes[below(8)];
-    }
     ret->limited = once_in(20);
     ret->stormy = once_in(10);
+    for (unsigned i = 0; i < TARGETS; i++) {
+        ret->kinds[i] = once_in(4) ? FILE_RW : once_in(4) ? FILE_DIRECT : some_kind(ret);
+        ret->sizes[i] = sizes[below(8)];
+    }
     ret->leaves = once_in(16);
     ret->careless = once_in(3);
     ret->path = (enum path)below(ret->careless ? PGETEVENTS + 1 : PATHS);

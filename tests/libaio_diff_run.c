@@ -141,10 +141,11 @@ static void do_submit(unsigned number, const struct step *step)
 
 /* ---- Taking events -------------------------------------------------------------------------- */
 
-/* At least so many there have to be where nothing limits the wait. */
+/* At least so many there have to be where nothing limits the wait; without a number to wait for the
+ * library waits for those that would be over in io_submit. */
 static long least(const struct step *step, long min, long most)
 {
-    return min == 0 && most > 0 && any_at_once(step->context) ? 1 : min;
+    return min == 0 && most > 0 && step->path <= PGETEVENTS && any_at_once(step->context) ? 1 : min;
 }
 
 static long get_rest(const struct step *step, long r, long most)
