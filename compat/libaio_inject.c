@@ -218,15 +218,27 @@ static const uint64_t *words(const struct iocb *block)
     return (const uint64_t *)(const void *)block;
 }
 
+/* Another thread may unmap it at any time. Where that call is refused it is looked at. */
+static bool copy_block(struct iocb *at, struct iocb *ret)
+{
+    struct iovec to = { ret, sizeof(*ret) }, from = { at, sizeof(*at) };
+    long r = LAIO_KERNEL(SYS_process_vm_readv, getpid(), &to, 1, &from, 1);
+
+    if (r == -EPERM || r == -ENOSYS)
+        *ret = *at;
+    else if (r != (long)sizeof(*ret))
+        return false;
+    return true;
+}
+
 /* Can it be changed, and is it what was submitted? */
 static bool is_unchanged(const struct laio_request *request)
 {
     struct iocb *at = request->at;
     struct iocb now;
 
-    if (!laio_writable(at, sizeof(*at)))
+    if (!laio_writable(at, sizeof(*at)) || !copy_block(at, &now))
         return false;
-    now = *at;
     now.aio_key = 0; /* as the kernel leaves it */
     return memcmp(&now, &request->copy, sizeof(now)) == 0;
 }

@@ -292,9 +292,21 @@ static uint64_t size_of(const struct laio_request *request)
     return sum;
 }
 
+/* The kernel reads it once more. */
+static bool has_its_vector(const struct laio_request *request)
+{
+    const void *at = (const void *)(uintptr_t)request->copy.aio_buf; // NOLINT
+    size_t size = request->copy.aio_nbytes * sizeof(struct iovec);
+
+    return laio_readable(at, size) && memcmp(at, request->vector, size) == 0;
+}
+
 bool laio_proxy_can(const struct laio_request *request)
 {
     bool writes = laio_writes(&request->copy);
+
+    if (laio_is_vector(&request->copy) && !has_its_vector(request))
+        return false;
 
     if ((writes && request->res >= 0 && (uint64_t)request->res != size_of(request)) ||
         (!writes && request->res > PIPE_SIZE))
