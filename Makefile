@@ -69,6 +69,8 @@ AIO_DIFF = $(BUILD)/tests/aio_diff --library $(BUILD)/libouro-posixaio.so
 # the tests want is what the kernel does.
 LIBAIO = $(BUILD)/tests/libaio_test
 LIBAIO_DIFF = $(BUILD)/tests/libaio_diff --library $(BUILD)/libouro-libaio.so
+ENGINES_LACK = --lacks tests/libaio_lacks_engines.txt
+PIPE_IS_CLOSED = d2_all_may_be_closed_while_a_pipe_is_waited_for
 PROGRAMS = 100000
 SEED = 1
 DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' \
@@ -77,9 +79,8 @@ DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' 
     '$(AIO_DIFF) --count 800 --seed 20001 --engine threads' \
     '$(AIO_DIFF) --planted $(BUILD)/tests/libaio-wrong.so' \
     '$(BUILD)/ouro run -- $(LIBAIO) --lacks tests/libaio_lacks.txt' \
-    '$(BUILD)/ouro run -- $(LIBAIO) --blocked --lacks tests/libaio_lacks_engines.txt --except \
-        d2_all_may_be_closed_while_a_pipe_is_waited_for' \
-    '$(BUILD)/ouro run --engine=threads -- $(LIBAIO) --lacks tests/libaio_lacks_engines.txt' \
+    '$(BUILD)/ouro run -- $(LIBAIO) --blocked $(ENGINES_LACK) --except $(PIPE_IS_CLOSED)' \
+    '$(BUILD)/ouro run --engine=threads -- $(LIBAIO) $(ENGINES_LACK)' \
     'env OURO_AIO_PURE=1 $(BUILD)/ouro run -- $(LIBAIO) --lacks tests/libaio_pure.txt' \
     'env OURO_DISABLE=1 $(BUILD)/ouro run -- $(LIBAIO) --original' \
     '$(LIBAIO_DIFF) --count 1000' '$(LIBAIO_DIFF) --count 1000 --seed 10001 --blocked' \
