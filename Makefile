@@ -68,13 +68,27 @@ QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi
 AIO = $(BUILD)/tests/aio_test
 # The same random programs on it and on glibc; and one wrong result, which must be found.
 AIO_DIFF = $(BUILD)/tests/aio_diff --library $(BUILD)/libouro-posixaio.so
+# libaio on ouro, likewise, and on rings of its own; and with nothing of ours, which shows that what
+# the tests want is what the kernel does.
+LIBAIO = $(BUILD)/tests/libaio_test
+LIBAIO_DIFF = $(BUILD)/tests/libaio_diff --library $(BUILD)/libouro-libaio.so
+ENGINES_LACK = --lacks tests/libaio_lacks_engines.txt
+PIPE_IS_CLOSED = d2_all_may_be_closed_while_a_pipe_is_waited_for
 PROGRAMS = 100000
 SEED = 1
 DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' \
     '$(BUILD)/ouro run --engine=threads -- $(AIO)' '$(AIO_DIFF) --count 800' \
     '$(AIO_DIFF) --count 800 --seed 10001 --blocked' \
     '$(AIO_DIFF) --count 800 --seed 20001 --engine threads' \
-    '$(AIO_DIFF) --planted $(BUILD)/tests/libaio-wrong.so'
+    '$(AIO_DIFF) --planted $(BUILD)/tests/libaio-wrong.so' \
+    '$(BUILD)/ouro run -- $(LIBAIO) --lacks tests/libaio_lacks.txt' \
+    '$(BUILD)/ouro run -- $(LIBAIO) --blocked $(ENGINES_LACK) --except $(PIPE_IS_CLOSED)' \
+    '$(BUILD)/ouro run --engine=threads -- $(LIBAIO) $(ENGINES_LACK)' \
+    'env OURO_AIO_PURE=1 $(BUILD)/ouro run -- $(LIBAIO) --lacks tests/libaio_pure.txt' \
+    'env OURO_DISABLE=1 $(BUILD)/ouro run -- $(LIBAIO) --original' \
+    '$(LIBAIO_DIFF) --count 1000' '$(LIBAIO_DIFF) --count 1000 --seed 10001 --blocked' \
+    '$(LIBAIO_DIFF) --count 1000 --seed 20001 --engine threads' \
+    '$(LIBAIO_DIFF) --planted $(BUILD)/tests/libaio-diff-wrong.so'
 # The same where a sanitizer has to be linked in: a build, what starts it, and its options.
 aio_linked = '$(strip $(2) $(1)/tests/aio_test_linked $(3))' \
     '$(strip $(2) $(1)/tests/aio_test_linked --blocked $(3))' \
@@ -150,9 +164,14 @@ aio-diff: all ## random programs of POSIX AIO on ouro and on glibc: make aio-dif
 	@for how in '' --blocked '--engine threads'; do \
 	    $(AIO_DIFF) --count $(PROGRAMS) --seed $(SEED) $$how || exit; done
 
-check-consumers: all ## programs of others on the drop-ins: fio, stress-ng, MPI-IO
+libaio-diff: all ## random programs of libaio on ouro and on the system's: PROGRAMS=1000 SEED=1
+	@$(NINJA) -C $(BUILD) tests
+	@for how in '' --blocked '--engine threads'; do \
+	    $(LIBAIO_DIFF) --count $(PROGRAMS) --seed $(SEED) $$how || exit; done
+
+check-consumers: all ## programs of others on the drop-ins: fio, QEMU, MariaDB, ...
 	@scripts/install-deps check consumers
-	@scripts/run-tests $(BUILD) tests/consumers_aio.sh
+	@scripts/run-tests $(BUILD) tests/consumers_aio.sh tests/consumers_libaio.sh
 
 check-machines: ## the library and its drop-in for other machines, under an emulator
 	@scripts/install-deps build check machines
@@ -206,4 +225,4 @@ clean: ## remove every build directory
 	rm -rf build build-*
 
 .PHONY: all help deps demo check check-consumers check-full check-machines test asan tsan \
-    valgrind soak hold aio-diff cover bench lint format abi man install ci clean
+    valgrind soak hold aio-diff libaio-diff cover bench lint format abi man install ci clean

@@ -147,7 +147,7 @@ struct contender {
 
 extern const struct contender contender_blocking, contender_glibc_aio, contender_posixaio_dropin;
 #ifdef HAVE_LIBAIO
-extern const struct contender contender_libaio;
+extern const struct contender contender_libaio, contender_libaio_dropin;
 #endif
 #ifdef HAVE_LIBURING
 extern const struct contender contender_liburing;

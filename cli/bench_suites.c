@@ -18,6 +18,9 @@ unsigned contender_plain_list(struct contender *ret, unsigned max)
 #endif
 #ifdef HAVE_LIBAIO
     ret[count++] = contender_libaio;
+#ifdef HAVE_LIBAIO_DROPIN
+    ret[count++] = contender_libaio_dropin;
+#endif
 #endif
 #ifdef HAVE_LIBURING
     ret[count++] = contender_liburing;

@@ -107,6 +107,8 @@ int cli_check_engine(const struct cli_settings *set);
 /* ---- dropin.c ---- */
 
 #define CLI_POSIXAIO "libouro-posixaio.so"
+#define CLI_LIBAIO "libouro-libaio.so"
+#define CLI_SYSCALL "libouro-syscall.so"
 /* The drop-in's path, in a build tree or where ouro is installed. False: it is not there. */
 bool cli_find_dropin(const char *name, char *ret, size_t room);
 

@@ -16,7 +16,9 @@ static void print_words(const char *words, FILE *out)
     const char *name;
 
     if (strcmp(words, "@contender") == 0) {
-        fputs("blocking glibc-aio posixaio-dropin libaio liburing epoll libuv libevent", out);
+        fputs("blocking glibc-aio posixaio-dropin libaio libaio-dropin liburing epoll libuv "
+              "libevent",
+              out);
         for (unsigned i = 0; (name = ouro_engine_list(i)); i++)
             fprintf(out, " ouro:%s", name);
     } else if (strcmp(words, "@engine") == 0) {

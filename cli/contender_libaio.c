@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The contender `libaio`: the kernel's older interface (io_submit, io_getevents), which is
+/* The contenders `libaio` and `libaio-dropin`: one program of the kernel's older interface, with
+ * io_submit and io_getevents of the system's library, and of ouro's drop-in. The kernel's is
  * asynchronous for direct I/O only: on buffered files io_submit does the reading. */
 #include "bench.h"
 
 #ifdef HAVE_LIBAIO
 
+#include <dlfcn.h>
 #include <libaio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +17,16 @@ struct slot {
     struct piece piece;
 };
 
+struct calls {
+    int (*setup)(int count, io_context_t *ret);
+    int (*destroy)(io_context_t context);
+    int (*submit)(io_context_t context, long count, struct iocb **blocks);
+    int (*getevents)(io_context_t context, long min, long count, struct io_event *events,
+                     struct timespec *timeout);
+};
+
 struct kernel_aio {
+    struct calls calls;
     struct reading reading;
     io_context_t context;
     struct slot *slots;
@@ -47,7 +59,7 @@ static int submit_batch(struct kernel_aio *k)
     int r = 0;
 
     while (done < k->batch_count) {
-        r = io_submit(k->context, (long)(k->batch_count - done), k->batch + done);
+        r = k->calls.submit(k->context, (long)(k->batch_count - done), k->batch + done);
         if (r == -EINTR || r == -EAGAIN)
             continue;
         if (r <= 0)
@@ -94,7 +106,9 @@ static int libaio_round(void *state, struct round *round)
         r = r ? r : begun < 0 ? begun : 0;
         begun = submit_batch(k);
         r = r ? r : begun;
-        count = k->in_flight ? io_getevents(k->context, 1, (long)k->in_flight, k->events, NULL) : 0;
+        count = 0;
+        if (k->in_flight)
+            count = k->calls.getevents(k->context, 1, (long)k->in_flight, k->events, NULL);
         now = now_ns();
         for (int i = 0; i < count; i++) {
             int finished = finish(k, &k->events[i], round, now);
@@ -111,13 +125,41 @@ static void libaio_close(void *state)
     struct kernel_aio *k = state;
 
     if (k->context)
-        io_destroy(k->context);
+        k->calls.destroy(k->context);
     reading_close(&k->reading);
     free(k->slots);
     free(k->idle);
     free(k->batch);
     free(k->events);
     free(k);
+}
+
+/* dlsym gives pointers to data, which POSIX lets hold functions. */
+static bool find(void *library, const char *name, void *ret)
+{
+    void *at = dlsym(library, name);
+
+    memcpy(ret, &at, sizeof(at));
+    return at;
+}
+
+static int load(struct calls *ret, char *why)
+{
+    const char *reason = "it is not there";
+    char path[PATH_MAX];
+
+    if (cli_find_dropin(CLI_LIBAIO, path, sizeof(path))) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+        if (library && find(library, "io_setup", &ret->setup) &&
+            find(library, "io_destroy", &ret->destroy) &&
+            find(library, "io_submit", &ret->submit) &&
+            find(library, "io_getevents", &ret->getevents))
+            return 0;
+        reason = dlerror();
+    }
+    snprintf(why, WHY_SIZE, "%s cannot be loaded: %s", CLI_LIBAIO, reason);
+    return -ENOENT;
 }
 
 static int libaio_open(const struct contender *self, const struct job *job, void **ret_state,
@@ -127,9 +169,9 @@ static int libaio_open(const struct contender *self, const struct job *job, void
     unsigned depth = job->depth;
     int r;
 
-    (void)self;
     if (!k)
         return -ENOMEM;
+    k->calls = (struct calls){ io_setup, io_destroy, io_submit, io_getevents };
     k->slots = calloc(depth, sizeof(*k->slots));
     k->idle = calloc(depth, sizeof(struct slot *));
     k->batch = calloc(depth, sizeof(struct iocb *));
@@ -137,8 +179,10 @@ static int libaio_open(const struct contender *self, const struct job *job, void
     r = reading_open(&k->reading, job, depth, why);
     if (r == 0 && !(k->slots && k->idle && k->batch && k->events))
         r = -ENOMEM;
+    if (r == 0 && strcmp(self->name, contender_libaio_dropin.name) == 0)
+        r = load(&k->calls, why);
     if (r == 0) {
-        r = io_setup((int)depth, &k->context);
+        r = k->calls.setup((int)depth, &k->context);
         if (r < 0)
             snprintf(why, WHY_SIZE, "io_setup: %s%s", strerror(-r),
                      r == -EAGAIN ? " (the limit fs.aio-max-nr is reached)" : "");
@@ -162,6 +206,15 @@ static const char *libaio_describe(const struct contender *self, const struct jo
 
 const struct contender contender_libaio = {
     .name = "libaio",
+    .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
+    .describe = libaio_describe,
+    .open = libaio_open,
+    .round = libaio_round,
+    .close = libaio_close,
+};
+
+const struct contender contender_libaio_dropin = {
+    .name = "libaio-dropin",
     .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
     .describe = libaio_describe,
     .open = libaio_open,

@@ -29,7 +29,7 @@ static const struct cli_option options[] = {
 
 /* ---- The drop-ins --------------------------------------------------------------------------- */
 
-/* Before what is preloaded already. */
+/* Before what is preloaded already; 0, or -1 with errno. */
 static int preload(const char *path)
 {
     const char *old = getenv("LD_PRELOAD");
@@ -43,6 +43,30 @@ static int preload(const char *path)
     r = setenv("LD_PRELOAD", list, 1);
     free(list);
     return r;
+}
+
+/* syscall() is only for contexts that are not the kernel's. */
+static int preload_all(void)
+{
+    const char *pure = getenv("OURO_AIO_PURE");
+    bool wants_pure = pure && *pure && strcmp(pure, "0") != 0;
+    const char *const names[] = { wants_pure ? CLI_SYSCALL : NULL, CLI_LIBAIO, CLI_POSIXAIO };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        char path[PATH_MAX];
+
+        if (!names[i])
+            continue;
+        if (!cli_find_dropin(names[i], path, sizeof(path))) {
+            cli_error("%s is neither beside this command nor installed with it", names[i]);
+            return CLI_FAILED;
+        }
+        if (preload(path) < 0) {
+            cli_error("the environment takes no more: %s", strerror(errno));
+            return CLI_FAILED;
+        }
+    }
+    return CLI_OK;
 }
 
 /* ---- The program ---------------------------------------------------------------------------- */
@@ -145,7 +169,7 @@ static int run_counted(const char *program, char **argv, bool as_json)
 
 static int run(const struct cli_settings *set, int argc, char **argv)
 {
-    char dropin[PATH_MAX], program[PATH_MAX];
+    char program[PATH_MAX];
     const char *why;
     int r;
 
@@ -164,11 +188,10 @@ static int run(const struct cli_settings *set, int argc, char **argv)
         cli_error("%s cannot be helped: %s", program, why);
         return CLI_FAILED;
     }
-    if (!cli_find_dropin(CLI_POSIXAIO, dropin, sizeof(dropin))) {
-        cli_error("%s is neither beside this command nor installed with it", CLI_POSIXAIO);
-        return CLI_FAILED;
-    }
-    if (preload(dropin) < 0 || (set->engine && setenv("OURO_ENGINE", set->engine, 1) < 0)) {
+    r = preload_all();
+    if (r != CLI_OK)
+        return r;
+    if (set->engine && setenv("OURO_ENGINE", set->engine, 1) < 0) {
         cli_error("the environment takes no more: %s", strerror(errno));
         return CLI_FAILED;
     }
@@ -181,7 +204,7 @@ static int run(const struct cli_settings *set, int argc, char **argv)
 
 const struct cli_command cli_run = {
     .name = "run",
-    .summary = "Run a program whose POSIX AIO goes through ouro.",
+    .summary = "Run a program whose POSIX AIO and libaio go through ouro.",
     .operands = "PROGRAM [ARGUMENT]...",
     .operand_words = "@file",
     .operands_min = 1,

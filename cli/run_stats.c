@@ -20,7 +20,7 @@
 
 static const struct {
     const char *name, *title; /* in JSON, for people */
-} interface_names[STATS_INTERFACES] = { { "posix_aio", "POSIX AIO" } };
+} interface_names[STATS_INTERFACES] = { { "posix_aio", "POSIX AIO" }, { "libaio", "libaio" } };
 
 struct stats_file *run_stats_open(void)
 {
@@ -204,6 +204,10 @@ static void add_requests(struct table *table, const struct stats_interface *from
     if (left)
         append(&text, ", not ended %" PRIu64, left);
     row(table, "results", &text);
+    if (from->passed) {
+        append(&text, "%" PRIu64, (uint64_t)from->passed);
+        row(table, "left to the kernel", &text);
+    }
 }
 
 static void add_sizes(struct table *table, const struct stats_interface *from)
@@ -273,10 +277,13 @@ static void print_interface(const struct stats_interface *from, const char *titl
     struct table table;
     uint64_t processes = from->processes;
 
-    if (!processes) {
+    if (!processes && from->passed)
+        fprintf(stderr, "ouro run: %s: all requests were left to the kernel: %" PRIu64 "\n", title,
+                (uint64_t)from->passed);
+    else if (!processes)
         fprintf(stderr, "ouro run: %s was not used\n", title);
+    if (!processes)
         return;
-    }
     fprintf(stderr, "ouro run: %s, used by %" PRIu64 " process%s\n", title, processes,
             processes == 1 ? "" : "es");
     table_init(&table, 2, "ll");
@@ -319,6 +326,7 @@ static void json_requests(struct json *json, const struct stats_interface *from)
     json_uint(json, "write", from->kinds[STATS_WRITE]);
     json_uint(json, "fsync", from->kinds[STATS_FSYNC]);
     json_uint(json, "in_lists", from->listed);
+    json_uint(json, "left_to_kernel", from->passed);
     json_uint(json, "not_ended", unfinished(from));
     json_end(json);
     json_counts(json, "results", from->results, results, STATS_RESULTS);

@@ -10,7 +10,7 @@
  * the loop to the thread and sleeps until it is woken, as all others do who wait. So nothing hangs,
  * and little is late, when a caller that drives is interrupted by a handler that itself waits, or
  * never comes back from one. */
-#include "posix_aio.h"
+#include "aio_base.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -47,6 +47,7 @@ static struct {
     _Atomic uint32_t leads;        /* how often callers have driven the loop */
     struct waiter *_Atomic leader; /* the caller that drives now */
     pthread_t leader_thread;
+    pthread_t thread;       /* ours */
     bool wanted;            /* a caller waits, who could drive */
     _Atomic bool ambiguous; /* callers do not drive: see interrupted() */
     unsigned others;        /* requests in use that are the thread's alone */
@@ -140,6 +141,7 @@ static void stand_by(void)
         uint32_t leads = drive.leads;
 
         (void)aio_futex_wait(&drive.state, STANDS_BY, &tick);
+        (void)aio_patience();
         if (drive.state != STANDS_BY || drive.leads != leads)
             continue;
         aio_lock();
@@ -156,9 +158,10 @@ static void *thread_main(void *arg)
     int r;
 
     (void)arg;
+    drive.thread = pthread_self();
     stats_thread();
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
-    while ((r = run(1, ouro_now(drive.loop) + OURO_S)) >= 0) {
+    while ((r = run(1, ouro_now(drive.loop) + aio_patience())) >= 0) {
         if (r == 0)
             park();
         else
@@ -206,6 +209,24 @@ void aio_drive_busy(void)
 {
     if (drive.state == PARKED)
         serve();
+}
+
+void aio_drive_hurry(void)
+{
+    if (drive.state != SERVES)
+        serve();
+    else if (!pthread_equal(drive.thread, pthread_self()))
+        ouro_wake(drive.loop);
+}
+
+bool aio_drive_interrupts(void)
+{
+    return strcmp(ouro_engine_name(drive.loop), "uring") == 0;
+}
+
+void aio_drive_reap(void)
+{
+    (void)run(0, OURO_NOWAIT);
 }
 
 void aio_drive_keep(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_request.c: the loop that runs requests, their memory, and who waits for them. */
+/* aio_request.c: requests, their memory, and their end. */
 #include "posix_aio.h"
 
 #include <pthread.h>
@@ -13,85 +13,43 @@
 enum {
     CHUNK = 256, /* requests that get their memory together */
     CHUNKS = 2048,
-    WAITERS = 64,
     LENGTH = 2, /* of a transfer: which of ouro_op.arg */
 };
 
-struct waiter {
-    _Atomic uint32_t woken; /* how often */
-    unsigned users;         /* more than one where all others are taken */
-};
-
 static struct {
-    pthread_mutex_t lock;
-    ouro_loop *_Atomic loop;
     struct request *chunks[CHUNKS];
     struct request *free;
     uint32_t count;            /* requests there is memory for */
     uint32_t busy;             /* in use */
-    uint32_t waiting;          /* callers */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
-    struct waiter waiters[WAITERS];
-    volatile bool *_Atomic alive; /* what it points to is false in a child that is a copy still */
-    bool watches_forks;
-    bool strong; /* OURO_AIO_CANCEL */
-} aio = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    bool strong;               /* OURO_AIO_CANCEL */
+} aio;
 
-static volatile bool alive_always; /* where the kernel wipes nothing */
+/* ---- The process ---------------------------------------------------------------------------- */
 
-void aio_shield(struct aio_shield *ret_old)
+void aio_prepare(void)
 {
-    sigset_t all;
+    const char *cancel = secure_getenv("OURO_AIO_CANCEL");
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &ret_old->signals);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret_old->cancel);
+    stats_open(STATS_POSIX_AIO);
+    aio.strong = cancel && strcmp(cancel, "strong") == 0;
 }
 
-void aio_unshield(const struct aio_shield *old)
+bool aio_cancels_strongly(void)
 {
-    pthread_setcancelstate(old->cancel, NULL);
-    pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
+    return aio.strong;
 }
 
-/* ---- Forks ---------------------------------------------------------------------------------- */
-
-/* The program's own handlers of pthread_atfork may use POSIX AIO, in an order that nobody knows. So
- * nothing is held while it forks: the child begins anew, whatever state the copy is in, before
- * anything else happens to it. Where the kernel wipes a page for it (4.14), that is also so in
- * handlers that run before forked_child. */
-static bool is_copy(void)
+ouro_time aio_patience(void)
 {
-    const volatile bool *alive = atomic_load_explicit(&aio.alive, memory_order_acquire);
-
-    return alive && !*alive;
+    return OURO_S;
 }
 
-/* Before anything else, so that there is no state that a child could not tell from its own. */
-static void watch_forks(void)
+/* The child has no requests. */
+void aio_forked(void)
 {
-    volatile bool *none = NULL, *alive = &alive_always;
-    size_t size = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (page != MAP_FAILED && madvise(page, size, MADV_WIPEONFORK) == 0)
-        alive = page;
-    *alive = true;
-    if (atomic_compare_exchange_strong(&aio.alive, &none, alive) && alive == page)
-        return;
-    if (page != MAP_FAILED)
-        munmap(page, size);
-}
-
-/* With all signals blocked, and before there is another thread. */
-static void begin_anew(void)
-{
-    if (aio.loop) /* a copy, of which nothing goes on: this releases what it has */
-        (void)ouro_close(aio.loop, OURO_NOWAIT);
-    aio.loop = NULL;
     aio.free = NULL;
     aio.busy = 0;
-    aio.waiting = 0;
     aio.canceled = 0;
     for (uint32_t i = 0; i < aio.count; i++) {
         struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
@@ -101,83 +59,7 @@ static void begin_anew(void)
         request->next = aio.free;
         aio.free = request;
     }
-    memset(aio.waiters, 0, sizeof(aio.waiters));
-    aio_drive_forked();
     aio_notify_forked();
-    stats_forked();
-    pthread_mutex_init(&aio.lock, NULL);
-    *aio.alive = true;
-}
-
-/* The child has no requests, and its parent's go on there. */
-static void forked_child(void)
-{
-    struct aio_shield old;
-
-    aio_shield(&old);
-    if (aio.alive == &alive_always || is_copy())
-        begin_anew();
-    aio_unshield(&old);
-}
-
-void aio_lock(void)
-{
-    if (!atomic_load_explicit(&aio.alive, memory_order_relaxed))
-        watch_forks();
-    if (is_copy())
-        begin_anew();
-    pthread_mutex_lock(&aio.lock);
-}
-
-void aio_unlock(void)
-{
-    pthread_mutex_unlock(&aio.lock);
-}
-
-/* ---- The loop ------------------------------------------------------------------------------- */
-
-static int start(void)
-{
-    ouro_config config = { .size = sizeof(config), .threading = OURO_SHARED };
-    const char *cancel = secure_getenv("OURO_AIO_CANCEL");
-    ouro_loop *loop;
-    int r = 0;
-
-    stats_open(STATS_POSIX_AIO);
-    aio.strong = cancel && strcmp(cancel, "strong") == 0;
-    if (!aio.watches_forks) {
-        r = -pthread_atfork(NULL, NULL, forked_child);
-        aio.watches_forks = r == 0;
-    }
-    if (r == 0)
-        r = ouro_open(&config, &loop);
-    if (r == 0 && (r = aio_drive(loop)) < 0)
-        (void)ouro_close(loop, OURO_NOWAIT);
-    if (r == 0) {
-        stats_start(loop);
-        aio.loop = loop;
-    }
-    return r;
-}
-
-bool aio_cancels_strongly(void)
-{
-    return aio.strong;
-}
-
-int aio_start(ouro_loop **ret)
-{
-    int r = 0;
-
-    *ret = atomic_load_explicit(&aio.loop, memory_order_acquire);
-    if (*ret && !is_copy())
-        return 0;
-    aio_lock();
-    if (!aio.loop)
-        r = start();
-    *ret = aio.loop;
-    aio_unlock();
-    return r;
 }
 
 /* ---- Requests ------------------------------------------------------------------------------- */
@@ -287,76 +169,18 @@ struct request *aio_next(uint32_t number)
     return NULL;
 }
 
-/* ---- Waiting -------------------------------------------------------------------------------- */
-
-static uint64_t bit_of(const struct waiter *waiter)
-{
-    return (uint64_t)1 << (waiter - aio.waiters);
-}
-
-struct waiter *aio_waiter_new(void)
-{
-    unsigned i = 0;
-
-    while (i < WAITERS - 1 && aio.waiters[i].users)
-        i++;
-    aio.waiters[i].users++;
-    aio.waiting++;
-    return &aio.waiters[i];
-}
-
-bool aio_waits_alone(const struct waiter *waiter)
-{
-    return waiter->users == 1;
-}
-
-static void wake_waiter(struct waiter *waiter)
-{
-    atomic_fetch_add(&waiter->woken, 1);
-    if (!aio_drive_is_led_by(waiter))
-        aio_futex_wake(&waiter->woken);
-}
-
-/* Where callers drive the loop, it is another one's turn now. */
-void aio_waiter_free(struct waiter *waiter)
-{
-    if (!waiter->users) /* taken before a fork, freed in the child */
-        return;
-    waiter->users--;
-    aio.waiting--;
-    if (aio_drive_leave(waiter) && aio.waiting) {
-        for (waiter = aio.waiters; !waiter->users; waiter++)
-            continue;
-        wake_waiter(waiter);
-    }
-}
-
 /* The mark stays when the wait is over. If somebody else has the waiter by then, it looks once for
  * nothing, which costs less than to go through a long list again. */
 void aio_await(struct waiter *waiter, struct request *request)
 {
-    request->waiters |= bit_of(waiter);
-}
-
-uint32_t aio_wakes(const struct waiter *waiter)
-{
-    return atomic_load(&waiter->woken);
-}
-
-_Atomic uint32_t *aio_word(struct waiter *waiter)
-{
-    return &waiter->woken;
+    request->waiters |= aio_waiter_bit(waiter);
 }
 
 /* With the lock. */
 static void wake(struct request *request)
 {
-    for (uint64_t left = request->waiters; left; left &= left - 1) {
-        struct waiter *waiter = &aio.waiters[__builtin_ctzll(left)];
-
-        if (waiter->users)
-            wake_waiter(waiter);
-    }
+    if (request->waiters)
+        aio_wake(request->waiters);
     request->waiters = 0;
 }
 

@@ -6,9 +6,8 @@
  * block it reads the public fields once, when it is submitted, and writes the result, last of all
  * the error code, by which everybody sees that the request is over.
  *
- * One lock, always taken with all signals blocked, so that every call may be made in a handler that
- * has interrupted another one. Callbacks of the loop take it; it is not held while operations are
- * submitted. aio_error and aio_return load from the block and need nothing else. */
+ * Everything else is under the one lock of aio_base.h. aio_error and aio_return load from the block
+ * and need nothing else. */
 #ifndef OURO_COMPAT_AIO_H
 #define OURO_COMPAT_AIO_H
 
@@ -17,8 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "ouro.h"
-#include "stats.h"
+#include "aio_base.h"
 
 struct request {
     ouro_op op;
@@ -46,22 +44,7 @@ struct request {
 
 extern const unsigned aio_request_bytes; /* aio_size.c: for reports */
 
-/* ---- aio_request.c: the loop, the lock, requests, and who waits for them -------------------- */
-
-/* Around every call of the program's: what was before. While the thread is shielded no handler of a
- * signal runs, and nothing cancels it. Our own threads block all signals always. */
-struct aio_shield {
-    sigset_t signals;
-    int cancel;
-};
-void aio_shield(struct aio_shield *ret_old);
-void aio_unshield(const struct aio_shield *old);
-
-void aio_lock(void); /* with all signals blocked */
-void aio_unlock(void);
-
-/* Without the lock. The loop that runs requests; 0 or -errno. */
-int aio_start(ouro_loop **ret);
+/* ---- aio_request.c: requests, and their end -------------------------------------------------- */
 
 /* OURO_AIO_CANCEL=strong: aio_cancel also ends what waits for a stream's peer already. */
 bool aio_cancels_strongly(void);
@@ -75,7 +58,6 @@ void aio_give(struct request *request);
 struct request *aio_find(const struct aiocb *block);
 void aio_prefetch(const struct aiocb *block);
 
-bool aio_busy(void);                           /* with the lock: some are in use */
 bool aio_tells(const struct request *request); /* by a signal, or a function */
 
 /* With the lock. Until it is over, our thread drives the loop, and no caller: that may be a handler
@@ -88,51 +70,15 @@ struct request *aio_next(uint32_t number);
 /* Without the lock. The request is over: stores its result, tells the program, wakes who waits, and
  * ends its list. */
 void aio_finish(struct request *request, int64_t res);
-void aio_finish_all(const ouro_event *events, unsigned count);
 
 /* Without the lock. The list is made: from now on it is over with the last of its requests. */
 void aio_list_done(struct request *list);
 
-/* With the lock. */
-struct waiter;
-struct waiter *aio_waiter_new(void);
+/* With the lock. The end of the request wakes the waiter. */
 void aio_await(struct waiter *waiter, struct request *request);
-uint32_t aio_wakes(const struct waiter *waiter);
-void aio_waiter_free(struct waiter *waiter);
-bool aio_waits_alone(const struct waiter *waiter);
-_Atomic uint32_t *aio_word(struct waiter *waiter); /* without it */
 
 void aio_mark_canceled(struct request *request); /* with the lock */
 void aio_await_canceled(void);                   /* without it */
-
-/* ---- aio_drive.c: who drives the loop, and how callers sleep --------------------------------- */
-
-/* With the lock. From now on somebody drives this loop; 0 or -errno. */
-int aio_drive(ouro_loop *loop);
-void aio_drive_forked(void);
-
-/* With the lock. There is a request. */
-void aio_drive_busy(void);
-
-/* Without the lock. Ends what is over by now, unless that is for our thread: see aio_keep. */
-void aio_drive_now(void);
-
-/* With the lock. As long as there are such, no caller drives. */
-void aio_drive_keep(void);
-void aio_drive_kept(void);
-
-/* With the lock. The waiter waits no more; true: somebody else who waits should drive. */
-bool aio_drive_leave(const struct waiter *waiter);
-bool aio_drive_is_led_by(const struct waiter *waiter); /* so that it does not sleep elsewhere */
-
-/* Without the lock. Sleeps until one of the requests that were marked by aio_await since aio_wakes
- * is over, or for less: 0, -EINTR, or -ETIMEDOUT. timeout: relative; NULL: none. The caller is
- * shielded, but while it sleeps: then, and only then, the thread may be cancelled. */
-int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
-              const struct aio_shield *old);
-
-long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout);
-void aio_futex_wake(_Atomic uint32_t *word);
 
 /* ---- aio_notify.c: signals and threads ------------------------------------------------------ */
 

@@ -226,6 +226,11 @@ void stats_refused(void)
     add(&to->results[STATS_REFUSED], 1);
 }
 
+void stats_passed(uint64_t count)
+{
+    add(&to->passed, count);
+}
+
 void stats_thread(void)
 {
     ours = true;

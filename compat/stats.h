@@ -33,6 +33,7 @@ uint64_t stats_now(void); /* nanoseconds, never 0 */
 void stats_begin(unsigned kind, uint64_t size, bool listed);
 void stats_end(unsigned kind, uint64_t wanted, int64_t res, uint64_t took_ns);
 void stats_refused(void);
+void stats_passed(uint64_t count); /* were left to the kernel */
 void stats_ended_by(unsigned ender, uint64_t count);
 void stats_notice(unsigned notice);
 

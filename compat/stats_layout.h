@@ -16,14 +16,14 @@
 #define STATS_MAGIC "ourostat"
 
 enum {
-    STATS_VERSION = 1,    /* of all that follows the head */
+    STATS_VERSION = 2,    /* of all that follows the head */
     STATS_SIZES = 66,     /* 0 bytes, 1 byte, up to 2, up to 4, ... */
     STATS_ENGINES = 4,    /* that are told from one another */
     STATS_NAME_SIZE = 24, /* of an engine */
     STATS_WHY_SIZE = 1024,
 };
 
-enum { STATS_POSIX_AIO, STATS_INTERFACES };
+enum { STATS_POSIX_AIO, STATS_LIBAIO, STATS_INTERFACES };
 enum { STATS_READ, STATS_WRITE, STATS_FSYNC, STATS_KINDS };
 
 /* What became of requests. */
@@ -58,6 +58,7 @@ struct stats_interface {
     _Atomic uint64_t processes;
     _Atomic uint64_t kinds[STATS_KINDS]; /* requests that were submitted */
     _Atomic uint64_t listed;             /* of them, in lists */
+    _Atomic uint64_t passed;             /* that the kernel does as well: these were left to it */
     _Atomic uint64_t results[STATS_RESULTS];
     _Atomic uint64_t bytes[STATS_KINDS]; /* transferred */
     _Atomic uint64_t sizes[STATS_SIZES]; /* asked for */

@@ -102,7 +102,7 @@ static void p32_the_strong_cancel_ends_what_waits(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&second) == 0 && bytes[1] == 'x');
 }
 
-const struct aio_case cancel_tests[] = {
+const struct dropin_case cancel_tests[] = {
     TEST(p30_cancel_of_what_is_not_there),
     TEST(p31_a_cancel_does_not_wait_for_those_who_wait),
     TEST(p31_cancelled_requests_are_over_when_cancel_returns),

@@ -285,7 +285,7 @@ void prepare(const struct ask *ask, unsigned step, unsigned entry, int list)
     *flight = (struct flight){
         .ask = *ask, .serial = serials++, .step = step, .entry = entry, .list = list
     };
-    flight->buf = world_buffer(ask, &room);
+    flight->buf = world_buffer(ask->where, ask->block, ask->size, &room);
     count = ask->size < room ? ask->size : room;
     flight->room = flight->buf ? count : 0;
     if (flight->buf && ask->where != READ_ONLY && ask->what == WRITE)

@@ -5,43 +5,6 @@
 #include <inttypes.h>
 #include <limits.h>
 
-static uint64_t state;
-
-static uint64_t random_word(void)
-{
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static unsigned below(unsigned count)
-{
-    return (unsigned)(random_word() % count);
-}
-
-static bool once_in(unsigned count)
-{
-    return below(count) == 0;
-}
-
-bool is_file(enum kind kind)
-{
-    return kind <= FILE_PATH;
-}
-
-bool is_stream(enum kind kind)
-{
-    return kind == PIPE_READ || kind == PIPE_WRITE || kind == PIPE_NONBLOCK || kind == SOCKET ||
-           kind == SOCKET_NONBLOCK || kind == TERMINAL;
-}
-
-bool has_no_position(enum kind kind)
-{
-    return kind >= PIPE_READ && kind <= TERMINAL;
-}
-
 /* ---- Making --------------------------------------------------------------------------------- */
 
 static size_t some_size(void)
@@ -125,7 +88,7 @@ static void make_step(struct step *step, const struct program *program)
     step->mode = once_in(20) ? MODE_BAD : once_in(2) ? MODE_WAIT : MODE_NOWAIT;
     step->notify = some_notify();
     step->timeout = (enum timeout)below(TIMEOUTS);
-    step->kind = (enum kind)below(KINDS);
+    step->kind = (enum kind)below(AIO_KINDS);
     step->target = below(TARGETS);
     step->block = below(BLOCKS);
     step->variant = below(8);
@@ -141,9 +104,9 @@ void make_program(struct program *ret, uint64_t seed)
     static const unsigned sizes[] = { 0, 1, 100, 4096, 5000, 12288, 40000, 65536 };
 
     *ret = (struct program){ .seed = seed };
-    state = seed * 0x2545f4914f6cdd1du;
+    random_begin(seed);
     for (unsigned i = 0; i < TARGETS; i++) {
-        ret->kinds[i] = once_in(3) ? FILE_RW : (enum kind)below(KINDS);
+        ret->kinds[i] = once_in(3) ? FILE_RW : (enum kind)below(AIO_KINDS);
         ret->sizes[i] = sizes[below(8)];
     }
     ret->limited = once_in(20);
@@ -154,32 +117,6 @@ void make_program(struct program *ret, uint64_t seed)
 }
 
 /* ---- Printing ------------------------------------------------------------------------------- */
-
-static const char *const kind_names[KINDS] = {
-    "file",
-    "file, O_APPEND",
-    "file, O_RDONLY",
-    "file, O_WRONLY",
-    "file, O_NONBLOCK",
-    "file, O_PATH",
-    "directory",
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/proc/version",
-    "eventfd",
-    "pipe that is read",
-    "pipe that is written",
-    "pipe that is read, O_NONBLOCK",
-    "pipe whose writer has closed",
-    "pipe whose reader has closed",
-    "socketpair",
-    "socketpair, O_NONBLOCK",
-    "socketpair whose peer has closed",
-    "terminal",
-    "closed",
-    "-1",
-};
 
 static const char *const notify_names[] = {
     "SIGEV_NONE",

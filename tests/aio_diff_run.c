@@ -432,6 +432,7 @@ static void begin(const struct program *program, const char *dir)
     struct rlimit limit = { FILE_LIMIT, FILE_LIMIT };
 
     world_begin(dir);
+    notes_begin();
     for (unsigned i = 0; i < TARGETS; i++)
         world_open(i, program->kinds[i], program->sizes[i]);
     for (unsigned i = 0; i < BLOCKS; i++)

@@ -339,7 +339,7 @@ static void p25_who_waits_long_is_woken_beside_those_who_do_not(void)
     pthread_join(thread, NULL);
 }
 
-const struct aio_case driving_tests[] = {
+const struct dropin_case driving_tests[] = {
     TEST(d6_who_waits_for_quick_requests_drives),
     TEST(p25_who_waits_long_is_woken_beside_those_who_do_not),
     TEST(p27_handlers_that_restart_interrupt_no_quick_wait),

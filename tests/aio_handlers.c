@@ -200,7 +200,7 @@ static void p28_handlers_may_wait_whatever_they_interrupt(void)
     CHECK(interruptions > 0);
 }
 
-const struct aio_case handler_tests[] = {
+const struct dropin_case handler_tests[] = {
     BETTER(p28_handlers_may_wait_whatever_they_interrupt),
     { 0 },
 };

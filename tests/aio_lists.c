@@ -214,7 +214,7 @@ static void p45_a_list_enters_the_kernel_once(void)
     }
 }
 
-const struct aio_case list_tests[] = {
+const struct dropin_case list_tests[] = {
     BETTER(p40_lists_are_long),
     TEST(p41_one_that_fails_stops_no_other),
     BETTER(p42_a_wait_that_was_interrupted_leaves_nothing_behind),

@@ -293,7 +293,7 @@ static void p56_reads_of_a_file_allocate_nothing_at_all(void)
     CHECK(allocations <= 16); /* a worker more, at most */
 }
 
-const struct aio_case memory_tests[] = {
+const struct dropin_case memory_tests[] = {
     BETTER(p11_without_memory_a_request_is_refused),
     TEST(p11_full_queues_are_no_lack),
     TEST(p56_who_polls_allocates_nothing),

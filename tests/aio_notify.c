@@ -149,7 +149,7 @@ static void p39_no_thread_before_the_first_request(void)
     CHECK(read_by(fd, &byte, 1, 0) == 0);
 }
 
-const struct aio_case notify_tests[] = {
+const struct dropin_case notify_tests[] = {
     BETTER(p34_a_signal_brings_the_value),
     BETTER(p35_a_full_queue_of_signals_spoils_no_result),
     TEST(p36_a_function_that_waits_delays_no_other),

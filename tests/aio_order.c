@@ -233,7 +233,7 @@ static void reads_that_wait_hold_up_no_file(void)
     alarm(0);
 }
 
-const struct aio_case order_tests[] = {
+const struct dropin_case order_tests[] = {
     TEST(p15_requests_on_one_file_run_beside_each_other),
     TEST(p16_appends_come_in_order),
     BETTER(p17_a_stream_reads_in_order_beside_its_writes),

@@ -281,7 +281,7 @@ static void p55_a_file_that_may_not_grow(void)
     CHECK(write_by(fd, "abc", 3, 2000) == -1 && errno == EFBIG);
 }
 
-const struct aio_case process_tests[] = {
+const struct dropin_case process_tests[] = {
     BETTER(p46_a_child_has_requests_of_its_own),
     BETTER(p46_handlers_of_a_fork_may_use_it),
     BETTER(p46_a_fork_may_come_at_any_time),

@@ -208,7 +208,7 @@ static void p14_signals_do_not_end_requests(void)
     CHECK(await(&block) == 0);
 }
 
-const struct aio_case submit_tests[] = {
+const struct dropin_case submit_tests[] = {
     TEST(p1_a_read_of_what_has_not_come_returns_at_once),
     TEST(p2_the_operation_code_is_for_lists_alone),
     TEST(p3_priorities_have_a_range),

@@ -261,7 +261,7 @@ static void p29_suspend_is_a_cancellation_point(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0);
 }
 
-const struct aio_case wait_tests[] = {
+const struct dropin_case wait_tests[] = {
     TEST(p21_a_block_that_was_never_submitted_has_no_error),
     TEST(p21_status_is_read_without_a_system_call),
     TEST(p22_results_may_be_asked_for_again),

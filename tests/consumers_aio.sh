@@ -4,48 +4,17 @@
 # to do its work without an error, and to have asked the drop-in for it.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-. tests/tap.sh
+. tests/consumers.sh
 
-ouro=$build/ouro
-seconds=${CONSUMER_SECONDS:-10}
-files=$(mktemp -d "${FILES:-/var/tmp}/ouro-consumers-XXXXXX") || exit 2
-trap 'rm -rf "$tmp" "$files"' EXIT
-
-# used LEAST COMMAND...: it succeeds, and made so many requests at least.
-used()
-{
-    tap_least=$1
-    shift
-    if ! "$ouro" run --stats=json "$@" >"$tmp/out" 2>"$tmp/err"; then
-        cat "$tmp/out" "$tmp/err"
-        return 1
-    fi
-    python3 - "$tap_least" "$tmp/err" <<'END'
-import json, sys
-text = open(sys.argv[2]).read()
-stats = json.loads(text[text.index('{\n  "schema"'):])["interfaces"][0]
-requests, results = stats["requests"], stats["results"]
-print(requests, results, stats["engines"], "depth", stats["depth_max"])
-made = requests["read"] + requests["write"] + requests["fsync"]
-sys.exit(made < int(sys.argv[1]) or results["refused"] > 0)
-END
-}
-
-# Every block is checked when it is read again, and the job ends with the first that is wrong.
-verified()
-{
-    used 1000 fio --name=verified --directory="$files" --ioengine=posixaio --rw=randrw --bs=4k \
-        --size=16m --numjobs=4 --iodepth=16 --verify=crc32c --verify_fatal=1 --fsync=200 "$@" \
-        --time_based --runtime="$seconds" --group_reporting &&
-        grep -q 'err= 0' "$tmp/out"
-}
+# shellcheck disable=SC2034
+interface=posix_aio
 
 for engine in uring epoll threads; do
     OURO_ENGINE=$engine
     export OURO_ENGINE
-    check "fio on $engine: 4 jobs, cached, verified" verified
-    check "fio on $engine: 4 jobs, direct, verified" verified --direct=1
-    check "fio on $engine: 4 jobs that are threads, verified" verified --thread
+    check "fio on $engine: 4 jobs, cached, verified" verified posixaio
+    check "fio on $engine: 4 jobs, direct, verified" verified posixaio --direct=1
+    check "fio on $engine: 4 jobs that are threads, verified" verified posixaio --thread
     check "stress-ng on $engine" used 100 \
         stress-ng --aio 2 --verify --timeout "$seconds" --temp-path "$files"
 done

@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+/* libaio_request.c: the requests that are ours: their memory, their end, and the descriptors that
+ * are told of it. */
+#include "libaio_dropin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "libaio_pure.h"
+
+enum {
+    CHUNK = 256, /* requests that get their memory together */
+    CHUNKS = 2048,
+    HOLDS = 256,
+    HOLD_MARK = 33, /* a signal that means nothing without O_ASYNC: the descriptor is ours */
+    LENGTH = 2,     /* of a transfer: which of ouro_op.arg */
+    SOON_MS = 2,    /* that is how late what nobody fetches may be */
+    NAP_US = 100,
+    CALLS_FEW = 32, /* events in a row, after which nobody else is expected */
+};
+
+static struct {
+    struct laio_request *chunks[CHUNKS];
+    struct laio_request *free;
+    pid_t owner;
+    uint32_t count;            /* requests there is memory for */
+    uint32_t busy;             /* in use */
+    _Atomic uint32_t files;    /* that are running, for files */
+    struct laio_context *late; /* contexts with what nobody has fetched so far */
+    struct errand *errands;    /* for our thread */
+    bool ticks;                /* it looks again soon */
+    struct {
+        int fd, held;
+        uint32_t users;
+    } holds[HOLDS];
+} laio;
+
+static pthread_mutex_t blocks = PTHREAD_MUTEX_INITIALIZER;
+
+void laio_lock_blocks(void)
+{
+    pthread_mutex_lock(&blocks);
+}
+
+void laio_unlock_blocks(void)
+{
+    pthread_mutex_unlock(&blocks);
+}
+
+/* ---- The process ---------------------------------------------------------------------------- */
+
+void aio_prepare(void)
+{
+    laio.owner = getpid();
+    stats_open(STATS_LIBAIO);
+}
+
+bool aio_busy(void)
+{
+    return laio.busy;
+}
+
+/* Contexts are the parent's, and so are their requests. */
+void aio_forked(void)
+{
+    laio.free = NULL;
+    laio.busy = 0;
+    laio.files = 0;
+    laio.late = NULL;
+    laio.errands = NULL;
+    laio.ticks = false;
+    for (uint32_t i = 0; i < laio.count; i++) {
+        struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
+
+        memset(request, 0, sizeof(*request));
+        request->next = laio.free;
+        laio.free = request;
+    }
+    for (unsigned i = 0; i < HOLDS; i++) {
+        if (laio.holds[i].users && laio_held((int)i) >= 0)
+            (void)LAIO_KERNEL(SYS_close, laio.holds[i].held);
+        laio.holds[i].users = 0;
+    }
+    laio_contexts_forked();
+    laio_inject_forked();
+    pthread_mutex_init(&blocks, NULL);
+}
+
+/* ---- Descriptors that are told -------------------------------------------------------------- */
+
+static bool is_same_file(int a, int b)
+{
+    pid_t self = getpid();
+
+    return LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
+int laio_hold(int fd)
+{
+    int unused = -1;
+    long held;
+
+    for (int i = 0; i < HOLDS; i++) {
+        if (laio.holds[i].users && laio.holds[i].fd == fd && is_same_file(fd, laio.holds[i].held)) {
+            laio.holds[i].users++;
+            return i;
+        }
+        if (!laio.holds[i].users)
+            unused = i;
+    }
+    if (unused < 0)
+        return -1;
+    held = LAIO_KERNEL(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+    if (held < 0)
+        return -1;
+    (void)LAIO_KERNEL(SYS_fcntl, held, F_SETSIG, HOLD_MARK);
+    laio.holds[unused].fd = fd;
+    laio.holds[unused].held = (int)held;
+    laio.holds[unused].users = 1;
+    return unused;
+}
+
+int laio_held(int hold)
+{
+    int fd = laio.holds[hold].held;
+
+    return LAIO_KERNEL(SYS_fcntl, fd, F_GETSIG) == HOLD_MARK ? fd : -1;
+}
+
+void laio_unhold(int hold)
+{
+    if (hold < 0 || --laio.holds[hold].users)
+        return;
+    if (laio_held(hold) >= 0)
+        (void)LAIO_KERNEL(SYS_close, laio.holds[hold].held);
+}
+
+/* ---- Memory --------------------------------------------------------------------------------- */
+
+static bool more_requests(void)
+{
+    size_t size = CHUNK * sizeof(struct laio_request);
+    struct laio_request *chunk;
+
+    if (laio.count == CHUNK * CHUNKS)
+        return false;
+    chunk = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (chunk == MAP_FAILED)
+        return false;
+    laio.chunks[laio.count / CHUNK] = chunk;
+    for (unsigned i = CHUNK; i-- > 0;) {
+        chunk[i].next = laio.free;
+        laio.free = &chunk[i];
+    }
+    atomic_signal_fence(memory_order_seq_cst); /* a fork here finds the memory that it counts */
+    laio.count += CHUNK;
+    return true;
+}
+
+struct laio_request *laio_take(struct laio_context *context)
+{
+    struct laio_request *request;
+
+    if (!laio.free && !more_requests())
+        return NULL;
+    request = laio.free;
+    laio.free = request->next;
+    laio.busy++;
+    aio_drive_busy();
+    request->context = context;
+    request->used = true;
+    request->over = request->stuck = false;
+    request->file = request->prompt = false;
+    request->kept = request->canceled = false;
+    request->vector = NULL;
+    request->begun = 0;
+    request->hold = -1;
+    request->op.cb = NULL;
+    request->op.user = request;
+    return request;
+}
+
+void laio_give(struct laio_request *request)
+{
+    laio_unhold(request->hold);
+    if (request->vector != request->few)
+        free(request->vector);
+    request->vector = NULL;
+    request->used = false;
+    request->next = laio.free;
+    laio.free = request;
+    laio.busy--;
+}
+
+void laio_begun(struct laio_request *request)
+{
+    struct laio_context *context = request->context;
+
+    context->running++;
+    context->undelivered++;
+    context->prompt += request->prompt;
+    if (request->file)
+        atomic_fetch_add(&laio.files, 1);
+    atomic_fetch_add(&context->special, 1);
+    if (request->hold >= 0) { /* who waits for that descriptor makes no call of ours */
+        request->kept = true;
+        aio_drive_keep();
+    }
+}
+
+void laio_unbegun(struct laio_request *request)
+{
+    request->context->running--;
+    if (request->file)
+        atomic_fetch_sub(&laio.files, 1);
+    laio_delivered(request);
+}
+
+void laio_retire(struct laio_request *request)
+{
+    struct laio_context *context = request->context;
+
+    context->undelivered--;
+    context->prompt -= request->prompt;
+    laio_unhold(request->hold);
+    request->hold = -1;
+    if (request->kept)
+        aio_drive_kept();
+    request->kept = false;
+}
+
+void laio_delivered(struct laio_request *request)
+{
+    laio_retire(request);
+    atomic_fetch_sub(&request->context->special, 1);
+    laio_give(request);
+}
+
+/* ---- The end -------------------------------------------------------------------------------- */
+
+/* Our thread looks every other millisecond while there is one. */
+void laio_queue(struct laio_context *context)
+{
+    if (context->queued)
+        return;
+    context->queued = context->young = true;
+    context->next = laio.late;
+    laio.late = context;
+    if (!laio.ticks)
+        aio_drive_hurry();
+    laio.ticks = true;
+}
+
+/* With the lock. */
+static void queue_now(struct laio_context *context, struct laio_context **list)
+{
+    if (context->queued_now)
+        return;
+    context->queued_now = true;
+    context->next_now = *list;
+    *list = context;
+}
+
+static void append(struct laio_context *context, struct laio_request *request)
+{
+    request->next = NULL;
+    if (context->first)
+        context->last->next = request;
+    else
+        context->first = request;
+    context->last = request;
+}
+
+/* Before the program sees that it is over. */
+static void count_end(const struct laio_request *request, int64_t res, uint64_t now)
+{
+    const ouro_op *op = &request->op;
+    bool writes = op->code == OURO_WRITE || op->code == OURO_WRITEV;
+    unsigned kind = writes ? STATS_WRITE : STATS_READ;
+    bool vector = op->code == OURO_READV || op->code == OURO_WRITEV;
+
+    if (op->code == OURO_FSYNC)
+        kind = STATS_FSYNC;
+    stats_end(kind, vector && res > 0 ? (uint64_t)res : op->arg[LENGTH], res, now - request->begun);
+}
+
+/* With the lock. What has to be delivered now comes into the list. */
+static void finish(struct laio_request *request, int64_t res, struct laio_context **now)
+{
+    struct laio_context *context = request->context;
+
+    request->res = res;
+    request->over = true;
+    context->running--;
+    if (request->file)
+        atomic_fetch_sub(&laio.files, 1);
+    if (context->dying) {
+        laio_delivered(request);
+        aio_wake(context->waiters);
+        return;
+    }
+    if (context->pure) {
+        laio_pure_post(context, request);
+        aio_wake(context->waiters);
+        return;
+    }
+    append(context, request);
+    if (context->waiting)
+        aio_wake(context->waiters);
+    if (request->hold >= 0 ||
+        (!context->waiting && (!laio_is_called(context) || context->sleepers)))
+        queue_now(context, now);
+    else if (!context->waiting)
+        laio_queue(context);
+}
+
+/* Without the lock. */
+static void deliver_now(struct laio_context *list)
+{
+    while (list) {
+        struct laio_context *context = list;
+
+        aio_lock();
+        list = context->next_now;
+        context->queued_now = false;
+        aio_unlock();
+        laio_deliver(context);
+    }
+}
+
+static void count_ends(const ouro_event *events, unsigned count)
+{
+    uint64_t now = stats_now();
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct laio_request *request = events[i].op->user;
+
+        if (request->begun)
+            count_end(request, events[i].res, now);
+    }
+    stats_ended_by(stats_ender(), count);
+}
+
+void aio_finish_all(const ouro_event *events, unsigned count)
+{
+    struct laio_context *now = NULL;
+
+    if (stats_on)
+        count_ends(events, count);
+    aio_lock();
+    for (unsigned i = 0; i < count; i++)
+        finish(events[i].op->user, events[i].res, &now);
+    aio_unlock();
+    deliver_now(now);
+}
+
+void laio_finish(struct laio_request *request, int64_t res)
+{
+    struct laio_context *now = NULL;
+
+    if (stats_on && request->begun) {
+        count_end(request, res, stats_now());
+        stats_ended_by(STATS_AT_ONCE, 1);
+    }
+    aio_lock();
+    finish(request, res, &now);
+    aio_unlock();
+    deliver_now(now);
+}
+
+/* ---- What our thread does between its turns ------------------------------------------------- */
+
+/* With the lock. What is in the queue for the second time. */
+static struct laio_context *take_old(void)
+{
+    struct laio_context **at = &laio.late, *list = NULL;
+
+    while (*at) {
+        struct laio_context *context = *at;
+
+        if (context->young) {
+            context->young = false;
+            at = &context->next;
+            continue;
+        }
+        *at = context->next;
+        context->queued = false;
+        queue_now(context, &list);
+    }
+    return list;
+}
+
+bool laio_is_called(const struct laio_context *context)
+{
+    return context->calls >= CALLS_FEW;
+}
+
+/* A submission that waits for our thread, on the stack of who wants it. */
+struct errand {
+    ouro_loop *loop;
+    ouro_op *const *ops;
+    unsigned count;
+    int result;
+    _Atomic uint32_t done;
+    struct errand *next;
+};
+
+static int submit(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    int r = ouro_submit_n(loop, ops, count);
+    bool over = false;
+
+    for (int i = 0; i < r && !over; i++)
+        over = ouro_done(ops[i]); /* or it is used again by now */
+    if (over)
+        aio_drive_reap();
+    return r;
+}
+
+static void run_errands(void)
+{
+    struct errand *errand;
+
+    aio_lock();
+    errand = laio.errands;
+    laio.errands = NULL;
+    aio_unlock();
+    while (errand) {
+        struct errand *next = errand->next;
+
+        errand->result = submit(errand->loop, errand->ops, errand->count);
+        atomic_store(&errand->done, 1);
+        aio_futex_wake(&errand->done); /* at worst it wakes somebody for nothing */
+        errand = next;
+    }
+}
+
+int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op *const *ops,
+                    unsigned count)
+{
+    struct errand errand = { .loop = loop, .ops = ops, .count = count }, **end = &laio.errands;
+
+    if (laio_is_called(context) || !aio_drive_interrupts())
+        return submit(loop, ops, count);
+    aio_lock();
+    while (*end)
+        end = &(*end)->next;
+    *end = &errand;
+    aio_drive_hurry();
+    aio_unlock();
+    while (!atomic_load(&errand.done))
+        (void)aio_futex_wait(&errand.done, 0, NULL);
+    return errand.result;
+}
+
+/* What could not be delivered for lack of room, or was left behind by who fetched the rest, is
+ * delivered after a while. */
+ouro_time aio_patience(void)
+{
+    struct laio_context *list;
+    bool more;
+
+    run_errands();
+    aio_lock();
+    list = take_old();
+    aio_unlock();
+    deliver_now(list);
+    aio_lock();
+    laio.ticks = more = laio.late;
+    aio_unlock();
+    return more ? SOON_MS * OURO_MS : OURO_S;
+}
+
+/* ---- The end of a context ------------------------------------------------------------------- */
+
+struct laio_request *laio_find_poll(const struct laio_context *context, const struct iocb *block)
+{
+    for (uint32_t i = 0; i < laio.count; i++) {
+        struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
+
+        if (request->used && request->context == context && request->at == block &&
+            request->copy.aio_lio_opcode == LAIO_POLL && !request->over && !request->canceled &&
+            ouro_op_id(&request->op))
+            return request;
+    }
+    return NULL;
+}
+
+/* With the lock. What waits for a peer would wait for ever. */
+static void cancel_all(const struct laio_context *context, ouro_loop *loop)
+{
+    for (uint32_t i = 0; i < laio.count; i++) {
+        struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
+
+        if (request->used && request->context == context && !request->over && !request->file &&
+            ouro_op_id(&request->op)) {
+            request->canceled = true;
+            (void)ouro_cancel(loop, &request->op);
+        }
+    }
+}
+
+/* With the lock. */
+static void forget(struct laio_context *context)
+{
+    struct laio_request *request;
+
+    while ((request = context->first)) {
+        context->first = request->next;
+        laio_delivered(request);
+    }
+    while ((request = context->fixes)) {
+        context->fixes = request->next;
+        atomic_fetch_sub(&context->special, 1);
+        laio_give(request);
+    }
+    context->fix_count = 0;
+}
+
+void laio_end_all(struct laio_context *context, const struct aio_shield *old)
+{
+    const struct timespec slice = { .tv_nsec = SOON_MS * 1000000L };
+    struct aio_shield alone = *old;
+    struct waiter *waiter;
+    ouro_loop *loop;
+
+    sigfillset(&alone.signals); /* a handler must not find a context that is half gone */
+    alone.cancel = PTHREAD_CANCEL_DISABLE;
+    if (!atomic_load(&context->special) || aio_start(&loop) < 0)
+        return;
+    aio_lock();
+    waiter = aio_waiter_new();
+    context->waiters |= aio_waiter_bit(waiter);
+    while (context->running) {
+        uint32_t wakes = aio_wakes(waiter);
+
+        cancel_all(context, loop);
+        aio_unlock();
+        (void)aio_sleep(waiter, wakes, &slice, &alone);
+        aio_lock();
+    }
+    aio_waiter_free(waiter);
+    aio_unlock();
+    laio_lock_blocks(); /* somebody may be delivering */
+    aio_lock();
+    forget(context);
+    aio_unlock();
+    laio_unlock_blocks();
+}
+
+/* ---- The end of the process ----------------------------------------------------------------- */
+
+void laio_drain(void)
+{
+    const struct timespec nap = { .tv_nsec = NAP_US * 1000L };
+    struct aio_shield old;
+
+    /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
+    if (aio_is_copy() || !atomic_load(&laio.files) || laio.owner != getpid())
+        return;
+    aio_shield(&old);
+    while (atomic_load(&laio.files)) {
+        aio_drive_reap();
+        (void)LAIO_KERNEL(SYS_nanosleep, &nap, NULL);
+    }
+    aio_unshield(&old);
+}
