@@ -493,7 +493,7 @@ static long inject_error(struct laio_context *context, struct laio_request *requ
         aio_unlock();
     }
     r = as_it_is ? inject_as_it_is(context, request) : inject_changed(context, request, how);
-    if (r != 1 && r != -EAGAIN && as_it_is && error == how->error)
+    if (r != 1 && r != -EAGAIN && as_it_is && error == how->error && is_unchanged(request))
         r = inject_changed(context, request, how);
     aio_lock();
     request->delivering = false;
@@ -565,8 +565,8 @@ static long inject_plain(struct laio_context *context, struct injection *all, un
     }
     if (done == count)
         return count;
-    if (r != -EAGAIN)
-        r = inject_all(context, &all[done], 1);
+    if (r != -EAGAIN) /* it may be gone by now */
+        r = is_unchanged(all[done].request) ? inject_all(context, &all[done], 1) : -EFAULT;
     done += r == 1;
     return done ? (long)done : r;
 }
