@@ -360,6 +360,7 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
                  struct iocb *block, bool listed)
 {
     struct laio_request *request;
+    ouro_op *op;
     int r;
 
     if (!laio_readable(block, sizeof(*block)))
@@ -371,10 +372,11 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     aio_unlock();
     if (r < 0)
         return r;
+    op = &request->op;
     if (look->kind == LAIO_SOCKET && block->aio_offset && request->copy.aio_lio_opcode != LAIO_POLL)
         r = -ESPIPE;
     else
-        r = ouro_submit(loop, &request->op);
+        r = laio_submit_ops(loop, context, &op, 1);
     if (r == -EAGAIN || r == -ENOMEM) {
         aio_lock();
         if (request->begun)
@@ -385,8 +387,6 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     }
     if (r < 0)
         laio_finish(request, r);
-    else if (ouro_done(&request->op))
-        aio_drive_reap();
     return 0;
 }
 

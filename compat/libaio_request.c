@@ -447,7 +447,7 @@ int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op
 {
     struct errand errand = { .loop = loop, .ops = ops, .count = count }, **end = &laio.errands;
 
-    if (context->pure || laio_is_called(context) || !aio_drive_interrupts())
+    if (laio_is_called(context) || !aio_drive_interrupts())
         return submit(loop, ops, count);
     aio_lock();
     while (*end)

@@ -186,7 +186,7 @@ static void l25_the_programs_head_is_taken(void)
     CHECK(io_getevents(context, 1, 8, events, &none) == 0);
 }
 
-/* The ring's end is its beginning. */
+/* The ring's end is its beginning. What our io_getevents gives need not have been there. */
 static void l25_events_go_round(void)
 {
     io_context_t context = context_of(1);
@@ -200,7 +200,7 @@ static void l25_events_go_round(void)
         unsigned tail = ring->tail;
 
         io_prep_pread(&iocb, fd, bytes, 10, i % 1000);
-        CHECK(outcome_by(context, &iocb, (enum path)(i % PATHS)) == 10);
+        CHECK(outcome_by(context, &iocb, (enum path)(1 + i % (PATHS - 1))) == 10);
         turns += ring->tail < tail;
         CHECK(ring->tail == (tail + 1) % ring->nr);
     }
