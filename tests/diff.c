@@ -133,7 +133,7 @@ static bool slot_close(struct slot *slot)
 static int trace_programs(void)
 {
     struct slot slots[SLOTS] = { 0 };
-    unsigned count = face->at_once;
+    unsigned count = face->at_once ? face->at_once : 1;
     const char *base = getenv("TMPDIR");
     char dir[200];
     bool good = true;

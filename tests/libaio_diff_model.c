@@ -448,6 +448,12 @@ static bool is_reused(unsigned which)
     return flights[which].ask.overwritten;
 }
 
+/* Byte by byte, also what is between the members. */
+static bool is_same(const void *one, const void *two)
+{
+    return memcmp(one, two, sizeof(struct iocb)) == 0;
+}
+
 /* Who looks by himself may see it while the event is put there. */
 static bool is_changed(unsigned which)
 {
@@ -457,7 +463,7 @@ static bool is_changed(unsigned which)
     if (is_reused(which))
         return false;
     for (int i = 0; i < 100 && differs; i++) {
-        differs = memcmp(flight->iocb, &flight->copy, sizeof(flight->copy)) != 0;
+        differs = !is_same(flight->iocb, &flight->copy);
         if (differs)
             nap(1000);
     }

@@ -73,6 +73,7 @@ static const struct refusal {
     int rw_flags, prio;
     unsigned flags, resfd;
     int error;
+    bool of_file; /* what the file cannot do */
 } refusals[] = {
     { .about = "a reserved field", .reserved = 1, .error = EINVAL },
     { .about = "too many bytes", .nbytes = (size_t)SSIZE_MAX + 1, .error = EINVAL },
@@ -87,8 +88,12 @@ static const struct refusal {
     { .about = "a read of O_WRONLY", .fd = FILE_WRONLY, .error = EBADF },
     { .about = "a write of O_RDONLY", .opcode = IO_CMD_PWRITE, .fd = FILE_RDONLY, .error = EBADF },
     { .about = "a read of a directory", .fd = DIRECTORY, .error = EINVAL },
-    { .about = "a read of an epoll set", .fd = EPOLL, .error = EINVAL },
-    { .about = "a write of /dev/full", .opcode = IO_CMD_PWRITE, .fd = FULL, .error = EINVAL },
+    { .about = "a read of an epoll set", .fd = EPOLL, .error = EINVAL, .of_file = true },
+    { .about = "a write of /dev/full",
+      .opcode = IO_CMD_PWRITE,
+      .fd = FULL,
+      .error = EINVAL,
+      .of_file = true },
     { .about = "a negative offset", .offset = -1, .nbytes = 1, .error = EINVAL },
     { .about = "the least offset", .offset = INT64_MIN, .nbytes = 1, .error = EINVAL },
     { .about = "an end too far away", .offset = INT64_MAX, .nbytes = 10, .error = EINVAL },
@@ -114,7 +119,8 @@ static const struct refusal {
     { .about = "RWF_NOWAIT of a terminal",
       .fd = TERMINAL,
       .rw_flags = RWF_NOWAIT,
-      .error = EOPNOTSUPP },
+      .error = EOPNOTSUPP,
+      .of_file = true },
     { .about = "fsync with a buffer", .opcode = IO_CMD_FSYNC, .buf = 1, .error = EINVAL },
     { .about = "fsync with a size", .opcode = IO_CMD_FSYNC, .nbytes = 1, .error = EINVAL },
     { .about = "fsync with an offset", .opcode = IO_CMD_FDSYNC, .offset = 1, .error = EINVAL },
@@ -169,7 +175,7 @@ static void prepare(struct iocb *ret, const struct refusal *row, int fd)
     ret->u.c.resfd = row->resfd;
 }
 
-static void l10_what_is_refused_at_once(void)
+static void check_refusals(bool of_file)
 {
     io_context_t context = context_of(8);
     int fds[2], bad = 0;
@@ -179,18 +185,31 @@ static void l10_what_is_refused_at_once(void)
         vectors[i] = (struct iovec){ &byte, 0 };
     for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
         const struct refusal *row = &refusals[i];
-        int fd = open_which(row->fd), r;
+        int fd, r;
         struct iocb iocb;
 
+        if (row->of_file != of_file)
+            continue;
+        fd = open_which(row->fd);
         prepare(&iocb, row, fd);
         r = submit(context, &iocb);
         if (r != -row->error)
             printf("# %s: %d, not %d\n", row->about, r, -row->error);
         bad += r != -row->error;
-        check_empty(context);
         close(fd);
     }
     CHECK(bad == 0);
+    check_empty(context);
+}
+
+static void l10_what_is_refused_at_once(void)
+{
+    check_refusals(false);
+}
+
+static void l10_what_a_file_cannot_do_is_refused_at_once(void)
+{
+    check_refusals(true);
 }
 
 /* Of addresses that a program could have the drop-in tests none. */
@@ -510,6 +529,7 @@ static void l11_what_fsync_says_is_told_once(void)
 
 const struct dropin_case error_tests[] = {
     TEST(l10_what_is_refused_at_once),
+    TEST(l10_what_a_file_cannot_do_is_refused_at_once),
     TEST(l10_control_blocks_that_cannot_be_there),
     TEST(l11_bad_buffers),
     TEST(l11_what_is_not_aligned),

@@ -226,7 +226,8 @@ static void l30_no_poll_misses_a_splice(void)
 
 /* ---- Children (L31) ------------------------------------------------------------------------- */
 
-static void use_all_kinds(void)
+/* Events are taken in each way, or in all but by calls that the system does not have. */
+static void use_all_kinds(bool by_system_call)
 {
     io_context_t context = context_of(8);
     int fd = file_of(2 * PAGE, 0), direct = file_of(2 * PAGE, O_DIRECT), fds[2];
@@ -235,12 +236,14 @@ static void use_all_kinds(void)
 
     CHECK(pipe(fds) == 0 && write(fds[1], "abc", 3) == 3);
     for (enum path path = BY_CALL; path < PATHS; path++) {
+        if (path == BY_SYSTEM_CALL && !by_system_call)
+            continue;
         io_prep_pread(&iocb, fd, bytes, PAGE, PAGE);
         CHECK(outcome_by(context, &iocb, path) == PAGE && is_filled(bytes, PAGE, PAGE));
         io_prep_pread(&iocb, direct, bytes, PAGE, 0);
         CHECK(outcome_by(context, &iocb, path) == PAGE && is_filled(bytes, PAGE, 0));
         io_prep_pread(&iocb, fds[0], bytes, 1, 0);
-        CHECK(outcome_by(context, &iocb, path) == 1 && bytes[0] == 'a' + (int)path);
+        CHECK(outcome_by(context, &iocb, path) == 1 && strchr("abcx", bytes[0]));
         io_prep_pwrite(&iocb, fds[1], (char[]){ "x" }, 1, 0);
         CHECK(outcome_by(context, &iocb, path) == 1);
         io_prep_fsync(&iocb, fd);
@@ -266,7 +269,7 @@ static void be_a_child(io_context_t context, struct iocb *iocb)
     CHECK(io_pgetevents(context, 1, 1, &event, NULL, NULL) == -EINVAL);
     CHECK(io_cancel(context, iocb, &event) == -EINVAL);
     CHECK(io_destroy(context) == -EINVAL);
-    use_all_kinds();
+    use_all_kinds(true);
 }
 
 static int end_of(pid_t child)
@@ -289,7 +292,7 @@ static void fork_with(io_context_t context, struct iocb *iocb)
                 exit(0);
             _exit(0);
         }
-        use_all_kinds();
+        use_all_kinds(true);
         CHECK(end_of(child) == 0);
     }
 }
@@ -355,7 +358,7 @@ static void l31_a_fork_may_come_at_any_time(void)
         if (child == 0) {
             alarm(10);
             if (i % 2)
-                use_all_kinds();
+                use_all_kinds(true);
             exit(0);
         }
         CHECK(end_of(child) == 0);
@@ -377,7 +380,7 @@ static void l36_without_io_uring_all_is_the_same(void)
         if (child == 0) {
             alarm(10);
             refuse_io_uring(refusals[i]);
-            use_all_kinds();
+            use_all_kinds(true);
             CHECK(!has_io_uring());
             _exit(0);
         }
@@ -396,7 +399,7 @@ static void l36_without_the_kernels_aio_there_are_contexts(void)
         if (child == 0) {
             alarm(10);
             refuse_calls(SYS_io_setup, SYS_io_cancel, refusals[i]);
-            use_all_kinds();
+            use_all_kinds(false);
             _exit(0);
         }
         CHECK(end_of(child) == 0);

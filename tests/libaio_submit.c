@@ -169,6 +169,12 @@ static void spoil(struct iocb *iocb, enum fate fate)
     }
 }
 
+/* Byte by byte, also what is between the members. */
+static bool is_same(const void *one, const void *two)
+{
+    return memcmp(one, two, sizeof(struct iocb)) == 0;
+}
+
 /* A read whose control block is gone when it is over: by bytes that come then, or without. */
 static void lose(enum fate fate, enum path path, int fd, int feed, off_t at)
 {
@@ -202,7 +208,7 @@ static void lose(enum fate fate, enum path path, int fd, int feed, off_t at)
         CHECK(is_filled(first ? bytes : others, SIZE, first ? at : at + SIZE));
     }
     if (fate == READ_ONLY)
-        CHECK(memcmp(iocb, &copy, sizeof(copy)) == 0);
+        CHECK(is_same(iocb, &copy));
     for (size_t i = 0; i < sizeof(*iocb) && fate == OVERWRITTEN; i++)
         CHECK(((unsigned char *)iocb)[i] == 0xee);
     CHECK(!take_within(context, BY_CALL, 5, &(struct io_event){ 0 }));
@@ -242,9 +248,9 @@ static void check_unchanged(io_context_t context, struct iocb *iocb, enum path p
     CHECK(submit(context, iocb) == 1);
     before = *iocb;
     CHECK(take(context, path).data == iocb);
-    for (int i = 0; path != BY_CALL && i < 100 && memcmp(&before, iocb, sizeof(before)) != 0; i++)
+    for (int i = 0; path != BY_CALL && i < 100 && !is_same(&before, iocb); i++)
         nap_ms(1); /* who looks by himself may see it while the event is put there */
-    CHECK(memcmp(&before, iocb, sizeof(before)) == 0);
+    CHECK(is_same(&before, iocb));
 }
 
 static void l13_a_control_block_stays_as_it_was(void)

@@ -5,6 +5,7 @@
 #include <libaio.h>
 #include <string.h>
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the header has its own */
 int io_getevents(io_context_t context, long min, long nr, struct io_event *events,
                  struct timespec *timeout)
 {
