@@ -3,6 +3,7 @@
  * to them, and callers that wait. */
 #include "aio_base.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -135,6 +136,10 @@ static int start(void)
     r = aio_watch_forks();
     if (r == 0)
         r = ouro_open(&config, &loop);
+    if (r == -EINVAL || r == -EOPNOTSUPP) { /* OURO_ENGINE names none that is to be had */
+        config.engine = "auto";
+        r = ouro_open(&config, &loop);
+    }
     if (r == 0 && (r = aio_drive(loop)) < 0)
         (void)ouro_close(loop, OURO_NOWAIT);
     if (r == 0) {

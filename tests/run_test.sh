@@ -45,6 +45,9 @@ check "what is preloaded already stays" env LD_PRELOAD=/lib/other.so bash -c \
 check "options behind the program are its own" status 0 \
     sh -c "$ouro run echo --engine=none | grep -qx -- --engine=none"
 check "the engine is chosen" sh -c "$ouro run --engine=epoll env | grep -qx OURO_ENGINE=epoll"
+check "an engine that nobody knows, in the environment, stops no request" \
+    env OURO_ENGINE=none LD_PRELOAD="$build/libouro-posixaio.so" \
+    "$build/tests/aio_test" p7_errors_and_the_end_come_by_aio_error
 check "an unknown engine is refused" says "no engine 'none'" 2 "$ouro" run --engine=none true
 check "a program is wanted" says PROGRAM 2 "$ouro" run
 check "a program that is not there: 127" says "no such program" 127 "$ouro" run "$tmp/none"
