@@ -188,7 +188,7 @@ static unsigned accept_ours(struct submission *sub, ouro_op **ret)
     laio_lock_blocks();
     while (count < LAIO_BATCH && sub->done + count < sub->count && sub->error == 0) {
         struct iocb *block = sub->blocks[sub->done + count];
-        struct laio_request *request;
+        struct laio_request *request = NULL;
         int r;
 
         if (!laio_can_read(&sub->look, block))
@@ -201,7 +201,7 @@ static unsigned accept_ours(struct submission *sub, ouro_op **ret)
             r = accept_one(sub, block, &request);
             aio_unlock();
         }
-        if (r == 0)
+        if (request)
             ret[count++] = &request->op;
         else
             sub->error = r;
