@@ -42,7 +42,7 @@ static char scrap[8];
 
 static bool is_null(int fd)
 {
-    struct stat info;
+    struct stat info = { 0 };
 
     return fd >= 0 && LAIO_KERNEL(SYS_fstat, fd, &info) == 0 && S_ISCHR(info.st_mode) &&
            info.st_rdev == makedev(1, 3);
@@ -560,7 +560,7 @@ static long inject_plain(struct laio_context *context, struct injection *all, un
         atomic_fetch_add(&context->taken, can);
         done = laio_proxy_submit(context, requests, can, &r);
         atomic_fetch_sub(&context->taken, can - done);
-        for (unsigned i = 0; i < done; i++)
+        for (unsigned i = 0; i < done && i < can; i++)
             tell(requests[i]);
     }
     if (done == count)
@@ -580,7 +580,7 @@ static bool deliver_some(struct laio_context *context, struct injection *all, un
     bool stranded = r < 0 && r != -EAGAIN && r != -EINTR;
 
     aio_lock();
-    for (unsigned i = 0; i < done && !alone; i++)
+    for (unsigned i = 0; i < done && i < count && !alone; i++)
         laio_delivered(all[i].request);
     for (unsigned i = count; i-- > done + stranded;)
         put_back(context, all[i].request);

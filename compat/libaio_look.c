@@ -140,7 +140,7 @@ static bool was_direct(int fd)
  * neither file, pipe nor socket. */
 static enum laio_kind kind_of(int fd, int flags, bool *ret_proves)
 {
-    struct stat info;
+    struct stat info = { 0 };
 
     if (flags < 0 || flags & O_PATH)
         return LAIO_NOTHING;

@@ -66,6 +66,7 @@ static long call(long number, const long a[ARGS])
     }
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libraries disagree */
 __attribute__((visibility("default"))) long syscall(long number, ...)
 {
     long args[ARGS], r;

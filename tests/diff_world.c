@@ -96,6 +96,7 @@ void say(const char *format, ...)
     int r;
 
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it was begun */
     r = vsnprintf(trace + trace_used, TRACE - trace_used, format, args);
     va_end(args);
     if (r > 0 && trace_used + (size_t)r < TRACE)
