@@ -128,20 +128,13 @@ int aio_watch_forks(void)
 
 static int start(void)
 {
-    ouro_config config = { .size = sizeof(config), .threading = OURO_SHARED };
     ouro_loop *loop;
     int r;
 
     aio_prepare();
     r = aio_watch_forks();
     if (r == 0)
-        r = ouro_open(&config, &loop);
-    if (r == -EINVAL || r == -EOPNOTSUPP) { /* OURO_ENGINE names none that is to be had */
-        config.engine = "auto";
-        r = ouro_open(&config, &loop);
-    }
-    if (r == 0 && (r = aio_drive(loop)) < 0)
-        (void)ouro_close(loop, OURO_NOWAIT);
+        r = aio_drive(&loop);
     if (r == 0) {
         stats_start(loop);
         base.loop = loop;

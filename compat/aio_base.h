@@ -53,8 +53,8 @@ _Atomic uint32_t *aio_word(struct waiter *waiter); /* without it */
 
 /* ---- aio_drive.c: who drives the loop, and how callers sleep --------------------------------- */
 
-/* With the lock. From now on somebody drives this loop; 0 or -errno. */
-int aio_drive(ouro_loop *loop);
+/* With the lock. Opens a loop, which somebody drives from now on; 0 or -errno. */
+int aio_drive(ouro_loop **ret);
 void aio_drive_forked(void);
 
 /* With the lock. There is a request. */
@@ -87,6 +87,11 @@ bool aio_drive_is_led_by(const struct waiter *waiter); /* so that it does not sl
  * only then, the thread may be cancelled. */
 int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
               const struct aio_shield *old);
+
+/* The same, and the caller does not drive: who drives submits what others have left to the loop,
+ * and see aio_drive_interrupts. */
+int aio_doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+             const struct aio_shield *old);
 
 long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout);
 void aio_futex_wake(_Atomic uint32_t *word);

@@ -52,6 +52,8 @@ static struct {
     _Atomic bool ambiguous; /* callers do not drive: see interrupted() */
     unsigned others;        /* requests in use that are the thread's alone */
     _Atomic int fd;         /* of the loop */
+    _Atomic uint32_t open;  /* or it cannot be had */
+    int error;              /* why not */
     ouro_time shy;          /* until then callers do not drive */
 } drive;
 
@@ -152,13 +154,40 @@ static void stand_by(void)
     }
 }
 
+/* With the lock. Callers drive io_uring alone. */
+static void find_fd(void)
+{
+    drive.fd = strcmp(ouro_engine_name(drive.loop), "uring") ? -1 : ouro__engine_fd(drive.loop);
+}
+
+/* With the lock, which a caller holds who waits for it. What a ring is given when it is opened, its
+ * doorbell, interrupts who has opened it: that is no thread of the program's. */
+static int open_loop(void)
+{
+    ouro_config config = { .size = sizeof(config), .threading = OURO_SHARED };
+    int r = ouro_open(&config, &drive.loop);
+
+    if (r == -EINVAL || r == -EOPNOTSUPP) { /* OURO_ENGINE names none that is to be had */
+        config.engine = "auto";
+        r = ouro_open(&config, &drive.loop);
+    }
+    if (r == 0)
+        find_fd();
+    return r;
+}
+
 /* A sleep has an end, after which it is seen that the engine was taken away. */
 static void *thread_main(void *arg)
 {
-    int r;
+    int r = open_loop();
 
     (void)arg;
     drive.thread = pthread_self();
+    drive.error = r;
+    atomic_store(&drive.open, 1);
+    aio_futex_wake(&drive.open);
+    if (r < 0)
+        return NULL;
     stats_thread();
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
     while ((r = run(1, ouro_now(drive.loop) + aio_patience())) >= 0) {
@@ -186,18 +215,16 @@ static int start_thread(void)
     return -r;
 }
 
-/* With the lock. Callers drive io_uring alone. */
-static void find_fd(void)
+int aio_drive(ouro_loop **ret)
 {
-    drive.fd = strcmp(ouro_engine_name(drive.loop), "uring") ? -1 : ouro__engine_fd(drive.loop);
-}
+    int r;
 
-int aio_drive(ouro_loop *loop)
-{
     memset(&drive, 0, sizeof(drive));
-    drive.loop = loop;
-    find_fd();
-    return start_thread();
+    r = start_thread();
+    while (r == 0 && !atomic_load(&drive.open))
+        (void)aio_futex_wait(&drive.open, 0, NULL);
+    *ret = drive.loop;
+    return r < 0 ? r : drive.error;
 }
 
 void aio_drive_forked(void)
@@ -389,11 +416,24 @@ static int lead(struct waiter *waiter, uint32_t wakes, const struct timespec *ti
     return 0;
 }
 
+static int asleep(long r)
+{
+    return r == -EAGAIN ? 0 : (int)r; /* it was woken before */
+}
+
 int aio_sleep(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
               const struct aio_shield *old)
 {
-    long r =
-        take_lead(waiter) ? lead(waiter, wakes, timeout, old) : doze(waiter, wakes, timeout, old);
+    return asleep(take_lead(waiter) ? lead(waiter, wakes, timeout, old)
+                                    : doze(waiter, wakes, timeout, old));
+}
 
-    return r == -EAGAIN ? 0 : (int)r;
+int aio_doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeout,
+             const struct aio_shield *old)
+{
+    aio_lock();
+    if (drive.state == STANDS_BY && !drive.leader)
+        serve();
+    aio_unlock();
+    return asleep(doze(waiter, wakes, timeout, old));
 }

@@ -149,6 +149,10 @@ void laio_queue(struct laio_context *context);
 int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op *const *ops,
                     unsigned count);
 
+/* As aio_sleep, for the same. */
+int laio_sleep(const struct laio_context *context, struct waiter *waiter, uint32_t wakes,
+               const struct timespec *timeout, const struct aio_shield *old);
+
 /* Does the program wait for events of this context in our io_getevents alone? */
 bool laio_is_called(const struct laio_context *context);
 

@@ -237,7 +237,7 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     news = context->first || atomic_load(&context->dying) || laio_unread(context);
     aio_unlock();
     if (!news)
-        r = aio_sleep(waiter, wakes, &limit, &during);
+        r = laio_sleep(context, waiter, wakes, &limit, &during);
     aio_lock();
     if (--context->waiting == 0)
         context->waiters = 0;

@@ -222,6 +222,7 @@ static long submit_one(struct laio_context *context, const struct laio_request *
 static void *thread_main(void *arg)
 {
     int r = open_files();
+    uint32_t state;
 
     (void)arg;
     prctl(PR_SET_NAME, "ouro-aio-ring", 0, 0, 0);
@@ -231,8 +232,8 @@ static void *thread_main(void *arg)
         aio_futex_wake(&proxy.state);
         if (r < 0)
             return NULL;
-        while (atomic_load(&proxy.state) != ASKED)
-            (void)aio_futex_wait(&proxy.state, atomic_load(&proxy.state), NULL);
+        while ((state = atomic_load(&proxy.state)) != ASKED)
+            (void)aio_futex_wait(&proxy.state, state, NULL);
         proxy.result = 1;
         for (proxy.done = 0; proxy.done < proxy.count && proxy.result == 1;
              proxy.done += proxy.result == 1)

@@ -460,6 +460,13 @@ int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op
     return errand.result;
 }
 
+int laio_sleep(const struct laio_context *context, struct waiter *waiter, uint32_t wakes,
+               const struct timespec *timeout, const struct aio_shield *old)
+{
+    return laio_is_called(context) ? aio_sleep(waiter, wakes, timeout, old)
+                                   : aio_doze(waiter, wakes, timeout, old);
+}
+
 /* What could not be delivered for lack of room, or was left behind by who fetched the rest, is
  * delivered after a while. */
 ouro_time aio_patience(void)
@@ -543,7 +550,7 @@ void laio_end_all(struct laio_context *context, const struct aio_shield *old)
 
         cancel_all(context, loop);
         aio_unlock();
-        (void)aio_sleep(waiter, wakes, &slice, &alone);
+        (void)laio_sleep(context, waiter, wakes, &slice, &alone);
         aio_lock();
     }
     aio_waiter_free(waiter);

@@ -14,7 +14,7 @@
 enum {
     LIMIT_S = 20,
     LONG_LIMIT_S = 3600,
-    LACK_LIMIT_S = 3, /* of who is meant to fail, and may hang */
+    LACK_LIMIT_S = 2, /* of who is meant to fail, and may hang */
     EXCEPT_MAX = 16,
     LACKS_MAX = 32,
 };

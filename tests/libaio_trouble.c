@@ -80,7 +80,7 @@ static void d2_a_program_may_close_all_descriptors(void)
     int files[FILES];
 
     begin(&kinds);
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 3; round++) {
         use(&kinds);
         nap_ms(round * 5);
         replace_others(&kinds, -1);

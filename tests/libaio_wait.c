@@ -3,6 +3,7 @@
  * (L19, L20). */
 #include "libaio_test.h"
 
+#include <sched.h>
 #include <sys/time.h>
 
 static struct iocb idle; /* a poll of a pipe in which nothing comes */
@@ -281,6 +282,45 @@ static void l20_a_storm_of_signals_spoils_nothing(void)
     storm(SA_RESTART);
 }
 
+static void *read_later(void *arg)
+{
+    io_context_t context = context_of(8);
+    struct io_event event;
+    struct iocb iocb;
+    char byte;
+
+    nap_ms(100);
+    io_prep_pread(&iocb, *(int *)arg, &byte, 1, 0);
+    CHECK(submit(context, &iocb) == 1);
+    CHECK(!take_within(context, BY_RING, 100, &event));
+    return NULL;
+}
+
+/* Nothing that the first request has made belongs to who made it. On one processor what is made for
+ * it does not begin before the request is there, and so does not wait for it yet. BETTER: io_submit
+ * would wait. */
+static void l20_the_first_request_interrupts_nobody(void)
+{
+    io_context_t context = busy_context();
+    struct timespec soon = { 0, 300 * 1000000 };
+    struct io_event event;
+    struct iocb iocb;
+    pthread_t thread;
+    cpu_set_t one;
+    char byte;
+    int fds[2];
+
+    alarm(10);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof(one), &one) == 0 && pipe(fds) == 0);
+    io_prep_pread(&iocb, fds[0], &byte, 1, 0);
+    CHECK(submit(context, &iocb) == 1);
+    CHECK(pthread_create(&thread, NULL, read_later, &fds[0]) == 0);
+    CHECK(raw_getevents(context, 1, 1, &event, &soon) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 const struct dropin_case wait_tests[] = {
     TEST(l19_a_timeout_is_waited_for),
     BETTER(l19_a_negative_timeout_is_over),
@@ -293,5 +333,6 @@ const struct dropin_case wait_tests[] = {
     TEST(l20_io_pgetevents_masks_signals_for_the_wait),
     TEST(l20_io_pgetevents_blocks_signals_for_the_wait),
     TEST(l20_a_storm_of_signals_spoils_nothing),
+    BETTER(l20_the_first_request_interrupts_nobody),
     { 0 },
 };
