@@ -204,23 +204,16 @@ static const char *libaio_describe(const struct contender *self, const struct jo
                                      : "io_submit in batches, io_getevents";
 }
 
-const struct contender contender_libaio = {
-    .name = "libaio",
-    .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
-    .describe = libaio_describe,
-    .open = libaio_open,
-    .round = libaio_round,
-    .close = libaio_close,
-};
+/* The same program; what it calls is told by the name. */
+#define CONTENDER(title)                                                         \
+    {                                                                            \
+        .name = title, .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,         \
+        .describe = libaio_describe, .open = libaio_open, .round = libaio_round, \
+        .close = libaio_close,                                                   \
+    }
 
-const struct contender contender_libaio_dropin = {
-    .name = "libaio-dropin",
-    .suites = 1u << SUITE_FILES | 1u << SUITE_RANDOM,
-    .describe = libaio_describe,
-    .open = libaio_open,
-    .round = libaio_round,
-    .close = libaio_close,
-};
+const struct contender contender_libaio = CONTENDER("libaio");
+const struct contender contender_libaio_dropin = CONTENDER("libaio-dropin");
 
 #else
 extern int contender_libaio_absent; /* an empty file is not C */

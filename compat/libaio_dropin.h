@@ -208,10 +208,11 @@ bool laio_is_vector(const struct iocb *block);
 
 int laio_submit(aio_context_t name, long count, struct iocb **blocks);
 
-/* The operation of a transfer, and what else it takes: 0 or -ENOMEM. The key of a block becomes 0,
- * as in the kernel: 0 or -EFAULT. */
-int laio_prepare(struct laio_request *request, const struct laio_look *look,
-                 const struct iocb *block);
+/* With the lock. A request of ours, which counts as running from now on: 0 or -EAGAIN. */
+int laio_accept(struct laio_context *context, const struct laio_look *look, struct iocb *block,
+                bool listed, struct laio_request **ret);
+
+/* The key of a block becomes 0, as in the kernel: 0 or -EFAULT. */
 int laio_clear_key(struct laio_look *look, struct iocb *block);
 
 int laio_cancel(aio_context_t name, struct iocb *block, struct io_event *ret);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,30 +282,10 @@ static int check(const struct laio_look *look, const struct iocb *block)
 
 /* ---- Submitting ----------------------------------------------------------------------------- */
 
-static int prepare(struct laio_request *request, const struct laio_look *look,
-                   const struct iocb *block)
-{
-    int fd = (int)block->aio_fildes;
-
-    ouro_prep_nop(&request->op); /* clears what was there */
-
-    switch (block->aio_lio_opcode) {
-    case IOCB_CMD_FSYNC: ouro_prep_fsync(&request->op, fd); break;
-    case IOCB_CMD_FDSYNC: ouro_prep_fdatasync(&request->op, fd); break;
-    case LAIO_POLL:
-        ouro_prep_poll(&request->op, fd, (unsigned)block->aio_buf | POLLERR | POLLHUP);
-        return 0;
-    default: return laio_prepare(request, look, block);
-    }
-    request->file = true;
-    return 0;
-}
-
 /* With the lock. 0 or -errno, in the kernel's order. */
 static int accept_one(struct laio_context *context, struct laio_look *look, struct iocb *block,
-                      struct laio_request **ret)
+                      bool listed, struct laio_request **ret)
 {
-    struct laio_request *request;
     int r;
 
     if (block->aio_reserved2 || block->aio_nbytes > SSIZE_MAX || atomic_load(&context->dying))
@@ -322,37 +301,7 @@ static int accept_one(struct laio_context *context, struct laio_look *look, stru
         r = laio_clear_key(look, block);
     if (r == 0)
         r = check(look, block);
-    if (r < 0)
-        return r;
-    request = laio_take(context);
-    if (!request)
-        return -EAGAIN;
-    request->at = block;
-    request->copy = *block;
-    if (block->aio_flags & IOCB_FLAG_RESFD)
-        request->hold = laio_hold((int)block->aio_resfd);
-    if (prepare(request, look, block) < 0) {
-        laio_give(request);
-        return -EAGAIN;
-    }
-    laio_begun(request);
-    *ret = request;
-    return 0;
-}
-
-static void count_begin(struct laio_request *request, bool listed)
-{
-    const struct iocb *block = &request->copy;
-    bool syncs =
-        block->aio_lio_opcode == IOCB_CMD_FSYNC || block->aio_lio_opcode == IOCB_CMD_FDSYNC;
-
-    if (block->aio_lio_opcode == LAIO_POLL)
-        return;
-    stats_begin(syncs                ? STATS_FSYNC
-                : laio_writes(block) ? STATS_WRITE
-                                     : STATS_READ,
-                laio_is_vector(block) ? 0 : block->aio_nbytes, listed);
-    request->begun = stats_now();
+    return r < 0 ? r : laio_accept(context, look, block, listed, ret);
 }
 
 /* 0 or -errno: then it has never been. */
@@ -366,9 +315,7 @@ static int begin(struct laio_context *context, ouro_loop *loop, struct laio_look
     if (!laio_readable(block, sizeof(*block)))
         return -EFAULT;
     aio_lock();
-    r = accept_one(context, look, block, &request);
-    if (r == 0 && stats_on)
-        count_begin(request, listed);
+    r = accept_one(context, look, block, listed, &request);
     aio_unlock();
     if (r < 0)
         return r;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +107,9 @@ static void prepare_vector(struct laio_request *request, const struct iocb *bloc
         ouro_prep_readv(&request->op, fd, request->vector, count, offset, flags);
 }
 
-int laio_prepare(struct laio_request *request, const struct laio_look *look,
-                 const struct iocb *block)
+/* 0 or -ENOMEM. */
+static int prepare_transfer(struct laio_request *request, const struct laio_look *look,
+                            const struct iocb *block)
 {
     bool writes = laio_writes(block), file = look->kind == LAIO_FILE || look->kind == LAIO_QUICK;
     bool appends = writes && file && (look->flags & O_APPEND || block->aio_rw_flags & LAIO_APPEND);
@@ -138,20 +140,64 @@ int laio_prepare(struct laio_request *request, const struct laio_look *look,
     return 0;
 }
 
-static void count_begin(const struct submission *sub, struct laio_request *request)
+static int prepare(struct laio_request *request, const struct laio_look *look,
+                   const struct iocb *block)
+{
+    int fd = (int)block->aio_fildes;
+
+    switch (block->aio_lio_opcode) {
+    case IOCB_CMD_FSYNC: ouro_prep_fsync(&request->op, fd); break;
+    case IOCB_CMD_FDSYNC: ouro_prep_fdatasync(&request->op, fd); break;
+    case LAIO_POLL:
+        ouro_prep_poll(&request->op, fd, (unsigned)block->aio_buf | POLLERR | POLLHUP);
+        return 0;
+    default: return prepare_transfer(request, look, block);
+    }
+    request->file = true;
+    return 0;
+}
+
+static void count_begin(struct laio_request *request, bool listed)
 {
     const struct iocb *block = &request->copy;
+    unsigned kind = laio_writes(block) ? STATS_WRITE : STATS_READ;
 
-    stats_begin(laio_writes(block) ? STATS_WRITE : STATS_READ,
-                laio_is_vector(block) ? 0 : block->aio_nbytes, sub->listed);
+    switch (block->aio_lio_opcode) {
+    case LAIO_POLL: return;
+    case IOCB_CMD_FSYNC:
+    case IOCB_CMD_FDSYNC: kind = STATS_FSYNC; break;
+    default: break;
+    }
+    stats_begin(kind, laio_is_vector(block) ? 0 : block->aio_nbytes, listed);
     request->begun = stats_now();
+}
+
+int laio_accept(struct laio_context *context, const struct laio_look *look, struct iocb *block,
+                bool listed, struct laio_request **ret)
+{
+    struct laio_request *request = laio_take(context);
+
+    if (!request)
+        return -EAGAIN;
+    request->at = block;
+    request->copy = *block;
+    if (block->aio_flags & IOCB_FLAG_RESFD)
+        request->hold = laio_hold((int)block->aio_resfd);
+    if (prepare(request, look, block) < 0) {
+        laio_give(request);
+        return -EAGAIN;
+    }
+    if (stats_on)
+        count_begin(request, listed);
+    laio_begun(request);
+    *ret = request;
+    return 0;
 }
 
 /* With both locks. 0 or -errno. */
 static int accept_one(struct submission *sub, struct iocb *block, struct laio_request **ret)
 {
     struct laio_context *context = sub->context;
-    struct laio_request *request;
     int r;
 
     if (atomic_load(&context->dying))
@@ -159,25 +205,7 @@ static int accept_one(struct submission *sub, struct iocb *block, struct laio_re
     if (laio_used(context) + context->undelivered >= context->sure)
         return -EAGAIN;
     r = laio_clear_key(&sub->look, block);
-    if (r < 0)
-        return r;
-    request = laio_take(context);
-    if (!request)
-        return -EAGAIN;
-    request->at = block;
-    request->copy = *block;
-    if (block->aio_flags & IOCB_FLAG_RESFD)
-        request->hold = laio_hold((int)block->aio_resfd);
-    r = laio_prepare(request, &sub->look, block);
-    if (r < 0) {
-        laio_give(request);
-        return -EAGAIN;
-    }
-    if (stats_on)
-        count_begin(sub, request);
-    laio_begun(request);
-    *ret = request;
-    return 0;
+    return r < 0 ? r : laio_accept(context, &sub->look, block, sub->listed, ret);
 }
 
 /* From `done` on, up to the first that is not ours, or is refused. How many. */
