@@ -60,8 +60,10 @@ void aio_drive_forked(void);
 /* With the lock. There is a request. */
 void aio_drive_busy(void);
 
-/* With the lock. Our thread asks for its patience anew, at once. */
+/* With the lock. Our thread asks for its patience anew, at once; aio_drive_call: by a thread that
+ * has other descriptors, so that it cannot wake who sleeps in the loop. */
 void aio_drive_hurry(void);
+void aio_drive_call(void);
 
 /* What ends is told to the thread that has submitted it, and interrupts calls that it sleeps in. */
 bool aio_drive_interrupts(void);
@@ -107,7 +109,8 @@ bool aio_busy(void);
 /* Without the lock. These operations are over. */
 void aio_finish_all(const ouro_event *events, unsigned count);
 
-/* Without the lock. Our thread asks between two turns how long it may sleep, at most. */
-ouro_time aio_patience(void);
+/* Without the lock. Our thread asks between two turns how long it may sleep, at most; and whether
+ * outside of the loop, in which there is nothing: aio_drive_call wakes it there. */
+ouro_time aio_patience(bool *ret_parks);
 
 #endif

@@ -54,6 +54,7 @@ static struct {
     _Atomic int fd;         /* of the loop */
     _Atomic uint32_t open;  /* or it cannot be had */
     int error;              /* why not */
+    _Atomic uint32_t calls; /* of aio_drive_call */
     ouro_time shy;          /* until then callers do not drive */
 } drive;
 
@@ -111,15 +112,21 @@ static void serve(void)
 }
 
 /* With nothing in flight the thread leaves the loop after a while: programs may close all
- * descriptors, and who sleeps in one that is closed would not be woken. */
-static void park(void)
+ * descriptors, and who sleeps in one that is closed would not be woken. Not if somebody has called
+ * since it asked what there is to do. NULL: for as long as it takes. */
+static void park(uint32_t calls, const struct timespec *limit)
 {
+    long r = 0;
+
     aio_lock();
-    if (!aio_busy())
+    if (!aio_busy() && drive.calls == calls)
         drive.state = PARKED;
     aio_unlock();
-    while (drive.state == PARKED)
-        (void)aio_futex_wait(&drive.state, PARKED, NULL);
+    while (drive.state == PARKED && r != -ETIMEDOUT)
+        r = aio_futex_wait(&drive.state, PARKED, limit);
+    aio_lock();
+    serve();
+    aio_unlock();
 }
 
 /* With the lock. */
@@ -133,6 +140,7 @@ static void stand_by(void)
 {
     const struct timespec tick = { .tv_nsec = TICK_MS * 1000000L };
     uint32_t first = drive.leads;
+    bool parks;
 
     aio_lock();
     if (callers_may_drive())
@@ -143,7 +151,7 @@ static void stand_by(void)
         uint32_t leads = drive.leads;
 
         (void)aio_futex_wait(&drive.state, STANDS_BY, &tick);
-        (void)aio_patience();
+        (void)aio_patience(&parks);
         if (drive.state != STANDS_BY || drive.leads != leads)
             continue;
         aio_lock();
@@ -190,10 +198,17 @@ static void *thread_main(void *arg)
         return NULL;
     stats_thread();
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
-    while ((r = run(1, ouro_now(drive.loop) + aio_patience())) >= 0) {
+    while (r >= 0) {
+        uint32_t calls = drive.calls;
+        bool parks;
+        ouro_time patience = aio_patience(&parks);
+        const struct timespec limit = { .tv_sec = (time_t)(patience / OURO_S),
+                                        .tv_nsec = (long)(patience % OURO_S) };
+
+        r = run(1, parks ? OURO_NOWAIT : ouro_now(drive.loop) + patience);
         if (r == 0)
-            park();
-        else
+            park(calls, parks && patience < OURO_S ? &limit : NULL);
+        else if (r > 0)
             stand_by();
     }
     return NULL;
@@ -238,12 +253,17 @@ void aio_drive_busy(void)
         serve();
 }
 
+void aio_drive_call(void)
+{
+    drive.calls++;
+    serve();
+}
+
 void aio_drive_hurry(void)
 {
-    if (drive.state != SERVES)
-        serve();
-    else if (!pthread_equal(drive.thread, pthread_self()))
+    if (drive.state == SERVES && !pthread_equal(drive.thread, pthread_self()))
         ouro_wake(drive.loop);
+    aio_drive_call();
 }
 
 bool aio_drive_interrupts(void)

@@ -40,8 +40,9 @@ bool aio_cancels_strongly(void)
     return aio.strong;
 }
 
-ouro_time aio_patience(void)
+ouro_time aio_patience(bool *ret_parks)
 {
+    *ret_parks = false;
     return OURO_S;
 }
 

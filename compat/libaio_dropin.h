@@ -53,15 +53,17 @@ struct laio_request {
     int64_t res;
     struct iovec *vector; /* few, or memory of its own */
     struct iovec few[LAIO_FEW];
-    uint64_t begun; /* by stats_now; 0: it is not counted */
-    int hold;       /* the descriptor that is told: see laio_hold; -1: none */
+    uint64_t begun;             /* by stats_now; 0: it is not counted */
+    int hold;                   /* the descriptor that is told: see laio_hold; -1: none */
+    struct laio_keeper *keeper; /* who holds its file; NULL: nobody (libaio_held.c) */
+    struct laio_file *source;   /* that file, once he has it */
     bool used;
     bool over;
     bool file;   /* it ends by itself, whatever the program does */
     bool prompt; /* kernel AIO would have ended it inside io_submit */
     bool stuck;  /* its block is not what it was: only io_getevents can deliver it */
     bool kept;   /* by aio_drive_keep */
-    bool canceled;
+    _Atomic bool canceled;
     bool delivering; /* as a fix: who does that gives it back if its event is fetched at once */
     bool fetched;
 };
@@ -141,6 +143,10 @@ void laio_delivered(struct laio_request *request);
 /* Without the lock. It is over without having been run. */
 void laio_finish(struct laio_request *request, int64_t res);
 
+/* Without the lock, in a thread whose table of descriptors is another one: they are over, and our
+ * thread sees to what takes a descriptor. */
+void laio_finish_apart(const ouro_event *events, unsigned count);
+
 /* With the lock. To be delivered by our thread soon. */
 void laio_queue(struct laio_context *context);
 
@@ -156,6 +162,10 @@ int laio_sleep(const struct laio_context *context, struct waiter *waiter, uint32
 /* Does the program wait for events of this context in our io_getevents alone? */
 bool laio_is_called(const struct laio_context *context);
 
+/* With the lock. One request; without it: those of a keeper for which that was called. */
+int laio_cancel_op(ouro_loop *loop, struct laio_request *request);
+void laio_cancel_marked(const struct laio_keeper *keeper, ouro_loop *loop);
+
 /* With the lock. A poll of this block that nobody has cancelled; NULL: there is none. */
 struct laio_request *laio_find_poll(const struct laio_context *context, const struct iocb *block);
 
@@ -169,6 +179,18 @@ void laio_drain(void);
 int laio_hold(int fd);
 void laio_unhold(int hold);
 int laio_held(int hold); /* the descriptor; -1: it was closed behind our back */
+
+/* Ours, until the program closes it; also when it gives the number to another file. */
+void laio_mark(int fd);
+bool laio_is_marked(int fd);
+
+/* ---- libaio_held.c --------------------------------------------------------------------------- */
+
+/* Without the lock. So many of these requests are run by who holds their files; the others are to
+ * be submitted to the loop as they are. */
+unsigned laio_held_submit(ouro_loop *loop, ouro_op *const *ops, unsigned count);
+void laio_held_cancel(struct laio_request *request); /* with it */
+void laio_held_forked(void);
 
 /* ---- libaio_look.c: whose a request is ------------------------------------------------------- */
 

@@ -372,8 +372,7 @@ int laio_pure_cancel(struct laio_context *context, const struct iocb *block)
         aio_lock();
         request = laio_find_poll(context, block);
         if (request) {
-            request->canceled = true;
-            r = ouro_cancel(loop, &request->op) < 0 ? -EINVAL : -EINPROGRESS;
+            r = laio_cancel_op(loop, request) < 0 ? -EINVAL : -EINPROGRESS;
         }
         aio_unlock();
     }

@@ -26,6 +26,13 @@ enum {
     CALLS_FEW = 32, /* events in a row, after which nobody else is expected */
 };
 
+/* How operations get into a loop. */
+enum {
+    WAY_UNKNOWN,
+    WAY_RING,  /* into that of all */
+    WAY_APART, /* into one where their files are held, if possible: the other one is mostly empty */
+};
+
 static struct {
     struct laio_request *chunks[CHUNKS];
     struct laio_request *free;
@@ -36,6 +43,9 @@ static struct {
     struct laio_context *late; /* contexts with what nobody has fetched so far */
     struct errand *errands;    /* for our thread */
     bool ticks;                /* it looks again soon */
+    struct laio_request *told; /* over, and of those that tell a descriptor: for our thread */
+    _Atomic int way;           /* one of these: see laio_submit_ops */
+    uint32_t looped;           /* operations in the loop, where they are counted */
     struct {
         int fd, held;
         uint32_t users;
@@ -64,7 +74,7 @@ void aio_prepare(void)
 
 bool aio_busy(void)
 {
-    return laio.busy;
+    return laio.way == WAY_APART ? laio.looped : laio.busy;
 }
 
 /* Contexts are the parent's, and so are their requests. */
@@ -76,6 +86,9 @@ void aio_forked(void)
     laio.late = NULL;
     laio.errands = NULL;
     laio.ticks = false;
+    laio.told = NULL;
+    laio.way = WAY_UNKNOWN;
+    laio.looped = 0;
     for (uint32_t i = 0; i < laio.count; i++) {
         struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
 
@@ -90,6 +103,7 @@ void aio_forked(void)
     }
     laio_contexts_forked();
     laio_inject_forked();
+    laio_held_forked();
     pthread_mutex_init(&blocks, NULL);
 }
 
@@ -100,6 +114,16 @@ static bool is_same_file(int a, int b)
     pid_t self = getpid();
 
     return LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
+void laio_mark(int fd)
+{
+    (void)LAIO_KERNEL(SYS_fcntl, fd, F_SETSIG, HOLD_MARK);
+}
+
+bool laio_is_marked(int fd)
+{
+    return LAIO_KERNEL(SYS_fcntl, fd, F_GETSIG) == HOLD_MARK;
 }
 
 int laio_hold(int fd)
@@ -120,7 +144,7 @@ int laio_hold(int fd)
     held = LAIO_KERNEL(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
     if (held < 0)
         return -1;
-    (void)LAIO_KERNEL(SYS_fcntl, held, F_SETSIG, HOLD_MARK);
+    laio_mark((int)held);
     laio.holds[unused].fd = fd;
     laio.holds[unused].held = (int)held;
     laio.holds[unused].users = 1;
@@ -131,7 +155,7 @@ int laio_held(int hold)
 {
     int fd = laio.holds[hold].held;
 
-    return LAIO_KERNEL(SYS_fcntl, fd, F_GETSIG) == HOLD_MARK ? fd : -1;
+    return laio_is_marked(fd) ? fd : -1;
 }
 
 void laio_unhold(int hold)
@@ -173,8 +197,11 @@ struct laio_request *laio_take(struct laio_context *context)
     request = laio.free;
     laio.free = request->next;
     laio.busy++;
-    aio_drive_busy();
+    if (laio.way != WAY_APART)
+        aio_drive_busy();
     request->context = context;
+    request->keeper = NULL;
+    request->source = NULL;
     request->used = true;
     request->over = request->stuck = false;
     request->file = request->prompt = false;
@@ -253,7 +280,9 @@ void laio_queue(struct laio_context *context)
     context->queued = context->young = true;
     context->next = laio.late;
     laio.late = context;
-    if (!laio.ticks)
+    if (laio.way == WAY_APART) /* whoever this is */
+        aio_drive_call();
+    else if (!laio.ticks)
         aio_drive_hurry();
     laio.ticks = true;
 }
@@ -321,6 +350,19 @@ static void finish(struct laio_request *request, int64_t res, struct laio_contex
         laio_queue(context);
 }
 
+/* With the lock. Our thread delivers them when it looks next. */
+static void queue_all(struct laio_context *list)
+{
+    while (list) {
+        struct laio_context *context = list;
+
+        list = context->next_now;
+        context->queued_now = false;
+        laio_queue(context);
+        context->young = false;
+    }
+}
+
 /* Without the lock. */
 static void deliver_now(struct laio_context *list)
 {
@@ -355,6 +397,8 @@ void aio_finish_all(const ouro_event *events, unsigned count)
     if (stats_on)
         count_ends(events, count);
     aio_lock();
+    if (laio.way == WAY_APART)
+        laio.looped -= count;
     for (unsigned i = 0; i < count; i++)
         finish(events[i].op->user, events[i].res, &now);
     aio_unlock();
@@ -373,6 +417,30 @@ void laio_finish(struct laio_request *request, int64_t res)
     finish(request, res, &now);
     aio_unlock();
     deliver_now(now);
+}
+
+void laio_finish_apart(const ouro_event *events, unsigned count)
+{
+    struct laio_context *now = NULL;
+
+    if (stats_on)
+        count_ends(events, count);
+    aio_lock();
+    for (unsigned i = 0; i < count; i++) {
+        struct laio_request *request = events[i].op->user;
+
+        if (request->hold < 0) {
+            finish(request, events[i].res, &now);
+            continue;
+        }
+        request->res = events[i].res;
+        request->next = laio.told;
+        laio.told = request;
+    }
+    if (now || laio.told)
+        aio_drive_call();
+    queue_all(now);
+    aio_unlock();
 }
 
 /* ---- What our thread does between its turns ------------------------------------------------- */
@@ -442,11 +510,44 @@ static void run_errands(void)
     }
 }
 
+/* As submit. */
+static int submit_apart(ouro_loop *loop, ouro_op *const *ops, unsigned count)
+{
+    unsigned done = laio_held_submit(loop, ops, count), left = count - done;
+    int r;
+
+    if (done)
+        return (int)done;
+    aio_lock();
+    laio.looped += left;
+    aio_drive_busy();
+    aio_unlock();
+    r = submit(loop, ops, left);
+    aio_lock();
+    laio.looped -= left - (r > 0 ? (unsigned)r : 0);
+    aio_unlock();
+    return r;
+}
+
+static int way(void)
+{
+    if (laio.way == WAY_UNKNOWN) {
+        aio_lock();
+        laio.way = aio_drive_interrupts() ? WAY_RING : WAY_APART;
+        if (laio.way == WAY_APART)
+            aio_drive_hurry(); /* our thread is in the loop still */
+        aio_unlock();
+    }
+    return laio.way;
+}
+
 int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op *const *ops,
                     unsigned count)
 {
     struct errand errand = { .loop = loop, .ops = ops, .count = count }, **end = &laio.errands;
 
+    if (way() == WAY_APART)
+        return submit_apart(loop, ops, count);
     if (laio_is_called(context) || !aio_drive_interrupts())
         return submit(loop, ops, count);
     aio_lock();
@@ -467,25 +568,69 @@ int laio_sleep(const struct laio_context *context, struct waiter *waiter, uint32
                                    : aio_doze(waiter, wakes, timeout, old);
 }
 
+/* With the lock. They are in the queue then, or have been delivered. */
+static void finish_told(void)
+{
+    struct laio_context *now = NULL;
+    struct laio_request *request;
+
+    while ((request = laio.told)) {
+        laio.told = request->next;
+        finish(request, request->res, &now);
+    }
+    queue_all(now);
+}
+
 /* What could not be delivered for lack of room, or was left behind by who fetched the rest, is
  * delivered after a while. */
-ouro_time aio_patience(void)
+ouro_time aio_patience(bool *ret_parks)
 {
     struct laio_context *list;
     bool more;
 
     run_errands();
     aio_lock();
+    finish_told();
     list = take_old();
+    *ret_parks = laio.way == WAY_APART && !laio.looped;
     aio_unlock();
     deliver_now(list);
     aio_lock();
     laio.ticks = more = laio.late;
+    more = more || (laio.way == WAY_APART && laio.looped); /* there aio_drive_call wakes nobody */
     aio_unlock();
     return more ? SOON_MS * OURO_MS : OURO_S;
 }
 
 /* ---- The end of a context ------------------------------------------------------------------- */
+
+/* With the lock. */
+static bool is_begun(const struct laio_request *request)
+{
+    return request->keeper || ouro_op_id(&request->op);
+}
+
+int laio_cancel_op(ouro_loop *loop, struct laio_request *request)
+{
+    request->canceled = true;
+    if (!request->keeper)
+        return ouro_cancel(loop, &request->op);
+    laio_held_cancel(request);
+    return 0;
+}
+
+void laio_cancel_marked(const struct laio_keeper *keeper, ouro_loop *loop)
+{
+    aio_lock();
+    for (uint32_t i = 0; i < laio.count; i++) {
+        struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
+
+        if (request->used && request->keeper == keeper && request->source && request->canceled &&
+            !request->over)
+            (void)ouro_cancel(loop, &request->op);
+    }
+    aio_unlock();
+}
 
 struct laio_request *laio_find_poll(const struct laio_context *context, const struct iocb *block)
 {
@@ -494,7 +639,7 @@ struct laio_request *laio_find_poll(const struct laio_context *context, const st
 
         if (request->used && request->context == context && request->at == block &&
             request->copy.aio_lio_opcode == LAIO_POLL && !request->over && !request->canceled &&
-            ouro_op_id(&request->op))
+            is_begun(request))
             return request;
     }
     return NULL;
@@ -507,10 +652,8 @@ static void cancel_all(const struct laio_context *context, ouro_loop *loop)
         struct laio_request *request = &laio.chunks[i / CHUNK][i % CHUNK];
 
         if (request->used && request->context == context && !request->over && !request->file &&
-            ouro_op_id(&request->op)) {
-            request->canceled = true;
-            (void)ouro_cancel(loop, &request->op);
-        }
+            is_begun(request))
+            (void)laio_cancel_op(loop, request);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 enum { PAGE = 4096 };
 
@@ -345,6 +346,50 @@ static void l17_a_pipe_may_be_closed_while_it_is_waited_for(void)
     CHECK(result_of(&event) == 4 && memcmp(bytes, "abcd", 4) == 0);
 }
 
+/* fcntl(2): who closes any descriptor of a file drops all locks that its process has on it. */
+static void l17_record_locks_are_kept(void)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    io_context_t context = context_of(8);
+    int fd = file_of(4096, 0), status;
+    struct iocb iocb;
+    char bytes[100];
+    pid_t child;
+
+    CHECK(fcntl(fd, F_SETLK, &lock) == 0);
+    io_prep_pread(&iocb, fd, bytes, sizeof(bytes), 0);
+    CHECK(outcome(context, &iocb) == sizeof(bytes));
+    io_prep_pwrite(&iocb, fd, bytes, sizeof(bytes), 0);
+    CHECK(outcome(context, &iocb) == sizeof(bytes));
+    if ((child = fork()) == 0)
+        _exit(fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type == F_WRLCK && lock.l_pid == getppid());
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+/* BETTER: it waits for a pipe. */
+static void l17_no_file_is_held_longer_than_its_request(void)
+{
+    io_context_t context = context_of(8);
+    double limit = now_s() + 5;
+    struct iocb iocbs[2];
+    char bytes[2];
+    int fds[2];
+
+    signal(SIGPIPE, SIG_IGN);
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 2; i++) {
+        io_prep_pread(&iocbs[i], fds[0], &bytes[i], 1, 0);
+        CHECK(submit(context, &iocbs[i]) == 1);
+    }
+    CHECK(write(fds[1], "ab", 2) == 2);
+    for (int i = 0; i < 2; i++)
+        CHECK(take(context, BY_CALL).res == 1);
+    CHECK(close(fds[0]) == 0 && memcmp(bytes, "ab", 2) == 0);
+    while (write(fds[1], "c", 1) == 1 && now_s() < limit)
+        nap_ms(1);
+    CHECK(write(fds[1], "c", 1) < 0 && errno == EPIPE);
+}
+
 const struct dropin_case submit_tests[] = {
     TEST(l08_numbers_and_contexts),
     TEST(l09_up_to_the_first_that_is_bad),
@@ -357,5 +402,7 @@ const struct dropin_case submit_tests[] = {
     TEST(l13_vectors_may_go_at_once),
     TEST(l17_a_descriptor_may_be_closed_at_once),
     BETTER(l17_a_pipe_may_be_closed_while_it_is_waited_for),
+    TEST(l17_record_locks_are_kept),
+    BETTER(l17_no_file_is_held_longer_than_its_request),
     { 0 },
 };
