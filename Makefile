@@ -73,7 +73,6 @@ AIO_DIFF = $(BUILD)/tests/aio_diff --library $(BUILD)/libouro-posixaio.so
 # (make libaio-diff), so only the planted one is looked for.
 LIBAIO = $(BUILD)/tests/libaio_test
 LIBAIO_DIFF = $(BUILD)/tests/libaio_diff --library $(BUILD)/libouro-libaio.so
-LACKS = --lacks tests/libaio_lacks.txt
 PROGRAMS = 100000
 SEED = 1
 DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' \
@@ -81,10 +80,10 @@ DROPINS = '$(BUILD)/ouro run -- $(AIO)' '$(BUILD)/ouro run -- $(AIO) --blocked' 
     '$(AIO_DIFF) --count 800 --seed 10001 --blocked' \
     '$(AIO_DIFF) --count 800 --seed 20001 --engine threads' \
     '$(AIO_DIFF) --planted $(BUILD)/tests/libaio-wrong.so' \
-    '$(BUILD)/ouro run -- $(LIBAIO) $(LACKS)' \
-    '$(BUILD)/ouro run -- $(LIBAIO) --blocked $(LACKS)' \
-    '$(BUILD)/ouro run --engine=threads -- $(LIBAIO) $(LACKS)' \
-    'env OURO_AIO_PURE=1 $(BUILD)/ouro run -- $(LIBAIO) $(LACKS) --lacks tests/libaio_pure.txt' \
+    '$(BUILD)/ouro run -- $(LIBAIO)' \
+    '$(BUILD)/ouro run -- $(LIBAIO) --blocked' \
+    '$(BUILD)/ouro run --engine=threads -- $(LIBAIO)' \
+    'env OURO_AIO_PURE=1 $(BUILD)/ouro run -- $(LIBAIO) --lacks tests/libaio_pure.txt' \
     '$(LIBAIO_DIFF) --planted $(BUILD)/tests/libaio-diff-wrong.so'
 # The same where a sanitizer has to be linked in: a build, what starts it, and its options.
 aio_linked = '$(strip $(2) $(1)/tests/aio_test_linked $(3))' \

@@ -98,6 +98,11 @@ int aio_doze(struct waiter *waiter, uint32_t wakes, const struct timespec *timeo
 long aio_futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *timeout);
 void aio_futex_wake(_Atomic uint32_t *word);
 
+/* ---- aio_alone.c ----------------------------------------------------------------------------- */
+
+/* Without the lock. Have all threads of the program ended? Some 0.1 ms. */
+bool aio_is_alone(void);
+
 /* ---- What each drop-in provides -------------------------------------------------------------- */
 
 /* With the lock. The loop is about to be opened; a child of fork begins anew; some requests are in
@@ -105,6 +110,9 @@ void aio_futex_wake(_Atomic uint32_t *word);
 void aio_prepare(void);
 void aio_forked(void);
 bool aio_busy(void);
+
+/* Without the lock. The program's threads have all ended: may the process? */
+bool aio_may_end(void);
 
 /* Without the lock. These operations are over. */
 void aio_finish_all(const ouro_event *events, unsigned count);

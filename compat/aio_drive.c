@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,7 +31,7 @@
 #include "../src/syscall.h"
 
 enum {
-    STACK = 128 * 1024, /* of a thread that runs no code of the program's */
+    STACK = 256 * 1024, /* of a thread that runs no code of the program's but at its end */
     LEAD_MS = 1,        /* without a completion: as long does a caller drive */
     TICK_MS = 2,        /* how often the thread looks, standing by */
     LEADS_FEW = 64,     /* callers have come so seldom before work was left undone: ... */
@@ -38,6 +39,8 @@ enum {
     BATCH = 32,         /* requests that are ended together */
     IDLE_WAKES = 3,     /* in a row: the descriptor is ready and the loop is not */
 };
+
+#define GAP_MOST (32 * OURO_S) /* see watch_program */
 
 enum { SERVES, STANDS_BY, PARKED };
 
@@ -111,19 +114,48 @@ static void serve(void)
     aio_futex_wake(&drive.state);
 }
 
+/* When to look whether the program is still there: a second after the last completion, and then
+ * less and less often. */
+struct watch {
+    ouro_time next, gap;
+};
+
+static void watch_anew(struct watch *watch)
+{
+    watch->gap = OURO_S;
+    watch->next = ouro_now(drive.loop) + watch->gap;
+}
+
+static void watch_program(struct watch *watch)
+{
+    ouro_time now = ouro_now(drive.loop);
+
+    if (now < watch->next)
+        return;
+    if (aio_may_end() && aio_is_alone())
+        exit(0); /* as the C library does for its last thread */
+    watch->gap = watch->gap < GAP_MOST ? watch->gap * 2 : GAP_MOST;
+    watch->next = now + watch->gap;
+}
+
 /* With nothing in flight the thread leaves the loop after a while: programs may close all
  * descriptors, and who sleeps in one that is closed would not be woken. Not if somebody has called
- * since it asked what there is to do. NULL: for as long as it takes. */
-static void park(uint32_t calls, const struct timespec *limit)
+ * since it asked what there is to do. */
+static void park(uint32_t calls, ouro_time until, struct watch *watch)
 {
-    long r = 0;
-
     aio_lock();
     if (!aio_busy() && drive.calls == calls)
         drive.state = PARKED;
     aio_unlock();
-    while (drive.state == PARKED && r != -ETIMEDOUT)
-        r = aio_futex_wait(&drive.state, PARKED, limit);
+    while (drive.state == PARKED && ouro_now(drive.loop) < until) {
+        ouro_time now = ouro_now(drive.loop), next = until < watch->next ? until : watch->next;
+        ouro_time left = next > now ? next - now : 0;
+        const struct timespec limit = { .tv_sec = (time_t)(left / OURO_S),
+                                        .tv_nsec = (long)(left % OURO_S) };
+
+        (void)aio_futex_wait(&drive.state, PARKED, &limit);
+        watch_program(watch);
+    }
     aio_lock();
     serve();
     aio_unlock();
@@ -188,6 +220,7 @@ static int open_loop(void)
 static void *thread_main(void *arg)
 {
     int r = open_loop();
+    struct watch watch;
 
     (void)arg;
     drive.thread = pthread_self();
@@ -198,18 +231,20 @@ static void *thread_main(void *arg)
         return NULL;
     stats_thread();
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
+    watch_anew(&watch);
     while (r >= 0) {
         uint32_t calls = drive.calls;
         bool parks;
-        ouro_time patience = aio_patience(&parks);
-        const struct timespec limit = { .tv_sec = (time_t)(patience / OURO_S),
-                                        .tv_nsec = (long)(patience % OURO_S) };
+        ouro_time patience = aio_patience(&parks), until = ouro_now(drive.loop) + patience;
 
-        r = run(1, parks ? OURO_NOWAIT : ouro_now(drive.loop) + patience);
-        if (r == 0)
-            park(calls, parks && patience < OURO_S ? &limit : NULL);
-        else if (r > 0)
+        r = run(1, parks ? OURO_NOWAIT : until);
+        if (r > 0) {
             stand_by();
+            watch_anew(&watch);
+        } else if (r == 0) {
+            park(calls, parks && patience < OURO_S ? until : OURO_FOREVER, &watch);
+            watch_program(&watch);
+        }
     }
     return NULL;
 }

@@ -159,6 +159,17 @@ bool aio_busy(void)
     return aio.busy;
 }
 
+/* Threads of the C library's would go on with them. */
+bool aio_may_end(void)
+{
+    bool may;
+
+    aio_lock();
+    may = !aio.busy;
+    aio_unlock();
+    return may;
+}
+
 struct request *aio_next(uint32_t number)
 {
     for (; number <= aio.count; number++) {

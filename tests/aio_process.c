@@ -141,6 +141,31 @@ static void p48_exit_does_not_wait(void)
     }
 }
 
+/* No thread of ours, and none of the C library's, keeps it; what is in flight, it does. */
+static void p48_the_last_thread_ends_the_process(void)
+{
+    double start = now_s();
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        static char byte;
+        static struct aiocb block;
+        int fds[2];
+
+        CHECK(pipe(fds) == 0);
+        block = block_of(fds[0], &byte, 1, 0);
+        CHECK(aio_read(&block) == 0);
+        if (fork() == 0) {
+            nap_ms(1500);
+            _exit(write(fds[1], "a", 1) != 1);
+        }
+        pthread_exit(NULL);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(now_s() - start > 1.4);
+}
+
 static void p49_a_program_may_close_all_descriptors(void)
 {
     char byte;
@@ -287,6 +312,7 @@ const struct dropin_case process_tests[] = {
     BETTER(p46_a_fork_may_come_at_any_time),
     TEST(p47_programs_that_are_started_inherit_nothing),
     TEST(p48_exit_does_not_wait),
+    TEST(p48_the_last_thread_ends_the_process),
     TEST(p49_a_program_may_close_all_descriptors),
     TEST(p50_a_broken_pipe_is_an_error_and_no_signal),
     TEST(p51_a_hint_is_taken),
