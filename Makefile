@@ -25,14 +25,17 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
     --except */files/a_huge_read_is_cut_or_goes_on
 # The drop-in for POSIX AIO, linked to its test. AddressSanitizer: as above. ThreadSanitizer keeps
 # signals until the thread is inside a call that it knows, and one of each number (p35, p43), has a
-# thread of its own (p39), its end waits for threads that a child of fork does not have (p48), it
-# sees a race in a program that closes all descriptors (p49) and an allocation in a handler that
-# submits (p28), and no lock that is taken while a cancelled thread is unwound (p29).
+# thread of its own (p39, p48), its end waits for threads that a child of fork does not have (p48),
+# it sees a race in a program that closes all descriptors (p49) and an allocation in a handler that
+# submits (p28), and no lock that is taken while a cancelled thread is unwound (p29). Both leave a
+# forked child the lock of their allocator as it is (p52).
 AIO_LINKED_ASAN_EXCEPT = --except p52_threads_drive_by_turns_while_the_process_forks
-AIO_LINKED_TSAN_EXCEPT = --except p35_a_full_queue_of_signals_spoils_no_result \
+AIO_LINKED_TSAN_EXCEPT = $(AIO_LINKED_ASAN_EXCEPT) \
+    --except p35_a_full_queue_of_signals_spoils_no_result \
     --except p39_no_thread_before_the_first_request \
     --except p43_a_list_tells_when_all_are_over \
     --except p48_exit_does_not_wait \
+    --except p48_the_last_thread_ends_the_process \
     --except p49_a_program_may_close_all_descriptors \
     --except p28_a_handler_waits_for_quick_requests_inside_such_a_wait \
     --except p29_who_drives_may_be_cancelled

@@ -55,7 +55,7 @@ static bool is_none(const char *tid)
 
 static bool look(void)
 {
-    _Alignas(struct entry) char list[LIST_SIZE];
+    _Alignas(struct entry) char list[LIST_SIZE] = { 0 };
     bool alone = true;
     long fd, size;
 

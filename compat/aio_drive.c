@@ -143,12 +143,15 @@ static void watch_program(struct watch *watch)
  * since it asked what there is to do. */
 static void park(uint32_t calls, ouro_time until, struct watch *watch)
 {
+    bool ends = until != OURO_FOREVER;
+
     aio_lock();
     if (!aio_busy() && drive.calls == calls)
         drive.state = PARKED;
     aio_unlock();
-    while (drive.state == PARKED && ouro_now(drive.loop) < until) {
-        ouro_time now = ouro_now(drive.loop), next = until < watch->next ? until : watch->next;
+    while (drive.state == PARKED && (!ends || ouro_now(drive.loop) < until)) {
+        ouro_time now = ouro_now(drive.loop);
+        ouro_time next = ends && until < watch->next ? until : watch->next;
         ouro_time left = next > now ? next - now : 0;
         const struct timespec limit = { .tv_sec = (time_t)(left / OURO_S),
                                         .tv_nsec = (long)(left % OURO_S) };

@@ -35,8 +35,8 @@ enum {
 
 /* A file that the thread has. */
 struct laio_file {
-    ouro_op close;
-    struct laio_file *next; /* of those that are shared */
+    ouro_op close;          /* first: it is the file */
+    struct laio_file *next; /* of those that are shared, or unused */
     int number;             /* the program's */
     unsigned users;
     bool shared; /* requests that keep an order have one descriptor, by which the loop knows it */
@@ -50,7 +50,7 @@ struct laio_keeper {
     bool ended; /* the program has closed its end */
     int socket;
     unsigned busy; /* operations that are in the loop */
-    struct laio_file *files;
+    struct laio_file *shared, *unused;
     _Atomic bool looks; /* for requests that are cancelled */
     _Atomic uint32_t open;
     int error;
@@ -69,7 +69,7 @@ static struct {
 static struct laio_file *find_shared(const struct laio_keeper *keeper, int number, int fd)
 {
     pid_t self = (pid_t)LAIO_KERNEL(SYS_gettid, 0); /* the process has another table */
-    struct laio_file *file = keeper->files;
+    struct laio_file *file = keeper->shared;
 
     while (file && (file->number != number ||
                     LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, file->close.fd, fd) != 0))
@@ -90,7 +90,11 @@ static struct laio_file *file_of(struct laio_keeper *keeper, const struct laio_r
         file->users++;
         return file;
     }
-    file = calloc(1, sizeof(*file));
+    file = keeper->unused;
+    if (file)
+        keeper->unused = file->next;
+    else
+        file = calloc(1, sizeof(*file));
     if (!file)
         return NULL;
     ouro_prep_close(&file->close, fd);
@@ -98,16 +102,22 @@ static struct laio_file *file_of(struct laio_keeper *keeper, const struct laio_r
     file->users = 1;
     file->shared = shared;
     if (shared) {
-        file->next = keeper->files;
-        keeper->files = file;
+        file->next = keeper->shared;
+        keeper->shared = file;
     }
     return file;
+}
+
+static void put_away(struct laio_keeper *keeper, struct laio_file *file)
+{
+    file->next = keeper->unused;
+    keeper->unused = file;
 }
 
 /* By the loop, which may still know its number. */
 static void release(struct laio_keeper *keeper, struct laio_file *file)
 {
-    struct laio_file **at = &keeper->files;
+    struct laio_file **at = &keeper->shared;
 
     if (--file->users)
         return;
@@ -119,7 +129,7 @@ static void release(struct laio_keeper *keeper, struct laio_file *file)
     if (ouro_submit(keeper->loop, &file->close) < 0) {
         keeper->busy--;
         (void)LAIO_KERNEL(SYS_close, file->close.fd);
-        free(file);
+        put_away(keeper, file);
     }
 }
 
@@ -161,7 +171,7 @@ static bool take_message(struct laio_keeper *keeper)
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
+    } control = { .align = { 0 } };
     struct laio_request *request = NULL;
     struct iovec part = { &request, sizeof(request) };
     struct msghdr message = { .msg_iov = &part,
@@ -198,8 +208,8 @@ static unsigned sort_out(struct laio_keeper *keeper, ouro_event *events, unsigne
             continue;
         }
         keeper->busy--;
-        if (!request) { /* of a file */
-            free(op);
+        if (!request) {
+            put_away(keeper, (struct laio_file *)(void *)op);
             continue;
         }
         release(keeper, request->source);
@@ -246,6 +256,17 @@ static int open_keeper(struct laio_keeper *keeper)
     return r < 0 ? (int)r : ouro_open(&config, &keeper->loop);
 }
 
+static void free_all(struct laio_keeper *keeper)
+{
+    struct laio_file *file;
+
+    while ((file = keeper->unused)) {
+        keeper->unused = file->next;
+        free(file);
+    }
+    free(keeper);
+}
+
 static void *thread_main(void *arg)
 {
     struct laio_keeper *keeper = arg;
@@ -262,7 +283,7 @@ static void *thread_main(void *arg)
         turn(keeper);
     (void)ouro_close(keeper->loop, OURO_NOWAIT);
     (void)LAIO_KERNEL(SYS_close, keeper->socket);
-    free(keeper);
+    free_all(keeper);
     return NULL;
 }
 

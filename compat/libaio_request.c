@@ -211,7 +211,8 @@ struct laio_request *laio_take(struct laio_context *context)
     request->used = true;
     request->over = request->stuck = false;
     request->file = request->prompt = false;
-    request->kept = request->canceled = false;
+    request->kept = false;
+    request->canceled = false;
     request->vector = NULL;
     request->begun = 0;
     request->hold = -1;

@@ -116,6 +116,36 @@ static void l19_events_of_both_kinds_end_the_wait(void)
         pthread_join(threads[i], NULL);
 }
 
+static double cpu_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Neither while there is nothing, nor while something waits. BETTER: for a pipe. */
+static void l19_who_waits_takes_no_time(void)
+{
+    io_context_t context = context_of(8);
+    int fd = file_of(4096, 0), fds[2];
+    struct iocb iocb;
+    char bytes[100];
+
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < 2; i++) {
+        double before;
+
+        io_prep_pread(&iocb, fd, bytes, sizeof(bytes), 0);
+        CHECK(outcome(context, &iocb) == sizeof(bytes));
+        before = cpu_s();
+        nap_ms(400);
+        CHECK(cpu_s() - before < 0.1);
+        io_prep_pread(&iocb, fds[0], bytes, 1, 0);
+        CHECK(i || submit(context, &iocb) == 1);
+    }
+}
+
 /* ---- Signals (L20) -------------------------------------------------------------------------- */
 
 static atomic_int handled;
@@ -327,6 +357,7 @@ const struct dropin_case wait_tests[] = {
     TEST(l19_less_than_the_least_when_time_is_over),
     TEST(l19_an_event_ends_the_wait),
     BETTER(l19_events_of_both_kinds_end_the_wait),
+    BETTER(l19_who_waits_takes_no_time),
     TEST(l20_a_signal_ends_the_wait_also_with_sa_restart),
     BETTER(l20_a_signal_ends_the_wait_for_a_pipe),
     TEST(l20_a_signal_spoils_nothing_that_is_there),
