@@ -325,8 +325,9 @@ static int start(ouro_loop *loop)
     if (!keeper)
         return -ENOMEM;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        r = -errno;
         free(keeper);
-        return -errno;
+        return r;
     }
     keeper->socket = pair[1];
     keeper->engine = strcmp(engine, "posixaio") == 0 ? "threads" : engine;
@@ -344,14 +345,23 @@ static int start(ouro_loop *loop)
     return 0;
 }
 
+/* A lack that ends. */
+static bool is_passing(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS || r == -EAGAIN;
+}
+
 /* With the lock. NULL: there is none. */
 static struct laio_keeper *keeper_for(ouro_loop *loop)
 {
+    int r = 0;
+
     if (held.off)
         return NULL;
     if (!held.keeper || !laio_is_marked(held.socket))
-        held.off = start(loop) < 0;
-    return held.off ? NULL : held.keeper;
+        r = start(loop);
+    held.off = r < 0 && !is_passing(r);
+    return r < 0 ? NULL : held.keeper;
 }
 
 static long send_to(int socket, struct laio_request *request, int flags)

@@ -37,15 +37,15 @@ static struct {
     struct laio_request *chunks[CHUNKS];
     struct laio_request *free;
     pid_t owner;
-    uint32_t count;            /* requests there is memory for */
-    uint32_t busy;             /* in use */
-    _Atomic uint32_t files;    /* that are running, for files */
-    struct laio_context *late; /* contexts with what nobody has fetched so far */
-    struct errand *errands;    /* for our thread */
-    bool ticks;                /* it looks again soon */
-    struct laio_request *told; /* over, and of those that tell a descriptor: for our thread */
-    _Atomic int way;           /* one of these: see laio_submit_ops */
-    uint32_t looped;           /* operations in the loop, where they are counted */
+    uint32_t count;                        /* requests there is memory for */
+    uint32_t busy;                         /* in use */
+    _Atomic uint32_t files;                /* that are running, for files */
+    struct laio_context *late;             /* contexts with what nobody has fetched so far */
+    struct errand *errands;                /* for our thread */
+    bool ticks;                            /* it looks again soon */
+    struct laio_request *told, **told_end; /* over, and such that tell: for our thread */
+    _Atomic int way;                       /* one of these: see laio_submit_ops */
+    uint32_t looped;                       /* operations in the loop, where they are counted */
     struct {
         int fd, held;
         uint32_t users;
@@ -441,13 +441,27 @@ void laio_finish_apart(const ouro_event *events, unsigned count)
             continue;
         }
         request->res = events[i].res;
-        request->next = laio.told;
-        laio.told = request;
+        request->next = NULL;
+        *(laio.told ? laio.told_end : &laio.told) = request;
+        laio.told_end = &request->next;
     }
     if (now || laio.told)
         aio_drive_call();
     queue_all(now);
     aio_unlock();
+}
+
+/* With the lock. They are in the queue then, or have been delivered. */
+static void finish_told(void)
+{
+    struct laio_context *now = NULL;
+    struct laio_request *request;
+
+    while ((request = laio.told)) {
+        laio.told = request->next;
+        finish(request, request->res, &now);
+    }
+    queue_all(now);
 }
 
 /* ---- What our thread does between its turns ------------------------------------------------- */
@@ -573,19 +587,6 @@ int laio_sleep(const struct laio_context *context, struct waiter *waiter, uint32
 {
     return laio_is_called(context) ? aio_sleep(waiter, wakes, timeout, old)
                                    : aio_doze(waiter, wakes, timeout, old);
-}
-
-/* With the lock. They are in the queue then, or have been delivered. */
-static void finish_told(void)
-{
-    struct laio_context *now = NULL;
-    struct laio_request *request;
-
-    while ((request = laio.told)) {
-        laio.told = request->next;
-        finish(request, request->res, &now);
-    }
-    queue_all(now);
 }
 
 /* What could not be delivered for lack of room, or was left behind by who fetched the rest, is
@@ -725,6 +726,9 @@ void laio_drain(void)
     aio_shield(&old);
     while (atomic_load(&laio.files)) {
         aio_drive_reap();
+        aio_lock();
+        finish_told(); /* this may be our thread */
+        aio_unlock();
         (void)LAIO_KERNEL(SYS_nanosleep, &nap, NULL);
     }
     aio_unshield(&old);
