@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -75,10 +76,19 @@ static bool look(void)
     return alone;
 }
 
+/* Of the one thread that looks. */
+static struct {
+    bool alone;
+    _Atomic uint32_t done;
+} result;
+
 static void *thread_main(void *arg)
 {
+    (void)arg;
     prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
-    *(bool *)arg = look();
+    result.alone = look();
+    atomic_store(&result.done, 1);
+    aio_futex_wake(&result.done);
     return NULL;
 }
 
@@ -86,15 +96,17 @@ bool aio_is_alone(void)
 {
     pthread_attr_t attr;
     pthread_t thread;
-    bool alone = false;
     int r;
 
     if (pthread_attr_init(&attr))
         return false;
+    result.alone = false;
+    atomic_store(&result.done, 0);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, thread_main, &alone);
+    r = pthread_create(&thread, &attr, thread_main, NULL);
     pthread_attr_destroy(&attr);
-    if (r == 0)
-        pthread_join(thread, NULL);
-    return alone;
+    while (r == 0 && !atomic_load(&result.done))
+        (void)aio_futex_wait(&result.done, 0, NULL);
+    return result.alone;
 }
