@@ -5,6 +5,7 @@
  * ours, which the C library cannot tell from the program's. So they look from time to time. That
  * takes descriptors, if only for a moment, and the program may count on getting the lowest number:
  * so it is done in a thread with a table of its own. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
@@ -33,12 +34,14 @@ static bool is_programs(const char *stat)
 {
     const char *name = strchr(stat, '('), *end = strrchr(stat, ')');
 
-    if (!name || !end || end[1] != ' ' || end[2] == 'Z' || end[2] == 'X')
+    if (!name || !end || end[1] != ' ')
+        return true;
+    if (end[2] == 'Z' || end[2] == 'X')
         return false;
     return strncmp(name, "(ouro-aio", 9) != 0 && strncmp(name, "(iou-", 5) != 0;
 }
 
-/* Ours, those of io_uring's workers, or gone meanwhile. */
+/* Ours, those of io_uring's workers, or gone meanwhile. What cannot be seen is the program's. */
 static bool is_none(const char *tid)
 {
     char path[64], stat[STAT_SIZE + 1];
@@ -47,10 +50,12 @@ static bool is_none(const char *tid)
     (void)snprintf(path, sizeof(path), "/proc/self/task/%.20s/stat", tid);
     fd = OURO__SYSCALL(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return true;
+        return fd == -ENOENT || fd == -ESRCH;
     size = OURO__SYSCALL(SYS_read, fd, stat, STAT_SIZE);
     (void)OURO__SYSCALL(SYS_close, fd);
-    stat[size > 0 ? size : 0] = '\0';
+    if (size < 0)
+        return size == -ESRCH;
+    stat[size] = '\0';
     return !is_programs(stat);
 }
 
@@ -58,7 +63,7 @@ static bool look(void)
 {
     _Alignas(struct entry) char list[LIST_SIZE] = { 0 };
     bool alone = true;
-    long fd, size;
+    long fd, size = 0;
 
     if (OURO__SYSCALL(SYS_close_range, 0, UINT_MAX, CLOSE_RANGE_UNSHARE) < 0)
         return false;
@@ -73,7 +78,7 @@ static bool look(void)
             at += entry->size;
         }
     (void)OURO__SYSCALL(SYS_close, fd);
-    return alone;
+    return alone && size == 0; /* it was seen to the end */
 }
 
 /* Of the one thread that looks. */

@@ -166,6 +166,25 @@ static void p48_the_last_thread_ends_the_process(void)
     CHECK(now_s() - start > 1.4);
 }
 
+/* Where nobody can see its threads. */
+static void p48_a_program_that_cannot_be_seen_is_there(void)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        const struct rlimit one = { 1, 1 };
+        char byte;
+        int fd = temp_file(0);
+
+        CHECK(read_by(fd, &byte, 1, 0) == 0);
+        CHECK(setrlimit(RLIMIT_NOFILE, &one) == 0);
+        nap_ms(2500);
+        _exit(7);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static void p49_a_program_may_close_all_descriptors(void)
 {
     char byte;
@@ -313,6 +332,7 @@ const struct dropin_case process_tests[] = {
     TEST(p47_programs_that_are_started_inherit_nothing),
     TEST(p48_exit_does_not_wait),
     TEST(p48_the_last_thread_ends_the_process),
+    TEST(p48_a_program_that_cannot_be_seen_is_there),
     TEST(p49_a_program_may_close_all_descriptors),
     TEST(p50_a_broken_pipe_is_an_error_and_no_signal),
     TEST(p51_a_hint_is_taken),
