@@ -28,8 +28,9 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
 # thread of its own (p39, p48), its end waits for threads that a child of fork does not have (p48),
 # it sees a race in a program that closes all descriptors (p49) and an allocation in a handler that
 # submits (p28), and no lock that is taken while a cancelled thread is unwound (p29). Both leave a
-# forked child the lock of their allocator as it is (p52).
-AIO_LINKED_ASAN_EXCEPT = --except p52_threads_drive_by_turns_while_the_process_forks
+# forked child the lock of their allocator as another thread had it (p46, p52).
+AIO_LINKED_ASAN_EXCEPT = --except p46_a_fork_may_come_at_any_time \
+    --except p52_threads_drive_by_turns_while_the_process_forks
 AIO_LINKED_TSAN_EXCEPT = $(AIO_LINKED_ASAN_EXCEPT) \
     --except p35_a_full_queue_of_signals_spoils_no_result \
     --except p39_no_thread_before_the_first_request \

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,18 +98,11 @@ static void *thread_main(void *arg)
 
 bool aio_is_alone(void)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
     int r;
 
-    if (pthread_attr_init(&attr))
-        return false;
     result.alone = false;
     atomic_store(&result.done, 0);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, thread_main, NULL);
-    pthread_attr_destroy(&attr);
+    r = aio_thread(thread_main, NULL, STACK);
     while (r == 0 && !atomic_load(&result.done))
         (void)aio_futex_wait(&result.done, 0, NULL);
     return result.alone;

@@ -44,6 +44,22 @@ void aio_unshield(const struct aio_shield *old)
     pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
 }
 
+int aio_thread(void *(*main)(void *arg), void *arg, size_t stack)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    int r = pthread_attr_init(&attr);
+
+    if (r)
+        return -r;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    if (stack)
+        pthread_attr_setstacksize(&attr, stack);
+    r = pthread_create(&thread, &attr, main, arg);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
 /* ---- Forks ---------------------------------------------------------------------------------- */
 
 /* The program's own handlers of pthread_atfork may use POSIX AIO, in an order that nobody knows. So

@@ -11,6 +11,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -27,6 +28,10 @@ struct aio_shield {
 };
 void aio_shield(struct aio_shield *ret_old);
 void aio_unshield(const struct aio_shield *old);
+
+/* A thread that nobody joins, with all signals blocked as its maker has; 0 or -errno. stack: 0: as
+ * the C library has it. */
+int aio_thread(void *(*main)(void *arg), void *arg, size_t stack);
 
 void aio_lock(void); /* with all signals blocked */
 void aio_unlock(void);

@@ -252,28 +252,12 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* It blocks all signals, as its maker does. */
-static int start_thread(void)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    int r = pthread_attr_init(&attr);
-
-    if (r)
-        return -r;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, thread_main, NULL);
-    pthread_attr_destroy(&attr);
-    return -r;
-}
-
 int aio_drive(ouro_loop **ret)
 {
     int r;
 
     memset(&drive, 0, sizeof(drive));
-    r = start_thread();
+    r = aio_thread(thread_main, NULL, STACK);
     while (r == 0 && !atomic_load(&drive.open))
         (void)aio_futex_wait(&drive.open, 0, NULL);
     *ret = drive.loop;

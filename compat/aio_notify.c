@@ -136,7 +136,7 @@ static bool wait_for_work(void)
 static void *serve(void *arg)
 {
     (void)arg;
-    prctl(PR_SET_NAME, "ouro-aio", 0, 0, 0);
+    prctl(PR_SET_NAME, "ouro-call", 0, 0, 0); /* what it starts is the program's: see aio_alone.c */
     pthread_mutex_lock(&pool.lock);
     while (wait_for_work()) {
         struct request *request = pop();
@@ -167,19 +167,9 @@ static void *serve_once(void *arg)
 
 static int start_thread(const pthread_attr_t *attr, void *(*main)(void *), void *arg)
 {
-    pthread_attr_t ours;
     pthread_t thread;
-    int r;
 
-    if (attr)
-        return pthread_create(&thread, attr, main, arg);
-    r = pthread_attr_init(&ours);
-    if (r)
-        return r;
-    pthread_attr_setdetachstate(&ours, PTHREAD_CREATE_DETACHED);
-    r = pthread_create(&thread, &ours, main, arg);
-    pthread_attr_destroy(&ours);
-    return r;
+    return attr ? pthread_create(&thread, attr, main, arg) : -aio_thread(main, arg, 0);
 }
 
 /* With the pool's lock. */

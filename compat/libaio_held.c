@@ -17,7 +17,6 @@
 #include <linux/close_range.h>
 #include <linux/kcmp.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,19 +290,11 @@ static void *thread_main(void *arg)
 
 static int start_thread(struct laio_keeper *keeper)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    int r = pthread_attr_init(&attr);
+    int r = aio_thread(thread_main, keeper, STACK);
 
-    if (r)
-        return -r;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, thread_main, keeper);
-    pthread_attr_destroy(&attr);
     while (r == 0 && !atomic_load(&keeper->open))
         (void)aio_futex_wait(&keeper->open, 0, NULL);
-    return r ? -r : keeper->error;
+    return r < 0 ? r : keeper->error;
 }
 
 static uint32_t most_of(void)

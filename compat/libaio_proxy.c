@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,18 +253,8 @@ static void await_answer(void)
 
 static bool start(void)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    int r;
-
     proxy.tried = true;
-    if (pthread_attr_init(&attr))
-        return false;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK);
-    r = pthread_create(&thread, &attr, thread_main, NULL);
-    pthread_attr_destroy(&attr);
-    if (r)
+    if (aio_thread(thread_main, NULL, STACK) < 0)
         return false;
     await_answer();
     return proxy.result == 0;

@@ -185,6 +185,42 @@ static void p48_a_program_that_cannot_be_seen_is_there(void)
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
+static void *live_on(void *arg)
+{
+    nap_ms(2500);
+    _exit(*(int *)arg);
+}
+
+static void start_one(union sigval value)
+{
+    pthread_t thread;
+
+    CHECK(pthread_create(&thread, NULL, live_on, value.sival_ptr) == 0);
+}
+
+/* They have the name of who has started them. */
+static void p48_what_a_function_starts_is_the_programs(void)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        static struct aiocb block;
+        static int seven = 7;
+        static char byte;
+
+        block = block_of(temp_file(0), &byte, 1, 0);
+        block.aio_sigevent.sigev_notify = SIGEV_THREAD;
+        block.aio_sigevent.sigev_notify_function = start_one;
+        block.aio_sigevent.sigev_notify_attributes = NULL;
+        block.aio_sigevent.sigev_value.sival_ptr = &seven;
+        CHECK(aio_read(&block) == 0);
+        nap_ms(300);
+        pthread_exit(NULL);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static void p49_a_program_may_close_all_descriptors(void)
 {
     char byte;
@@ -333,6 +369,7 @@ const struct dropin_case process_tests[] = {
     TEST(p48_exit_does_not_wait),
     TEST(p48_the_last_thread_ends_the_process),
     TEST(p48_a_program_that_cannot_be_seen_is_there),
+    TEST(p48_what_a_function_starts_is_the_programs),
     TEST(p49_a_program_may_close_all_descriptors),
     TEST(p50_a_broken_pipe_is_an_error_and_no_signal),
     TEST(p51_a_hint_is_taken),
