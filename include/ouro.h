@@ -545,8 +545,9 @@ int ouro_resume(ouro_loop *loop, ouro_op *op);
 /* One or more turns: flushes, waits until min completions were delivered to callbacks or lie
  * ready to reap, or until the time comes, or ouro_wake; runs callbacks. min 0: one turn that
  * does not wait; OURO_ALL: until nothing is in flight. Events that lie uncollected count, so
- * reap before running again; QUIET successes do not. Result: callbacks run plus events ready,
- * perhaps 0. Driver thread. */
+ * reap before running again; QUIET successes do not. With a min of more than 1 an engine may wait
+ * for several together, and notice what else happens up to 0.2 ms late. Result: callbacks run plus
+ * events ready, perhaps 0. Driver thread. */
 #define OURO_ALL UINT32_MAX
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until);
 

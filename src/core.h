@@ -441,6 +441,7 @@ struct ouro_loop {
     } patience;
     uint32_t try_count, idle_turns;
     uint64_t turn_progress; /* ouro__progress when the turn began */
+    uint32_t wanted;        /* events that ouro_run has still to wait for, as far as it was told */
     size_t try_bytes;
 
     /* who drives */

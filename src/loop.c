@@ -575,6 +575,15 @@ static bool enough(const ouro_loop *loop, unsigned ran, unsigned min)
     return !ouro__in_flight(loop) && !atomic_load(&loop->inbox.rung) && !ouro__calls_ready(loop);
 }
 
+/* An engine may wait for so many together, for a moment: see uring_turn.c. Who waits for all may
+ * have callbacks that are to run as soon as they can. */
+static unsigned wanted(const ouro_loop *loop, unsigned ran, unsigned min)
+{
+    unsigned got = ran + ouro__events_ready(loop);
+
+    return min == OURO_ALL || min <= got ? 1 : min - got;
+}
+
 /* Was ouro_wake called? Looks before it takes: an exchange is dear. */
 static bool take_wake(ouro_loop *loop)
 {
@@ -592,7 +601,9 @@ static int run(ouro_loop *loop, unsigned min, ouro_time until, unsigned max)
     do {
         bool woken = take_wake(loop);
         bool stop = woken || enough(loop, ran, min) || until == OURO_NOWAIT;
+        loop->wanted = wanted(loop, ran, min);
         ran += step(loop, &waiter, stop ? OURO_NOWAIT : until, max);
+        loop->wanted = 1;
         if (stop)
             break;
     } while (!enough(loop, ran, min) && !time_is_up(&until));

@@ -157,6 +157,31 @@ static void wake_ends_this_or_the_next_run(struct test *t)
     CHECK_EQ(ouro_run(t->loop, 1, OURO_FOREVER), 0);
 }
 
+/* The engine may be waiting for several completions together. */
+static void wake_ends_a_run_that_awaits_many(struct test *t)
+{
+    enum { COUNT = 4 };
+    ouro_op *ops[COUNT];
+    pthread_t thread;
+    char bytes[COUNT];
+    int fds[COUNT][2];
+
+    for (int i = 0; i < COUNT; i++) {
+        make_pipe(t, fds[i]);
+        ouro_prep_read(ops[i] = op_new(t), fds[i][0], &bytes[i], 1, 0);
+        start(t, ops[i]);
+    }
+    for (int i = 0; i < 20; i++) {
+        spawn(&thread, 1, wake_it, t, sizeof *t);
+        CHECK_EQ(ouro_run(t->loop, COUNT, OURO_FOREVER), 0);
+        join(&thread, 1);
+    }
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(write(fds[i][1], "x", 1), 1);
+    CHECK_EQ(ouro_run(t->loop, COUNT, OURO_FOREVER), COUNT);
+    finish_all(t);
+}
+
 static void wake_ends_a_wait_with_eintr(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -528,6 +553,8 @@ static const struct test_case cases[] = {
     { NAMED(a_post_is_checked_like_a_submit) },
     { NAMED(a_posted_operation_is_cancelled_by_its_poster), FIX_AS(REAP) },
     { NAMED(wake_ends_this_or_the_next_run), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
+      .pitfalls = "C9" },
+    { NAMED(wake_ends_a_run_that_awaits_many), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_REAP,
       .pitfalls = "C9" },
     { NAMED(wake_ends_a_wait_with_eintr), .fixed = FIX_STYLE | FIX_FD, .style = STYLE_WAIT },
     { NAMED(a_signal_handler_wakes), .faults = "11", .fixed = FIX_STYLE | FIX_FD,

@@ -17,6 +17,7 @@
 #define LOOKS 8u            /* one look may bring only a part of what the kernel deferred */
 #define PUT_OFF_MOST 4u     /* turns in a row, ... */
 #define PUT_OFF_NS OURO_MS  /* ... if they are short */
+#define TOGETHER_NS 200000u /* for which several completions are waited for at once */
 #define REFUSALS_QUICK 16u  /* enters refused for want of memory: tried at once, ... */
 #define REFUSALS_MOST 1000u /* ... then every millisecond, and then the operations are refused */
 #define ALWAYS (POLLERR | POLLHUP | POLLNVAL) /* poll(2) reports these unasked */
@@ -716,6 +717,27 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
     return true;
 }
 
+/* Sleeps in the ring. The kernel (6.13) runs what it has deferred 20 at a time, or as many as are
+ * asked for together. But a doorbell is one completion, and so is one that starts something else;
+ * neither may wait long for others. */
+static int sleep_in_ring(const ouro_loop *loop, struct uring *u, unsigned count, ouro_time until)
+{
+    unsigned wanted = loop->wanted < u->running ? loop->wanted : u->running;
+    ouro_time soon;
+    int r;
+
+    if (wanted > 1 && !loop->locked_mode) {
+        soon = sys_now() + TOGETHER_NS;
+        if (until != OURO_FOREVER && until < soon)
+            soon = until;
+        r = ring_wait(&u->ring, count, wanted, soon);
+        if (ring_cq_ready(&u->ring) || (r < 0 && r != -ETIME) || soon == until)
+            return r;
+        count = ring_flush_count(&u->ring);
+    }
+    return ring_wait(&u->ring, count, 1, until);
+}
+
 static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
 {
     unsigned count;
@@ -726,7 +748,7 @@ static void sleep_until(ouro_loop *loop, struct uring *u, ouro_time until)
         return;
     count = ring_flush_count(&u->ring);
     ouro__sleep(loop, until);
-    r = ring_wait(&u->ring, count, 1, until);
+    r = sleep_in_ring(loop, u, count, until);
     ouro__awake(loop);
     loop->stats.enters += count > 0;
     (void)judge(loop, u, r);
