@@ -172,8 +172,9 @@ struct aio_calls {
 int aio_calls_find(const struct contender *self, struct aio_calls *ret, char *why);
 extern const unsigned aio_request_bytes; /* that the drop-in has for each request */
 
-/* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX) and returns the
- * one with the best median: what somebody finds who tunes a program for this machine. -errno. */
+/* Makes short rounds with each of `count` variants in turn (at most VARIANTS_MAX), then with the
+ * faster half of them, until one is left, which is returned: what somebody finds who tunes a
+ * program for this machine. -errno. */
 int job_choose(const struct job *job, unsigned count, void *state,
                int (*round)(void *state, unsigned variant, struct round *round));
 

@@ -15,7 +15,8 @@ enum {
     TRIES_MAX = 3,        /* of one round that others disturb; the last is kept and counted noisy */
     WARM_UP_MS = 30,      /* nop, random */
     FOREIGN_PERCENT = 10, /* of one core that others may use in a round */
-    TRIALS = 9,           /* of each variant that a contender has */
+    TRIALS = 5,           /* of each variant that is left, in each of ... */
+    STAGES_MAX = 4,       /* ... so many stages: after each, the faster half is left */
     TRIAL_NS = 20 * 1000 * 1000,
 };
 
@@ -110,32 +111,61 @@ static bool is_disturbed(const struct job *job, const struct measured *m)
     return m->foreign > m->wall * FOREIGN_PERCENT / 100 + unsure;
 }
 
+/* What has been seen of one variant. */
+struct variant {
+    unsigned number;
+    unsigned count;
+    double rates[TRIALS * STAGES_MAX];
+};
+
+static int try_variant(const struct job *job, struct variant *variant, struct round *trial,
+                       void *state, int (*round)(void *, unsigned, struct round *))
+{
+    uint64_t begin;
+    int r = job_prepare_caches(job);
+
+    if (r < 0)
+        return r;
+    trial->operations = 0;
+    begin = now_ns();
+    r = round(state, variant->number, trial);
+    variant->rates[variant->count++] = (double)trial->operations / (double)(now_ns() - begin);
+    return r;
+}
+
+/* The fastest first; of equal ones, as they were. */
+static void sort_variants(struct variant *all, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        struct variant one = all[i];
+        double rate = stats_median(one.rates, one.count);
+        unsigned at = i;
+
+        for (; at && stats_median(all[at - 1].rates, all[at - 1].count) < rate; at--)
+            all[at] = all[at - 1];
+        all[at] = one;
+    }
+}
+
 int job_choose(const struct job *job, unsigned count, void *state,
                int (*round)(void *state, unsigned variant, struct round *round))
 {
-    double rates[VARIANTS_MAX][TRIALS], best = 0;
-    struct histogram *latency = calloc(1, sizeof(*latency));
-    int r = latency ? 0 : -ENOMEM, chosen = 0;
+    struct variant all[VARIANTS_MAX] = { 0 };
+    struct round trial = { .latency = calloc(1, sizeof(*trial.latency)), .limit_ns = TRIAL_NS };
+    int r = trial.latency ? 0 : -ENOMEM;
 
-    for (unsigned i = 0; i < TRIALS * count && r == 0; i++) {
-        struct round trial = { .latency = latency, .seed = i, .limit_ns = TRIAL_NS };
-        uint64_t begin;
-
-        r = job_prepare_caches(job);
-        begin = now_ns();
-        if (r == 0)
-            r = round(state, i % count, &trial);
-        rates[i % count][i / count] = (double)trial.operations / (double)(now_ns() - begin);
-    }
-    free(latency);
-    for (unsigned i = 0; i < count && r == 0; i++) {
-        double rate = stats_median(rates[i], TRIALS);
-        if (rate > best) {
-            best = rate;
-            chosen = (int)i;
+    for (unsigned i = 0; i < count; i++)
+        all[i].number = i;
+    while (count > 1 && r == 0) {
+        for (unsigned i = 0; i < TRIALS * count && r == 0; i++) {
+            trial.seed++;
+            r = try_variant(job, &all[i % count], &trial, state, round);
         }
+        sort_variants(all, count);
+        count = (count + 1) / 2;
     }
-    return r < 0 ? r : chosen;
+    free(trial.latency);
+    return r < 0 ? r : (int)all[0].number;
 }
 
 static int take_turn(struct run *run, unsigned which, unsigned number, const struct plan *plan)

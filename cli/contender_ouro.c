@@ -23,7 +23,7 @@ struct slot {
 
 struct batches {
     unsigned flush; /* flush when so many are prepared; 0: all at the next turn */
-    unsigned parts; /* take a part of the depth at a time: the device works on the others then */
+    unsigned parts; /* await and take a part of the depth: the device works on the others then */
     bool direct;    /* suite files: each slot's file is in a slot of the loop's direct table */
 };
 
@@ -43,6 +43,7 @@ struct loop_user {
     struct batches batches;
     uint32_t read_flags; /* suite random */
     bool has_table;      /* suite files: direct slots without descriptors */
+    bool opening;        /* what was submitted last has opens in it */
 };
 
 static int failed_call(const char *what, int error)
@@ -71,14 +72,25 @@ static int submit_now(struct loop_user *u)
     return r < 0 ? r : ouro_flush(u->loop);
 }
 
-/* Runs the loop until an event lies ready, or until all that is left has ended: how many events
- * were taken, or -errno. */
+/* For how many events to wait. Opens are soon over, and their reads shall be on their way before
+ * anything is waited for. */
+static unsigned wanted(const struct loop_user *u)
+{
+    unsigned depth = u->job->depth, part = depth / u->batches.parts, busy = depth - u->idle_count;
+
+    if (!busy) /* but for the last closes */
+        return OURO_ALL;
+    return u->opening || busy < 2 * part ? 1 : part;
+}
+
+/* Runs the loop until events lie ready, or until all that is left has ended: how many events were
+ * taken, or -errno. */
 static int wait_events(struct loop_user *u)
 {
-    unsigned depth = u->job->depth, part = depth / u->batches.parts;
-    bool busy = u->idle_count < depth; /* else the last closes */
-    int r = ouro_run(u->loop, busy ? 1 : OURO_ALL, OURO_FOREVER);
+    unsigned part = u->job->depth / u->batches.parts;
+    int r = ouro_run(u->loop, wanted(u), OURO_FOREVER);
 
+    u->opening = false;
     if (r < 0 && r != -EINTR)
         return failed_call("ouro_run", r);
     r = ouro_reap(u->loop, u->events, part ? part : 1);
@@ -161,6 +173,7 @@ static bool begin_next(struct loop_user *u, uint64_t now, uint64_t *next)
     if (!piece_next(piece, &u->reading, (unsigned)(slot - u->slots), now, next))
         return false;
     u->idle_count--;
+    u->opening = piece->fd < 0;
     if (piece->fd >= 0) {
         read_piece(u, slot);
     } else if (u->batches.direct) {
