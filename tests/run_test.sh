@@ -259,7 +259,7 @@ static void processes(void)
 /* Threads of ours: the one that drives, and one for each notification that takes time. */
 static int threads(void)
 {
-    FILE *list = popen("grep -sxh ouro-aio /proc/$PPID/task/*/comm | wc -l", "r");
+    FILE *list = popen("grep -sxhE 'ouro-(aio|call)' /proc/$PPID/task/*/comm | wc -l", "r");
     int count = 0;
 
     need(list && fscanf(list, "%d", &count) == 1);
