@@ -719,18 +719,17 @@ static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
 
 /* Sleeps in the ring. The kernel (6.13) runs what it has deferred 20 at a time, or as many as are
  * asked for together. But a doorbell is one completion, and so is one that starts something else;
- * neither may wait long for others. */
+ * neither may wait long for others. Where there is a lock, it is not held now. */
 static int sleep_in_ring(const ouro_loop *loop, struct uring *u, unsigned count, ouro_time until)
 {
-    unsigned wanted = loop->wanted < u->running ? loop->wanted : u->running;
     ouro_time soon;
     int r;
 
-    if (wanted > 1 && !loop->locked_mode) {
+    if (!loop->locked_mode && loop->wanted > 1 && u->running > 1) {
         soon = sys_now() + TOGETHER_NS;
         if (until != OURO_FOREVER && until < soon)
             soon = until;
-        r = ring_wait(&u->ring, count, wanted, soon);
+        r = ring_wait(&u->ring, count, loop->wanted < u->running ? loop->wanted : u->running, soon);
         if (ring_cq_ready(&u->ring) || (r < 0 && r != -ETIME) || soon == until)
             return r;
         count = ring_flush_count(&u->ring);
