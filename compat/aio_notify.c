@@ -133,10 +133,16 @@ static bool wait_for_work(void)
     return pool.first;
 }
 
+/* Not ours by its name, nor is what the program's function starts there: see aio_alone.c. */
+static void name_thread(void)
+{
+    prctl(PR_SET_NAME, "ouro-call", 0, 0, 0);
+}
+
 static void *serve(void *arg)
 {
     (void)arg;
-    prctl(PR_SET_NAME, "ouro-call", 0, 0, 0); /* what it starts is the program's: see aio_alone.c */
+    name_thread();
     pthread_mutex_lock(&pool.lock);
     while (wait_for_work()) {
         struct request *request = pop();
@@ -155,6 +161,7 @@ static void *serve_once(void *arg)
     pthread_attr_t attr;
     int state = PTHREAD_CREATE_DETACHED;
 
+    name_thread();
     if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getdetachstate(&attr, &state);
         pthread_attr_destroy(&attr);

@@ -199,7 +199,7 @@ static void start_one(union sigval value)
 }
 
 /* They have the name of who has started them. */
-static void p48_what_a_function_starts_is_the_programs(void)
+static void function_starts_one(pthread_attr_t *attr)
 {
     int status;
     pid_t child = fork();
@@ -212,13 +212,23 @@ static void p48_what_a_function_starts_is_the_programs(void)
         block = block_of(temp_file(0), &byte, 1, 0);
         block.aio_sigevent.sigev_notify = SIGEV_THREAD;
         block.aio_sigevent.sigev_notify_function = start_one;
-        block.aio_sigevent.sigev_notify_attributes = NULL;
+        block.aio_sigevent.sigev_notify_attributes = attr;
         block.aio_sigevent.sigev_value.sival_ptr = &seven;
         CHECK(aio_read(&block) == 0);
         nap_ms(300);
         pthread_exit(NULL);
     }
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
+static void p48_what_a_function_starts_is_the_programs(void)
+{
+    pthread_attr_t attr;
+
+    CHECK(pthread_attr_init(&attr) == 0);
+    function_starts_one(NULL);
+    function_starts_one(&attr);
+    pthread_attr_destroy(&attr);
 }
 
 static void p49_a_program_may_close_all_descriptors(void)
