@@ -71,6 +71,7 @@ QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi
     $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh run_test.sh consumer/run musl/run)
 # POSIX AIO on ouro: where io_uring can be had, where it is refused, and on threads.
 AIO = $(BUILD)/tests/aio_test
+OFTEN = --long p28_handlers_may_wait_whatever_they_interrupt
 # The same random programs on it and on glibc; and one wrong result, which must be found.
 AIO_DIFF = $(BUILD)/tests/aio_diff --library $(BUILD)/libouro-posixaio.so
 # libaio on ouro, likewise, and on rings of its own. Random programs still find differences
@@ -164,6 +165,12 @@ aio-diff: all ## random programs of POSIX AIO on ouro and on glibc: make aio-dif
 	@for how in '' --blocked '--engine threads'; do \
 	    $(AIO_DIFF) --count $(PROGRAMS) --seed $(SEED) $$how || exit; done
 
+aio-signals: all ## each call of POSIX AIO interrupted a million times by a handler that waits
+	@$(NINJA) -C $(BUILD) tests
+	@$(LONG) scripts/run-tests $(BUILD) '$(BUILD)/ouro run -- $(AIO) $(OFTEN)' \
+	    '$(BUILD)/ouro run -- $(AIO) --blocked $(OFTEN)' \
+	    '$(BUILD)/ouro run --engine=threads -- $(AIO) $(OFTEN)'
+
 libaio-diff: all ## random programs of libaio on ouro and on the system's: PROGRAMS=1000 SEED=1
 	@$(NINJA) -C $(BUILD) tests
 	@OURO_DISABLE=1 $(BUILD)/ouro run -- $(LIBAIO) --original # the tests want what the kernel does
@@ -226,4 +233,5 @@ clean: ## remove every build directory
 	rm -rf build build-*
 
 .PHONY: all help deps demo check check-consumers check-full check-machines test asan tsan \
-    valgrind soak hold aio-diff libaio-diff cover bench lint format abi man install ci clean
+    valgrind soak hold aio-diff aio-signals libaio-diff cover bench lint format abi man install ci \
+    clean
