@@ -248,12 +248,16 @@ static uint32_t head_of(const struct laio_context *context)
     return atomic_load_explicit(&context->ring->head, memory_order_relaxed) % (context->room + 1);
 }
 
+uint32_t laio_tail(const struct laio_context *context)
+{
+    return atomic_load_explicit(&context->ring->tail, memory_order_acquire) % (context->room + 1);
+}
+
 uint32_t laio_unread(const struct laio_context *context)
 {
     uint32_t count = context->room + 1;
-    uint32_t tail = atomic_load_explicit(&context->ring->tail, memory_order_acquire) % count;
 
-    return (tail + count - head_of(context)) % count;
+    return (laio_tail(context) + count - head_of(context)) % count;
 }
 
 /* What was ended is only seen by the tail, which goes round. */
@@ -261,8 +265,7 @@ void laio_look_at_tail(struct laio_context *context)
 {
     uint32_t count = context->room + 1;
     uint64_t ended = atomic_load(&context->ended);
-    uint32_t tail = atomic_load_explicit(&context->ring->tail, memory_order_acquire) % count;
-    uint32_t more = (tail + count - (uint32_t)(ended % count)) % count;
+    uint32_t more = (laio_tail(context) + count - (uint32_t)(ended % count)) % count;
 
     if (more) /* or somebody else has seen it */
         (void)atomic_compare_exchange_strong(&context->ended, &ended, ended + more);

@@ -122,6 +122,7 @@ bool laio_resume(struct laio_context *context);
 uint32_t laio_used(struct laio_context *context);
 void laio_look_at_tail(struct laio_context *context); /* now and then, and before each request */
 uint32_t laio_unread(const struct laio_context *context);
+uint32_t laio_tail(const struct laio_context *context); /* where the next event will be */
 
 void laio_contexts_forked(void);
 
@@ -242,6 +243,24 @@ int laio_cancel(aio_context_t name, struct iocb *block, struct io_event *ret);
 /* mask: NULL, or the signals that are blocked while it waits. */
 int laio_getevents(aio_context_t name, long min, long count, struct io_event *events,
                    const struct timespec *timeout, const sigset_t *mask);
+
+/* ---- libaio_failing.c ------------------------------------------------------------------------ */
+
+/* A request that can only fail with this errno. Its file is opened for it, and closed behind it,
+ * as is another one that has to be open meanwhile (-1: none). */
+struct laio_failing {
+    int error;
+    int (*open)(int *ret_other);
+    uint16_t opcode;
+    uint16_t size;
+    uint16_t offset;
+    char *buffer;
+};
+extern char laio_scrap[8]; /* a buffer for what nobody wants */
+
+const struct laio_failing *laio_failing_of(int error); /* or that of EIO */
+int laio_open_terminal(bool writes);                   /* whose other side is closed: EIO */
+int laio_open_reset(void);                             /* a read of it is ECONNRESET */
 
 /* ---- libaio_proxy.c -------------------------------------------------------------------------- */
 

@@ -6,8 +6,9 @@
  * possible it stays what it is (libaio_proxy.c). Else it is made a write of so many bytes to
  * /dev/null, and then what it was before. The program may have used the block, or its memory, for
  * something else by then, which is its right: it is touched only if it can be, and is what it was;
- * and what the program writes into it meanwhile stays. Who has the lock of the blocks knows that
- * none is changed.
+ * and what the program writes into it meanwhile stays. Should it do so between our look and the
+ * kernel's, the event is put right in the ring. Who has the lock of the blocks knows that none is
+ * changed.
  *
  * An error is told by a request that can only fail so. For errors without such a request the event
  * says EIO, and our io_getevents knows better (`fixes`). What cannot be put into the ring because
@@ -19,11 +20,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -36,7 +33,6 @@ enum {
 
 static _Atomic int null_fd = -1;
 static struct iocb neutral; /* events of this one are nobody's */
-static char scrap[8];
 
 /* ---- What is injected ----------------------------------------------------------------------- */
 
@@ -66,131 +62,14 @@ void laio_inject_forked(void)
     laio_proxy_forked();
 }
 
-/* A request that fails with a certain errno, on a descriptor that is closed behind it. */
-struct failing {
-    int error;
-    int (*open)(void);
-    uint16_t opcode;
-    uint16_t size;
-    uint16_t offset;
-    uintptr_t at; /* of the buffer; 0: any */
-};
-
-static int open_pty(void)
-{
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), other;
-
-    if (master < 0)
-        return -1;
-    other = grantpt(master) == 0 && unlockpt(master) == 0
-                ? (int)LAIO_KERNEL(SYS_ioctl, master, 0x5441 /* TIOCGPTPEER */,
-                                   O_RDWR | O_NOCTTY | O_CLOEXEC)
-                : -1;
-    if (other < 0) {
-        close(master);
-        return -1;
-    }
-    close(other); /* a terminal that nobody holds at the other side */
-    return master;
-}
-
-static int open_zero(void)
-{
-    return open("/dev/zero", O_RDWR | O_CLOEXEC);
-}
-
-static int open_eventfd(void)
-{
-    return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-}
-
-static int open_socket(void)
-{
-    return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-}
-
-/* One of a pair whose other one is treated so. */
-static int open_pair(int type, void (*treat)(int other))
-{
-    int pair[2];
-
-    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
-        return -1;
-    (void)send(pair[0], scrap, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    treat(pair[1]);
-    close(pair[1]);
-    return pair[0];
-}
-
-static void just_close(int other)
-{
-    (void)other;
-}
-
-static int open_reset(void)
-{
-    return open_pair(SOCK_STREAM, just_close); /* with a byte that nobody has read */
-}
-
-static int open_refused(void)
-{
-    return open_pair(SOCK_DGRAM, just_close);
-}
-
-static int half_of_pair = -1;
-
-static void keep(int other)
-{
-    shutdown(other, SHUT_RD);
-    half_of_pair = fcntl(other, F_DUPFD_CLOEXEC, 3);
-}
-
-static int open_broken(void)
-{
-    return open_pair(SOCK_DGRAM, keep);
-}
-
-static int open_sealed(void)
-{
-    int fd = memfd_create("ouro-sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static const struct failing failing[] = {
-    { EIO, open_pty, IOCB_CMD_PREAD, 8, 0, 0 },
-    { EFAULT, open_zero, IOCB_CMD_PREAD, 8, 0, sizeof(scrap) },
-    { EINVAL, open_eventfd, IOCB_CMD_PREAD, 4, 0, 0 },
-    { EAGAIN, open_eventfd, IOCB_CMD_PREAD, 8, 0, 0 },
-    { ESPIPE, open_socket, IOCB_CMD_PREAD, 8, 8, 0 },
-    { ENOTCONN, open_socket, IOCB_CMD_PWRITE, 8, 0, 0 },
-    { ECONNRESET, open_reset, IOCB_CMD_PREAD, 8, 0, 0 },
-    { ECONNREFUSED, open_refused, IOCB_CMD_PWRITE, 8, 0, 0 },
-    { EPIPE, open_broken, IOCB_CMD_PWRITE, 8, 0, 0 },
-    { EPERM, open_sealed, IOCB_CMD_PWRITE, 8, 0, 0 },
-};
-
-static const struct failing *find_failing(int error)
-{
-    for (size_t i = 0; i < sizeof(failing) / sizeof(*failing); i++)
-        if (failing[i].error == error)
-            return &failing[i];
-    return &failing[0];
-}
-
 /* ---- Blocks --------------------------------------------------------------------------------- */
 
 struct injection {
     struct laio_request *request;
     struct iocb image; /* what the block is made for a moment */
-    int fd;            /* to be closed afterwards; -1: none */
 };
 
-static void describe(struct injection *injection, const struct failing *how, int fd)
+static void describe(struct injection *injection, const struct laio_failing *how, int fd)
 {
     const struct laio_request *request = injection->request;
     struct iocb *image = &injection->image;
@@ -201,7 +80,7 @@ static void describe(struct injection *injection, const struct failing *how, int
     image->aio_lio_opcode = how ? how->opcode : IOCB_CMD_PWRITE;
     image->aio_nbytes = how ? how->size : (uint64_t)request->res;
     if (how) {
-        image->aio_buf = how->at ? how->at : (uintptr_t)scrap;
+        image->aio_buf = (uintptr_t)how->buffer;
         image->aio_offset = how->offset;
     }
     if (request->hold >= 0) {
@@ -283,6 +162,29 @@ static long inject_all(struct laio_context *context, struct injection *all, unsi
         if (i < r || laio_writable(list[i], sizeof(*list[i])))
             change(list[i], &all[i].image, &all[i].request->copy);
     return r;
+}
+
+/* With a use of the ring. Since its tail was there, the event of this request has come; it is to
+ * say that. Another one of the same block may be beside it, and which is whose cannot be told. */
+static void check_event(struct laio_context *context, uint32_t from,
+                        const struct laio_request *request, int64_t res)
+{
+    struct io_event *wrong = NULL;
+    uint32_t to = laio_tail(context);
+
+    for (uint32_t at = from; at != to; at = (at + 1) % (context->room + 1)) {
+        struct io_event *event = &context->ring->events[at];
+
+        if (event->obj != (uintptr_t)request->at)
+            continue;
+        if (wrong || (event->data == request->copy.aio_data && event->res == res))
+            return;
+        wrong = event;
+    }
+    if (wrong) {
+        __atomic_store_n(&wrong->data, request->copy.aio_data, __ATOMIC_RELAXED);
+        __atomic_store_n(&wrong->res, res, __ATOMIC_RELAXED);
+    }
 }
 
 /* ---- What io_getevents puts right ----------------------------------------------------------- */
@@ -372,7 +274,7 @@ static void wake_neutrally(struct laio_context *context, const struct laio_reque
     memset(&neutral, 0, sizeof(neutral));
     neutral.aio_lio_opcode = IOCB_CMD_PWRITE;
     neutral.aio_fildes = (uint32_t)laio_null();
-    neutral.aio_buf = (uintptr_t)scrap;
+    neutral.aio_buf = (uintptr_t)laio_scrap;
     if (told >= 0) {
         neutral.aio_flags = IOCB_FLAG_RESFD;
         neutral.aio_resfd = (uint32_t)told;
@@ -444,10 +346,10 @@ static void tell(const struct laio_request *request)
 
 /* By a block that is changed for a moment: as io_submit of one. */
 static long inject_changed(struct laio_context *context, struct laio_request *request,
-                           const struct failing *how)
+                           const struct laio_failing *how)
 {
     struct injection one = { .request = request };
-    int fd = how->open();
+    int other, fd = how->open(&other);
     long r;
 
     if (fd < 0)
@@ -455,9 +357,8 @@ static long inject_changed(struct laio_context *context, struct laio_request *re
     describe(&one, how, fd);
     r = inject_all(context, &one, 1);
     close(fd);
-    if (half_of_pair >= 0)
-        close(half_of_pair);
-    half_of_pair = -1;
+    if (other >= 0)
+        close(other);
     return r;
 }
 
@@ -479,7 +380,8 @@ static long inject_as_it_is(struct laio_context *context, struct laio_request *r
  * place finds out in `fixes`. */
 static long inject_error(struct laio_context *context, struct laio_request *request)
 {
-    const struct failing *how = find_failing((int)-request->res);
+    uint32_t from = laio_tail(context);
+    const struct laio_failing *how = laio_failing_of((int)-request->res);
     bool as_it_is = laio_proxy_can(request);
     int error = as_it_is ? laio_proxy_error(request) : how->error;
     bool fixed = error != -request->res;
@@ -495,6 +397,8 @@ static long inject_error(struct laio_context *context, struct laio_request *requ
     r = as_it_is ? inject_as_it_is(context, request) : inject_changed(context, request, how);
     if (r != 1 && r != -EAGAIN && as_it_is && error == how->error && is_unchanged(request))
         r = inject_changed(context, request, how);
+    if (r == 1)
+        check_event(context, from, request, -error);
     aio_lock();
     request->delivering = false;
     if (fixed && r != 1)
@@ -575,10 +479,13 @@ static long inject_plain(struct laio_context *context, struct injection *all, un
 static bool deliver_some(struct laio_context *context, struct injection *all, unsigned count)
 {
     bool alone = all[0].request->res < 0;
+    uint32_t from = laio_tail(context);
     long r = alone ? inject_error(context, all[0].request) : inject_plain(context, all, count);
     unsigned done = r < 0 ? 0 : (unsigned)r;
     bool stranded = r < 0 && r != -EAGAIN && r != -EINTR;
 
+    for (unsigned i = 0; i < done && i < count && !alone; i++)
+        check_event(context, from, all[i].request, all[i].request->res);
     aio_lock();
     for (unsigned i = 0; i < done && i < count && !alone; i++)
         laio_delivered(all[i].request);
@@ -593,15 +500,17 @@ static bool deliver_some(struct laio_context *context, struct injection *all, un
 void laio_deliver(struct laio_context *context)
 {
     struct injection all[LAIO_BATCH];
-    bool room = true;
+    bool room = true, uses;
     unsigned count;
     int null;
 
     laio_lock_blocks();
     null = laio_null();
-    while (null >= 0 && room && !atomic_load(&context->dying) &&
-           (count = gather(context, all, null)))
+    uses = null >= 0 && laio_resume(context);
+    while (uses && room && !atomic_load(&context->dying) && (count = gather(context, all, null)))
         room = deliver_some(context, all, count);
+    if (uses)
+        laio_rest(context);
     if ((null < 0 || !room) && context->address) {
         aio_lock();
         laio_queue(context);

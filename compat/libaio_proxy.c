@@ -19,9 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -126,30 +124,6 @@ static int open_pipe_without_readers(void)
     return pair[1];
 }
 
-/* It has been reset: there was a byte that nobody has read. */
-static int open_reset(void)
-{
-    int pair[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return -1;
-    (void)send(pair[0], "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(pair[1]);
-    return pair[0];
-}
-
-/* A terminal whose other end is closed. */
-static int open_terminal(bool writes)
-{
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), other;
-
-    if (master < 0)
-        return -1;
-    other = unlockpt(master) < 0 ? -1 : ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    close(writes ? master : other);
-    return writes ? other : master;
-}
-
 int laio_proxy_error(const struct laio_request *request)
 {
     bool writes = laio_writes(&request->copy), at_0 = request->copy.aio_offset == 0;
@@ -177,8 +151,8 @@ static bool open_failing(const struct laio_request *request, int *ret_file)
             fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
         break;
     case EPIPE: fd = open_pipe_without_readers(); break;
-    case ECONNRESET: fd = open_reset(); break;
-    default: fd = open_terminal(writes); break;
+    case ECONNRESET: fd = laio_open_reset(); break;
+    default: fd = laio_open_terminal(writes); break;
     }
     proxy.files[FAILING] = fd;
     return fd >= 0 || *ret_file != FAILING;

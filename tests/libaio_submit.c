@@ -240,6 +240,70 @@ static void l13_a_control_block_may_go_while_a_pipe_is_waited_for(void)
         }
 }
 
+/* What is in a block goes to and fro while `on`. */
+struct swing {
+    struct iocb iocb;
+    char here, there;
+    _Atomic bool on, end;
+    _Atomic unsigned rests;
+};
+
+static void *swing_main(void *arg)
+{
+    struct swing *swing = arg;
+
+    while (!atomic_load(&swing->end))
+        if (atomic_load(&swing->on)) {
+            __atomic_store_n(&swing->iocb.data, (void *)&swing->there, __ATOMIC_RELAXED);
+            __atomic_store_n(&swing->iocb.data, (void *)&swing->here, __ATOMIC_RELAXED);
+        } else {
+            atomic_fetch_add(&swing->rests, 1);
+            usleep(20);
+        }
+    return NULL;
+}
+
+static void stop_swing(struct swing *swing)
+{
+    unsigned rests;
+
+    atomic_store(&swing->on, false);
+    rests = atomic_load(&swing->rests);
+    while (atomic_load(&swing->rests) == rests)
+        usleep(20);
+}
+
+/* BETTER, for it is a pipe. Whatever is in the block when its event is made, the event is that of
+ * what was submitted, or stays with io_getevents. */
+static void l13_a_control_block_may_change_at_any_time(void)
+{
+    struct swing swing = { .on = false };
+    io_context_t context = context_of(8);
+    struct ring *ring = ring_of(context);
+    pthread_t thread;
+    char byte;
+    int fds[2];
+
+    CHECK(pipe(fds) == 0 && pthread_create(&thread, NULL, swing_main, &swing) == 0);
+    for (int i = 0; i < 200; i++) {
+        struct io_event event;
+
+        io_prep_pread(&swing.iocb, fds[0], &byte, 1, 0);
+        swing.iocb.data = &swing.here;
+        CHECK(submit(context, &swing.iocb) == 1);
+        atomic_store(&swing.on, true);
+        CHECK(write(fds[1], "x", 1) == 1);
+        for (int k = 0; k < 1000 && ring->head == ring->tail; k++)
+            nap_ms(1);
+        stop_swing(&swing);
+        event = take_of(context, &swing.iocb, BY_RING);
+        CHECK(event.obj == &swing.iocb && event.data == &swing.here && result_of(&event) == 1);
+    }
+    atomic_store(&swing.end, true);
+    CHECK(pthread_join(thread, NULL) == 0 && close(fds[0]) == 0 && close(fds[1]) == 0);
+    check_empty(context);
+}
+
 /* While it waits the block stays as the kernel leaves it, and behind its end, too. */
 static void check_unchanged(io_context_t context, struct iocb *iocb, enum path path)
 {
@@ -398,6 +462,7 @@ const struct dropin_case submit_tests[] = {
     TEST(l12_flags_and_priorities),
     TEST(l13_a_control_block_may_go_at_once),
     BETTER(l13_a_control_block_may_go_while_a_pipe_is_waited_for),
+    BETTER(l13_a_control_block_may_change_at_any_time),
     TEST(l13_a_control_block_stays_as_it_was),
     TEST(l13_vectors_may_go_at_once),
     TEST(l17_a_descriptor_may_be_closed_at_once),
