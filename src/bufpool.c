@@ -161,6 +161,12 @@ void ouro__pools_adopt(ouro_loop *loop)
 
 /* ---- Taking and giving ---------------------------------------------------------------------- */
 
+/* Lies one aside that the ring may have? */
+bool ouro__pool_spares(const ouro_pool *pool)
+{
+    return pool->ready && (!pool->reserve || pool->rings < pool->count - pool->reserve);
+}
+
 /* Is there a buffer for this stream? */
 bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op)
 {
@@ -170,7 +176,7 @@ bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op)
         return false;
     if (!pool->native || op->stream_ & STREAM_WHOLE)
         return pool->ready;
-    return in_ring || (pool->ready && pool->rings < pool->count - pool->reserve);
+    return in_ring || ouro__pool_spares(pool);
 }
 
 static void *hand_out(ouro_pool *pool, uint32_t id)
@@ -211,19 +217,18 @@ void *ouro__pool_part(ouro_pool *pool, uint32_t id, uint32_t size, bool last)
     return data;
 }
 
-/* It is free. What did not come from this ring does not go there. */
+/* It is free. */
 static void come_home(ouro_pool *pool, uint32_t id)
 {
-    bool to_ring = pool->native && (!pool->parts || pool->parts[id].used);
-
     pool->out[id] = 0;
     pool->taken--;
-    if (pool->parts)
+    if (pool->parts && pool->parts[id].used) {
         pool->parts[id].used = 0;
-    if (to_ring)
-        pool->loop->engine->pool_give(pool->loop, pool, id);
-    else
-        pool->ids[pool->ready++] = (uint16_t)id;
+        pool->rings--;
+    }
+    pool->ids[pool->ready++] = (uint16_t)id;
+    if (pool->native)
+        pool->loop->engine->pool_give(pool);
 }
 
 /* False: that is no buffer that is out. */

@@ -322,13 +322,16 @@ struct ouro_pool {
     struct ouro__parts *parts; /* for each buffer, where receives share one; NULL: none do */
     uint32_t count, size, ready, taken;
     uint32_t shift;       /* of a size that is a power of two; else 0 */
-    uint32_t rings;       /* native: so many are the ring's: in it, or to go back there */
+    uint32_t level;       /* native: so many shall be in the ring */
+    uint32_t rings;       /* native, parts: so many are there, or have gone out from there */
     uint32_t reserve;     /* so many never are: for who takes no parts */
     uint32_t streams;     /* operations that use it */
     bool native;          /* free buffers are in a ring of the engine's */
     bool lost;            /* the engine that had them is, and may still write to them */
     uint16_t group, tail; /* native */
-    uint64_t filled;      /* native: enters of the loop (or entries) when the ring got more */
+    uint64_t filled;      /* native: enters of the loop (or entries) when the level rose */
+    uint32_t turn_took;   /* native: out of the ring in this turn, ... */
+    uint32_t most, takes; /* ... in any since `takes` began to be counted, and these */
     void *ring;
     struct ouro__list parked; /* streams that wait for a buffer */
 };
@@ -619,6 +622,7 @@ void ouro__pools_lose(ouro_loop *loop, bool busy, int forked);
 void ouro__pools_adopt(ouro_loop *loop);
 void ouro__pools_found(ouro_loop *loop);
 bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op);
+bool ouro__pool_spares(const ouro_pool *pool);
 void *ouro__pool_take(ouro_pool *pool);
 void *ouro__pool_took(ouro_pool *pool, uint32_t id);
 void *ouro__pool_part(ouro_pool *pool, uint32_t id, uint32_t size, bool last);

@@ -92,11 +92,11 @@ struct ouro__engine {
     int (*lend)(ouro_loop *loop, uint32_t slot);
 
     /* A pool's free buffers become the kernel's to take from (completions then bring them by
-     * ouro__pool_took): 0, or -errno, and the pool keeps them. pool_give: one is free again.
+     * ouro__pool_took): 0, or -errno, and the pool keeps them. pool_give: one more is aside.
      * pool_close: all are the pool's again; also called when the engine is lost, or in a forked
      * child. May be NULL, all three. */
     int (*pool_open)(ouro_loop *loop, ouro_pool *pool);
-    void (*pool_give)(ouro_loop *loop, ouro_pool *pool, uint32_t id);
+    void (*pool_give)(ouro_pool *pool);
     void (*pool_close)(ouro_loop *loop, ouro_pool *pool, int forked);
 
     /* The loop is about to close a descriptor that it has opened, of which the engine has said that

@@ -369,6 +369,71 @@ static void streams_share_a_small_pool(struct test *t)
     destroy_pool();
 }
 
+/* Where the bytes lie that have come, and the buffers that are kept. */
+enum { MANY = 256, RECORD = 64 };
+static struct {
+    bool used[MANY];
+    char *first;
+    void *out[MANY];
+} places;
+
+static void placed(struct test *t, ouro_op *op, int64_t res, void *data)
+{
+    (void)t, (void)op;
+    CHECK_EQ(res, 8);
+    pthread_mutex_lock(&seen.lock);
+    if (!places.first || (char *)data < places.first)
+        places.first = data;
+    if (seen.keeps)
+        places.out[seen.kept_count++] = data;
+    else
+        places.used[((char *)data - places.first) / RECORD % MANY] = true;
+    seen.count++;
+    pthread_mutex_unlock(&seen.lock);
+    if (!seen.keeps)
+        CHECK_EQ(ouro_pool_release(seen.pool, data), 0);
+}
+
+static void send_records(struct test *t, int fd, unsigned count)
+{
+    unsigned before = count_seen();
+
+    for (unsigned i = 0; i < count; i++)
+        while (send(fd, "01234567", 8, MSG_DONTWAIT) != 8)
+            step(t);
+    await(t, before + count);
+}
+
+/* What passes through the processor's caches are those that are needed, however many once were. */
+static void few_buffers_are_used_again_and_again(struct test *t)
+{
+    ouro_op *op = stream(t, placed);
+    unsigned used = 0;
+    int fds[2];
+
+    CHECK_EQ(ouro_pool_create(t->loop, MANY, RECORD, &seen.pool), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    seen.keeps = true;
+    ouro_prep_recv_many(op, fds[0], seen.pool, 0);
+    start(t, op);
+    send_records(t, fds[1], MANY - 1);
+    seen.keeps = false;
+    for (unsigned i = 0; i < MANY - 1; i++)
+        CHECK_EQ(ouro_pool_release(seen.pool, places.out[i]), 0);
+    for (unsigned i = 0; i < 320; i++) /* it takes a while to forget */
+        send_records(t, fds[1], 8);
+    memset(places.used, 0, sizeof(places.used));
+    for (unsigned i = 0; i < 32; i++)
+        send_records(t, fds[1], 8);
+    for (unsigned i = 0; i < MANY; i++)
+        used += places.used[i];
+    CHECK(used <= 32);
+    cancel_and_finish(t, op);
+    close(fds[0]);
+    close(fds[1]);
+    destroy_pool();
+}
+
 static void a_reset_ends_a_stream(struct test *t)
 {
     const struct linger now = { 1, 0 };
@@ -708,6 +773,7 @@ static const struct test_case cases[] = {
     { NAMED(all_bytes_come_in_order_and_then_the_end) },
     { NAMED(a_lack_of_buffers_is_waited_out), .pitfalls = "F15" },
     { NAMED(streams_share_a_small_pool) },
+    { NAMED(few_buffers_are_used_again_and_again) },
     { NAMED(a_reset_ends_a_stream), .faults = "24" },
     { NAMED(a_close_ends_the_streams_of_its_descriptor) },
     { NAMED(a_paused_stream_rests_and_goes_on) },

@@ -410,7 +410,7 @@ const struct ouro__engine ouro__engine_uring = {
     .slot = ouro__uring_slot,
     .lend = ouro__uring_lend,
     .pool_open = ouro__uring_pool_open,
-    .pool_give = ouro__uring_pool_give,
+    .pool_give = ouro__uring_pool_fill,
     .pool_close = ouro__uring_pool_close,
     .abandon = ouro__uring_abandon,
 };

@@ -55,6 +55,7 @@ struct uring {
     bool buffers;     /* regions are registered */
     bool asks;        /* an open or close is written and not submitted: it is made inside that
                          enter, and may ask a file's server */
+    bool bulk;        /* a large send is written and not submitted */
     uint8_t put_off;  /* turns in a row that left alone what the kernel had deferred */
     bool no_files;    /* a table of the direct slots was refused */
     uint32_t files;   /* slots of the direct table that are registered */
@@ -130,7 +131,9 @@ bool ouro__uring_knows_parts(struct uring *u);
 int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);
 void ouro__uring_pool_start(ouro_pool *pool);
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool); /* there was none for a stream */
-void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id);
+void ouro__uring_pool_took(ouro_pool *pool);                  /* one has left the ring */
+void ouro__uring_pool_fill(ouro_pool *pool);
+void ouro__uring_pools_fill(ouro_loop *loop);
 void ouro__uring_pool_close(ouro_loop *loop, ouro_pool *pool, int forked);
 
 /* May a file be on a server that makes who reads it wait; and is this operation's? Then it is not

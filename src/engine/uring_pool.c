@@ -4,8 +4,9 @@
  * lies in the last two bytes of the first entry.
  *
  * The kernel takes them in turn, so that all that lie there pass through the processor's caches
- * again and again. So there are few at first; when a stream finds none, as many more. The others
- * lie aside (pool->ids). What is the ring's once goes back there.
+ * again and again. So few lie there, as many as a turn may want (pool->level): when a stream finds
+ * none, twice as many; when turns have wanted less for long, fewer. The others lie aside
+ * (pool->ids), and the one that was used last is the next for the ring.
  *
  * With OURO_CAP_PARTS the kernel fills a buffer by several receives: it moves the start of the
  * entry at its head, and says with each completion whether it is done with the buffer. Where a part
@@ -15,8 +16,10 @@
 
 #include <sys/mman.h>
 
-#define IN_USE_FIRST 16u
-#define RESERVE_PART 8u /* of a pool that gives parts: one in so many is for who takes none */
+#define LEVEL_FIRST 16u
+#define LEVEL_LEAST 8u
+#define LEVEL_TAKES 1024u /* that the level is judged by */
+#define RESERVE_PART 8u   /* of a pool that gives parts: one in so many is for who takes none */
 
 static size_t ring_bytes(uint32_t count)
 {
@@ -37,13 +40,6 @@ static uint16_t free_group(const ouro_loop *loop, const ouro_pool *pool)
     return group;
 }
 
-static void publish(ouro_pool *pool)
-{
-    struct ring_buf *ring = pool->ring;
-
-    __atomic_store_n(&ring[0].tail, pool->tail, __ATOMIC_RELEASE);
-}
-
 static void add(ouro_pool *pool, uint32_t id)
 {
     struct ring_buf *entry = (struct ring_buf *)pool->ring + (pool->tail++ & (pool->count - 1));
@@ -51,14 +47,19 @@ static void add(ouro_pool *pool, uint32_t id)
     entry->addr = (uintptr_t)(pool->memory + (size_t)id * pool->size);
     entry->len = pool->size;
     entry->bid = (uint16_t)id;
+    pool->rings++;
 }
 
-/* So many more of those that lie aside. */
-static void put(ouro_pool *pool, uint32_t more)
+/* From what lies aside, up to the level. */
+void ouro__uring_pool_fill(ouro_pool *pool)
 {
-    for (; more-- && pool->ready && pool->rings < pool->count - pool->reserve; pool->rings++)
+    struct ring_buf *ring = pool->ring;
+    uint32_t in_ring = pool->count - pool->ready - pool->taken, tail = pool->tail;
+
+    for (; in_ring < pool->level && ouro__pool_spares(pool); in_ring++)
         add(pool, pool->ids[--pool->ready]);
-    publish(pool);
+    if (tail != pool->tail)
+        __atomic_store_n(&ring[0].tail, pool->tail, __ATOMIC_RELEASE);
 }
 
 static int open_ring(struct uring *u, struct ring_buf_reg *reg, void **ret)
@@ -126,15 +127,17 @@ int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool)
         return r;
     pool->group = reg.bgid;
     pool->tail = 0;
-    pool->rings = 0;
+    pool->level = pool->rings = 0;
+    pool->most = pool->takes = 0;
     return 0;
 }
 
 /* A stream is about to take from the ring. Until one does, all are for who takes no parts. */
 void ouro__uring_pool_start(ouro_pool *pool)
 {
-    if (pool->ready + pool->taken == pool->count)
-        put(pool, IN_USE_FIRST);
+    if (!pool->level)
+        pool->level = LEVEL_FIRST;
+    ouro__uring_pool_fill(pool);
 }
 
 /* A stream found none. Others of the same enter did so before the ring was fuller; a polled ring is
@@ -144,17 +147,42 @@ void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
     const struct ring *ring = &((struct uring *)loop->engine_state)->ring;
     uint64_t now = ring_polled(ring) ? ring->sq_published : loop->stats.enters;
 
-    if (!pool->ready || pool->filled == now)
+    if (!ouro__pool_spares(pool) || pool->filled == now)
         return;
     pool->filled = now;
-    put(pool, pool->rings);
+    pool->level = pool->level < pool->count / 2 ? pool->level * 2 : pool->count;
+    ouro__uring_pool_fill(pool);
 }
 
-void ouro__uring_pool_give(ouro_loop *loop, ouro_pool *pool, uint32_t id)
+/* A fourth more than any turn has taken are enough. */
+static void judge(ouro_pool *pool)
 {
-    (void)loop;
-    add(pool, id);
-    publish(pool);
+    uint32_t enough = pool->most + pool->most / 4;
+
+    if (enough < LEVEL_LEAST)
+        enough = LEVEL_LEAST;
+    if (pool->level > enough)
+        pool->level = enough;
+    pool->most = pool->takes = 0;
+}
+
+void ouro__uring_pool_took(ouro_pool *pool)
+{
+    if (++pool->turn_took > pool->most)
+        pool->most = pool->turn_took;
+    if (++pool->takes == LEVEL_TAKES)
+        judge(pool);
+}
+
+/* Before a turn. What was taken in the last one is back by now, and goes there first; what the
+ * caller keeps is made up for by others. */
+void ouro__uring_pools_fill(ouro_loop *loop)
+{
+    for (ouro_pool *pool = loop->pools; pool; pool = pool->next) {
+        pool->turn_took = 0;
+        if (pool->native)
+            ouro__uring_pool_fill(pool);
+    }
 }
 
 /* A ring that is lost, or the parent's, is told nothing. */

@@ -86,9 +86,11 @@ static void encode_zerocopy(const struct uring *u, ouro_op *op, struct ring_sqe 
     sqe->ioprio = RING_SEND_ZC_REPORT_USAGE;
 }
 
+#define BULK 8192u /* bytes of a send, of which those of a turn fill the processor's caches */
+
 /* A receive or send of one buffer. Never MSG_WAITALL: the kernel would go on after a part by
  * itself, and then drop the error that ended it. The core asks again, and learns it. */
-static OURO__INLINE void encode_bytes(const ouro_loop *loop, const ouro_op *op,
+static OURO__INLINE void encode_bytes(const ouro_loop *loop, struct uring *u, const ouro_op *op,
                                       struct ring_sqe *sqe)
 {
     uint64_t done = (uint64_t)op->done_, left = op->arg[ARG_LEN] - done;
@@ -99,6 +101,7 @@ static OURO__INLINE void encode_bytes(const ouro_loop *loop, const ouro_op *op,
     sqe->addr = op->arg[ARG_BUF] + done;
     sqe->len = (uint32_t)(left < OURO__STEP_MAX ? left : OURO__STEP_MAX);
     sqe->op_flags = (uint32_t)op->arg[ARG_MSG_FLAGS] | (writes ? MSG_NOSIGNAL : 0);
+    u->bulk |= writes && left >= BULK;
 }
 
 static void *per_entry(ouro_loop *loop, struct uring *u, void **array, size_t each,
@@ -152,7 +155,7 @@ static void encode_message(ouro_loop *loop, struct uring *u, ouro_op *op, struct
     if (ouro__sendq_leads(op) && encode_together(loop, u, op, sqe))
         return;
     if (op->code == OURO_RECV || op->code == OURO_SEND) {
-        encode_bytes(loop, op, sqe);
+        encode_bytes(loop, u, op, sqe);
     } else {
         bool writes = op->code == OURO_SENDMSG;
 
@@ -668,7 +671,7 @@ static OURO__INLINE void put(ouro_loop *loop, struct uring *u, ouro_op *op)
     if (usual_read || usual_message || op->code == OURO_OPEN || op->code == OURO_CLOSE)
         count_entry(u);
     if (usual_message)
-        encode_bytes(loop, op, sqe);
+        encode_bytes(loop, u, op, sqe);
     else if (usual_read)
         encode_single(loop, op, sqe, RING_OP_READ, RING_OP_READ_FIXED);
     else if (op->code == OURO_OPEN)

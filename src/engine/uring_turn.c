@@ -91,7 +91,7 @@ static bool enter(ouro_loop *loop, struct uring *u, unsigned flags)
     ouro_time since = u->asks ? sys_coarse_now() : 0;
     int r;
 
-    u->asks = false;
+    u->asks = u->bulk = false;
     do {
         r = ring_enter(&u->ring, count, 0, flags, NULL, 0);
         if (since)
@@ -286,20 +286,20 @@ static void settle_poll(ouro_loop *loop, ouro_op *op, int32_t res)
 static void *bytes_of(ouro_pool *pool, const struct ring_cqe *cqe)
 {
     uint32_t id = cqe->flags >> RING_CQE_BUFFER_SHIFT;
-    bool some = cqe->res > 0;
-    void *data;
+    bool some = cqe->res > 0, last = !pool->parts || !(cqe->flags & RING_CQE_BUF_MORE);
+    void *data = NULL;
 
-    if (!(cqe->flags & RING_CQE_BUFFER))
+    if (!(cqe->flags & RING_CQE_BUFFER) || (pool->parts && !some))
         return NULL;
     if (pool->parts)
-        return some ? ouro__pool_part(pool, id, (uint32_t)cqe->res,
-                                      !(cqe->flags & RING_CQE_BUF_MORE))
-                    : NULL;
-    data = ouro__pool_took(pool, id);
-    if (!data || some)
-        return data;
-    (void)ouro__pool_give(pool, data);
-    return NULL;
+        data = ouro__pool_part(pool, id, (uint32_t)cqe->res, last);
+    else
+        data = ouro__pool_took(pool, id);
+    if (data && last)
+        ouro__uring_pool_took(pool);
+    if (data && !some)
+        (void)ouro__pool_give(pool, data);
+    return some ? data : NULL;
 }
 
 /* One completion of a stream, perhaps with more to come from the same entry. */
@@ -648,6 +648,7 @@ static bool prepare(ouro_loop *loop, struct uring *u)
         ask_cancels(loop, u);
     if (!u->armed)
         arm(loop, u);
+    ouro__uring_pools_fill(loop);
     while ((full = ouro__uring_fill(loop, u)) != FILL_DONE) {
         loop->stats.queue_full++;
         if (full == FILL_SQ_FULL) {
@@ -695,13 +696,15 @@ static void look(ouro_loop *loop, struct uring *u)
 
 /* Is there something to report already? Then what the kernel has deferred (the copying of what was
  * read, above all) waits a turn: who gets the report may have more for the device, which would idle
- * meanwhile. Opens and closes are submitted first, for the same reason; most are over with that.
+ * meanwhile. Opens and closes are submitted first, for the same reason; most are over with that. So
+ * are large sends, whose bytes are in the processor's caches now, and whose buffers are the next to
+ * be received into then.
  * Who only looks, or hosts the loop, sleeps elsewhere, and is told of all that has ended. */
 static bool put_off(ouro_loop *loop, struct uring *u, ouro_time until)
 {
     bool ready;
 
-    if (u->asks && !ouro__uring_submit_all(loop, u))
+    if ((u->asks || u->bulk) && !ouro__uring_submit_all(loop, u))
         return true;
     ready = ouro__progress(loop) != loop->turn_progress || ring_cq_ready(&u->ring);
     if (!ready || until == OURO_NOWAIT || u->host_fd >= 0) {
