@@ -379,19 +379,31 @@ static struct {
 
 static void placed(struct test *t, ouro_op *op, int64_t res, void *data)
 {
+    bool keeps;
+
     (void)t, (void)op;
     CHECK_EQ(res, 8);
     pthread_mutex_lock(&seen.lock);
+    keeps = seen.keeps;
     if (!places.first || (char *)data < places.first)
         places.first = data;
-    if (seen.keeps)
+    if (keeps)
         places.out[seen.kept_count++] = data;
     else
         places.used[((char *)data - places.first) / RECORD % MANY] = true;
     seen.count++;
     pthread_mutex_unlock(&seen.lock);
-    if (!seen.keeps)
+    if (!keeps)
         CHECK_EQ(ouro_pool_release(seen.pool, data), 0);
+}
+
+/* From now on buffers are kept, or given back and noted anew. */
+static void begin_places(bool keeps)
+{
+    pthread_mutex_lock(&seen.lock);
+    seen.keeps = keeps;
+    memset(places.used, 0, sizeof(places.used));
+    pthread_mutex_unlock(&seen.lock);
 }
 
 static void send_records(struct test *t, int fd, unsigned count)
@@ -413,16 +425,16 @@ static void few_buffers_are_used_again_and_again(struct test *t)
 
     CHECK_EQ(ouro_pool_create(t->loop, MANY, RECORD, &seen.pool), 0);
     CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
-    seen.keeps = true;
+    begin_places(true);
     ouro_prep_recv_many(op, fds[0], seen.pool, 0);
     start(t, op);
     send_records(t, fds[1], MANY - 1);
-    seen.keeps = false;
+    begin_places(false);
     for (unsigned i = 0; i < MANY - 1; i++)
         CHECK_EQ(ouro_pool_release(seen.pool, places.out[i]), 0);
     for (unsigned i = 0; i < 320; i++) /* it takes a while to forget */
         send_records(t, fds[1], 8);
-    memset(places.used, 0, sizeof(places.used));
+    begin_places(false);
     for (unsigned i = 0; i < 32; i++)
         send_records(t, fds[1], 8);
     for (unsigned i = 0; i < MANY; i++)
