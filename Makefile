@@ -117,7 +117,7 @@ check: ## all quick tests, under 10 minutes
 	@scripts/install-deps build check
 	@$(MAKE) --no-print-directory all
 	@$(NINJA) -C $(BUILD) tests
-	@scripts/run-tests $(BUILD) $(QUICK) $(DROPINS) '$(BUILD)/tests/run --blocked=kill'
+	@scripts/run-tests $(BUILD) $(QUICK) '$(BUILD)/tests/run --blocked=kill' --together $(DROPINS)
 
 check-full: ## all axes in full, also blocked and under sanitizers: hours; goes on where it ended
 	@$(MAKE) --no-print-directory check build-asan/build.ninja build-tsan/build.ninja
