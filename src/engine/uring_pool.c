@@ -155,7 +155,7 @@ void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
 }
 
 /* A fourth more than any turn has taken are enough. */
-static void judge(ouro_pool *pool)
+static void settle_level(ouro_pool *pool)
 {
     uint32_t enough = pool->most + pool->most / 4;
 
@@ -171,7 +171,7 @@ void ouro__uring_pool_took(ouro_pool *pool)
     if (++pool->turn_took > pool->most)
         pool->most = pool->turn_took;
     if (++pool->takes == LEVEL_TAKES)
-        judge(pool);
+        settle_level(pool);
 }
 
 /* Before a turn. What was taken in the last one is back by now, and goes there first; what the
