@@ -3,6 +3,8 @@
 BUILD = build
 JOBS = $(shell nproc)
 PREFIX = /usr/local
+# Where Debian looks for libraries, which Meson knows of dpkg-dev alone; elsewhere Meson knows.
+LIBDIR = $$(cc -print-multiarch 2>/dev/null | sed 's,^.,--libdir=lib/&,')
 DESTDIR =
 T =
 OPS = 10000000
@@ -103,7 +105,7 @@ help: ## show this menu
 
 $(BUILD)/build.ninja:
 	@scripts/install-deps build
-	@meson setup $(BUILD) --prefix=$(PREFIX)
+	@meson setup $(BUILD) --prefix=$(PREFIX) $(LIBDIR)
 
 deps: ## install what building, testing and linting need (Debian, Ubuntu; as root)
 	@scripts/install-deps build check lint valgrind cover
@@ -181,6 +183,10 @@ check-consumers: all ## programs of others on the drop-ins: fio, QEMU, MariaDB, 
 	@scripts/install-deps check consumers
 	@scripts/run-tests $(BUILD) tests/consumers_aio.sh tests/consumers_libaio.sh
 
+check-fresh: ## make demo and make check, each on a new Debian 12 of its own (as root)
+	@scripts/install-deps fresh
+	@for target in demo check; do scripts/fresh $$target || exit; done
+
 check-machines: ## the library and its drop-in for other machines, under an emulator
 	@scripts/install-deps build check machines
 	@scripts/run-tests $(BUILD) 'tests/machine aarch64' 'tests/machine riscv64'
@@ -232,6 +238,6 @@ ci: ## what CI runs
 clean: ## remove every build directory
 	rm -rf build build-*
 
-.PHONY: all help deps demo check check-consumers check-full check-machines test asan tsan \
-    valgrind soak hold aio-diff aio-signals libaio-diff cover bench lint format abi man install ci \
-    clean
+.PHONY: all help deps demo check check-consumers check-fresh check-full check-machines test \
+    asan tsan valgrind soak hold aio-diff aio-signals libaio-diff cover bench lint format abi man \
+    install ci clean
