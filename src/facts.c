@@ -148,15 +148,15 @@ enum ouro__route ouro__route_copy(ouro_loop *loop, const ouro_op *op)
     return ROUTE_WORKER;
 }
 
-/* Which file, opened how: to notice that a number stands for another one by now. */
+/* Which file: to notice that a number stands for another one by now. How it was opened does not
+ * count: flags change (F_SETFL) while operations wait. */
 int64_t ouro__fd_identity(int fd)
 {
     struct ouro_stat st;
-    long flags = sys_fcntl(fd, F_GETFL, 0);
 
-    if (flags < 0 || look_at(fd, &st) < 0)
+    if (look_at(fd, &st) < 0)
         return 0;
-    return mix((uint64_t)mix((uint64_t)st.dev_major << 32 | st.dev_minor, st.ino), (uint64_t)flags);
+    return mix((uint64_t)st.dev_major << 32 | st.dev_minor, st.ino);
 }
 
 /* The file system that it lies on. */

@@ -99,6 +99,30 @@ static void who_waits_in_order_reads_no_other_file(struct test *t)
     close(fds[1]);
 }
 
+static void who_waits_in_order_minds_no_flags(struct test *t)
+{
+    ouro_op *ops[2];
+    char bytes[2] = "";
+    int fds[2], flags;
+
+    make_pipe(t, fds);
+    for (int i = 0; i < 2; i++) {
+        ouro_prep_read(ops[i] = op_new(t), fds[0], &bytes[i], 1, 0);
+        ops[i]->flags = OURO_SERIAL;
+        start(t, ops[i]);
+    }
+    step(t);
+    flags = fcntl(fds[0], F_GETFL);
+    CHECK_EQ(fcntl(fds[0], F_SETFL, flags ^ O_NONBLOCK), 0);
+    CHECK_EQ(write(fds[1], "ab", 2), 2);
+    finish_all(t);
+    CHECK_EQ(fcntl(fds[0], F_SETFL, flags), 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(RES(ops[i]), 1);
+        CHECK_EQ(bytes[i], "ab"[i]);
+    }
+}
+
 static void files_do_not_wait_for_each_other(struct test *t)
 {
     ouro_op *first = op_new(t), *second = op_new(t);
@@ -246,6 +270,7 @@ static const struct test_case cases[] = {
     { NAMED(serial_writes_of_a_pipe_come_in_order) },
     { NAMED(directions_do_not_wait_for_each_other) },
     { NAMED(who_waits_in_order_reads_no_other_file) },
+    { NAMED(who_waits_in_order_minds_no_flags) },
     { NAMED(files_do_not_wait_for_each_other) },
     { NAMED(a_barrier_waits_for_all_before_it) },
     { NAMED(a_barrier_holds_nothing_after_it) },
