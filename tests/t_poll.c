@@ -2,6 +2,7 @@
 /* t_poll.c: readiness of one descriptor, with the bits that poll(2) gives. */
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include "test.h"
 
@@ -25,6 +26,28 @@ static void ready_descriptors_complete_at_once(struct test *t)
     CHECK_EQ(do_op(t, op), POLLIN);
     ouro_prep_poll(op, fd, POLLIN | POLLOUT); /* plain files are always ready */
     CHECK_EQ(do_op(t, op), POLLIN | POLLOUT);
+}
+
+/* A ring may tell of a peer that has closed its half; who is not interested is cancelled all the
+ * same, also before that was looked at. */
+static void what_is_not_wanted_ends_no_poll_and_a_cancel_does(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    int fds[2];
+
+    make_socketpair(t, fds);
+    CHECK_EQ(shutdown(fds[1], SHUT_WR), 0);
+    ouro_prep_poll(op, fds[0], POLLPRI);
+    start(t, op);
+    CHECK_EQ(ouro_flush(t->loop), 0);
+    CHECK_EQ(ouro_cancel_id(t->loop, ouro_op_id(op)), 0);
+    CHECK_EQ(finish(t, op), -ECANCELED);
+    ouro_prep_poll(op, fds[0], POLLPRI);
+    op->deadline = in_ms(t, 20);
+    start(t, op);
+    CHECK_EQ(ouro_flush(t->loop), 0);
+    usleep(30000);
+    CHECK_EQ(finish(t, op), -ETIMEDOUT);
 }
 
 static void readiness_is_waited_for(struct test *t)
@@ -111,6 +134,7 @@ static void read_and_write_polls_on_one_descriptor(struct test *t)
 
 static const struct test_case cases[] = {
     { NAMED(ready_descriptors_complete_at_once) },
+    { NAMED(what_is_not_wanted_ends_no_poll_and_a_cancel_does) },
     { NAMED(readiness_is_waited_for), .pitfalls = "F5" },
     { NAMED(hangups_and_errors_come_unasked) },
     { NAMED(one_byte_wakes_all_who_poll) },

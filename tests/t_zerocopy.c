@@ -274,6 +274,32 @@ static void the_loss_of_the_ring_lets_go(struct test *t)
         CHECK(RES(part) > 0 && RES(part) < (int64_t)BIG && part->cause < 0);
 }
 
+/* Where all is copied in the end, it is soon sent plainly. */
+static void what_is_always_copied_is_sent_plainly(struct test *t)
+{
+    enum { SENDS = 12, SIZE = 40000, FEW = 4 };
+    struct sockaddr_in addr;
+    int listener = make_listener(t, &addr), client, fd;
+    ouro_op *op = op_new(t);
+    bool native = ouro_support(t->loop, OURO_SEND, OURO_ZEROCOPY) == OURO_NATIVE;
+
+    client = connect_to(&addr);
+    ouro_prep_accept(op, listener, NULL, NULL, 0);
+    fd = (int)do_op(t, op);
+    CHECK(fd >= 0);
+    for (int i = 0; i < SENDS; i++) {
+        ouro_prep_send(op, fd, data, SIZE, 0);
+        op->flags = OURO_ZEROCOPY;
+        start(t, op);
+        drain(t, client, SIZE);
+        CHECK_EQ(finish(t, op), SIZE);
+    }
+    CHECK(!native || ouro__file_at(t->loop, fd)->copied >= FEW);
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+    close(client);
+}
+
 static void only_sends_take_the_hint(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -297,6 +323,7 @@ static const struct test_case cases[] = {
     { NAMED(many_at_once_on_many_sockets) },
     { NAMED(they_end_early_with_the_truth) },
     { NAMED(a_reset_ends_them) },
+    { NAMED(what_is_always_copied_is_sent_plainly), .needs = NEED_OWNED },
     { NAMED(a_close_does_not_wait_for_the_peer) },
     { NAMED(a_buffer_that_is_read_is_not_given_back) },
     { NAMED(the_loss_of_the_ring_lets_go), .needs = NEED_URING },

@@ -220,9 +220,14 @@ static void forget_cancel(struct uring *u, ouro_op *op)
 
 /* ---- Reaping ------------------------------------------------------------------------------- */
 
-/* It waits, and then has the result itself. */
+/* It waits, and then has the result itself. But nobody would tell it of a cancel that the ring has
+ * been told of already. */
 static void leave_to_worker(ouro_loop *loop, ouro_op *op)
 {
+    if (op->marks_ & (MARK_CANCEL | MARK_TIMEOUT) || op->stream_ & STREAM_STOPPED) {
+        ouro__report(loop, op, -ECANCELED);
+        return;
+    }
     op->ready_ = 0;
     ouro__to_worker(loop, op, ROUTE_BLOCKER);
 }
@@ -341,15 +346,17 @@ static void settle_zerocopy(ouro_loop *loop, ouro_op *op, int32_t res)
     ouro__report(loop, op, refused ? -EINTR : res); /* the core starts it again */
 }
 
-/* The kernel reads the buffer of a zero-copy send no more. */
+/* The kernel reads the buffer of a zero-copy send no more. The operation may have left its file by
+ * now, whose record stays. */
 static void settle_notice(ouro_loop *loop, ouro_op *op, int32_t res)
 {
+    struct ouro__file *file = (struct ouro__file *)(uintptr_t)op->file_;
     bool copied = (uint32_t)res & RING_NOTIF_USAGE_ZC_COPIED;
-    struct ouro__file *file = op->marks_ & MARK_FILE ? ouro__file_counted(op) : NULL;
+    bool known = op->marks_ & MARK_FILE || file->ours;
 
     if (copied)
         op->stream_ |= SEND_COPIED;
-    if (file && file->copied != URING_COPIED_ALWAYS)
+    if (known && file->copied != URING_COPIED_ALWAYS)
         file->copied = copied ? file->copied + (file->copied < URING_COPIED_MOST) : 0;
     ouro__let_go(loop, op);
 }
