@@ -30,6 +30,8 @@ static OURO__INLINE void deliver(ouro_loop *loop, ouro_op *op)
             ouro__set_state(op, STATE_REPORTED);
             return;
         }
+    } else if (OURO__SELDOM(loop->inbox.starved)) {
+        ouro__inbox_feed(loop);
     }
     if (loop->waiters)
         ouro__served(loop, op);

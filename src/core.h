@@ -681,6 +681,7 @@ static inline bool ouro__sendq_rides(const ouro_op *op)
 void ouro__ring_bell(ouro_loop *loop);                        /* any thread */
 void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res); /* any thread: AWAY -> the driver */
 void ouro__inbox_drain(ouro_loop *loop);
+void ouro__inbox_feed(ouro_loop *loop);
 void ouro__message_send(ouro_loop *loop, ouro_op *op);
 bool ouro__message_take_back(ouro_op *op);
 void ouro__inbox_close(ouro_loop *loop);

@@ -83,34 +83,47 @@ void ouro__return(ouro_loop *loop, ouro_op *op, int64_t res)
     pthread_mutex_unlock(&inbox->lock);
 }
 
+/* False: it is in the stack already, and whoever empties that reads the id after taking the slot
+ * out. */
+static bool ask_cancel(ouro_loop *loop, ouro_id id)
+{
+    uint32_t index = (uint32_t)(id & OURO__SLOT_MASK), head, none = 0;
+    struct ouro__asked *asked = ouro__asked_at(loop, index);
+    uint64_t seen = 0;
+
+    /* Ids of a slot only grow, and the newest tenant is the one that can still be cancelled. */
+    while (seen < id && !atomic_compare_exchange_weak(&asked->id, &seen, id))
+        ;
+    if (!atomic_compare_exchange_strong(&asked->next, &none, OURO__STACK_END))
+        return false;
+    head = atomic_load(&loop->inbox.cancels);
+    do {
+        atomic_store(&asked->next, head ? head : OURO__STACK_END);
+    } while (!atomic_compare_exchange_weak(&loop->inbox.cancels, &head, index + 1));
+    return true;
+}
+
 int ouro_cancel_id(ouro_loop *loop, ouro_id id)
 {
-    uint32_t index = (uint32_t)(id & OURO__SLOT_MASK);
     struct ouro__slot *slot;
-    struct ouro__asked *asked;
-    uint32_t head, none = 0;
-    uint64_t seen = 0;
 
     if (!loop)
         return -EINVAL;
     if (!atomic_load_explicit(loop->alive, memory_order_relaxed))
         return -EOWNERDEAD;
-    slot = ouro__slot_at(loop, index);
+    slot = ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
     if (!slot || !id || atomic_load_explicit(&slot->id, memory_order_relaxed) != id)
         return 0;
-    asked = ouro__asked_at(loop, index);
-    /* Ids of a slot only grow, and the newest tenant is the one that can still be cancelled. */
-    while (seen < id && !atomic_compare_exchange_weak(&asked->id, &seen, id))
-        ;
-    /* In the stack already: whoever empties it reads the id after taking the slot out. */
-    if (!atomic_compare_exchange_strong(&asked->next, &none, OURO__STACK_END))
-        return 0;
-    head = atomic_load(&loop->inbox.cancels);
-    do {
-        atomic_store(&asked->next, head ? head : OURO__STACK_END);
-    } while (!atomic_compare_exchange_weak(&loop->inbox.cancels, &head, index + 1));
-    ouro__ring_bell(loop);
+    if (ask_cancel(loop, id))
+        ouro__ring_bell(loop);
     return 0;
+}
+
+/* There is room for what had none. */
+void ouro__inbox_feed(ouro_loop *loop)
+{
+    loop->inbox.starved = false;
+    ouro__ring_bell(loop);
 }
 
 static int remember(ouro_loop *loop, ouro_fd fd)
@@ -383,7 +396,7 @@ static void take_cancels(ouro_loop *loop)
         at = atomic_exchange(&asked->next, 0);
         op = ouro__slot_find(loop, atomic_load(&asked->id));
         if (op && op->state_ == STATE_INBOX)
-            ouro_cancel_id(loop, op->id_); /* no room to accept it yet: next turn */
+            (void)ask_cancel(loop, op->id_); /* no room to accept it yet: when there is some */
         else if (op)
             ouro__cancel(loop, op, MARK_CANCEL);
     }

@@ -169,8 +169,8 @@ int ouro_withdraw(ouro_loop *loop, ouro_op *op)
 
     if (r < 0)
         return r;
-    /* What is queued may be on its second step. */
-    if (op->state_ == STATE_HELD && !ouro__sendq_rides(op))
+    /* What is queued may be on its second step; what has bytes done has ridden with another one. */
+    if (op->state_ == STATE_HELD && !op->done_ && !ouro__sendq_rides(op))
         ouro__cancel(loop, op, MARK_CANCEL);
     else
         r = -EALREADY;
@@ -352,15 +352,21 @@ static void turn(ouro_loop *loop, ouro_time until)
 /* Completions were taken: what had no room in the inbox may come in. */
 static void give_room(ouro_loop *loop)
 {
-    if (loop->inbox.starved) {
-        loop->inbox.starved = false;
-        ouro__ring_bell(loop);
-    }
+    if (loop->inbox.starved)
+        ouro__inbox_feed(loop);
     if (OURO__SELDOM(loop->parked.head)) {
         loop->parked_until = OURO_NOWAIT;
         if (loop->sleeping)
             ouro__ring_bell(loop);
     }
+}
+
+/* It goes on, which who sleeps in the engine, or in the host's loop, does not know. */
+static void stream_collected(ouro_loop *loop, ouro_op *op)
+{
+    ouro__stream_collected(loop, op);
+    if (loop->locked_mode && (loop->sleeping || loop->host_fd >= 0))
+        ouro__submitted(loop);
 }
 
 static void enter_frame(ouro_loop *loop, struct ouro__frame *frame)
@@ -403,7 +409,7 @@ static unsigned dispatch(ouro_loop *loop, unsigned max)
             op->data = event.data;
             frame.op = op;
             if (event.cflags & EVENT_LEADS)
-                ouro__stream_collected(loop, op);
+                stream_collected(loop, op);
         } else {
             ouro__set_state(op, STATE_DONE);
         }
@@ -686,10 +692,11 @@ int ouro_reap(ouro_loop *loop, ouro_event *ret, unsigned max)
     if (r < 0)
         return r;
     count = max ? take_events(loop, ret, max) : 0; /* memcpy takes no NULL */
-    give_room(loop);
+    if (count)
+        give_room(loop);
     for (unsigned i = 0; loop->stats.streamed && i < count; i++) {
         if (ret[i].cflags & EVENT_LEADS)
-            ouro__stream_collected(loop, ret[i].op);
+            stream_collected(loop, ret[i].op);
         ret[i].cflags &= ~OURO__EVENT_OURS;
     }
     if (loop->notifier)

@@ -152,12 +152,17 @@ unsigned ouro__sendq_gather(ouro_op *op, struct iovec ret[OURO__RIDE_MOST])
     return count;
 }
 
-/* The first that rides with it. */
+/* The first that rides with it. Before them in their lane are only those that have. */
 static ouro_op *rider_of(const ouro_op *op, const struct ouro__list *held)
 {
-    for (ouro_op *at = held->head; at; at = at->next_)
-        if (at->stream_ & SEND_RIDES && at->engine_[1] == (uintptr_t)op)
+    for (ouro_op *at = held->head; at; at = at->next_) {
+        if (!ouro__order_writes(at))
+            continue;
+        if (at->engine_[1] != (uintptr_t)op)
+            return NULL;
+        if (at->stream_ & SEND_RIDES)
             return at;
+    }
     return NULL;
 }
 

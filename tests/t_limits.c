@@ -36,6 +36,30 @@ static void ten_thousand_operations_in_flight(struct test *t)
     free(ops);
 }
 
+/* What ends without a word makes room as well. */
+static void quiet_ends_make_room_for_what_is_posted(struct test *t)
+{
+    enum { MOST = 4 };
+    ouro_op *timers[MOST], *posted;
+    ouro_time at;
+
+    t->config.max_ops = MOST;
+    open_loop(t);
+    at = in_ms(t, 30);
+    posted = op_new(t);
+    for (int i = 0; i < MOST; i++) {
+        ouro_prep_timer(timers[i] = op_new(t), at);
+        timers[i]->flags = OURO_QUIET;
+        start(t, timers[i]);
+    }
+    ouro_prep_nop(posted);
+    CHECK_EQ(start_post(t, posted), 0);
+    step(t);
+    CHECK_EQ(finish(t, posted), 0);
+    for (int i = 0; i < MOST; i++)
+        ledger_quiet(timers[i]);
+}
+
 static void thousands_of_reads_at_once(struct test *t)
 {
     enum { COUNT = 3000 };
@@ -179,6 +203,7 @@ static void a_file_size_limit_is_a_short_write_then_efbig(struct test *t)
 static const struct test_case cases[] = {
     { NAMED(ten_thousand_operations_in_flight), .faults = "8", .fixed = FIX_FD,
       .pitfalls = "R16 C1", .heavy = true, .seconds = 30 },
+    { NAMED(quiet_ends_make_room_for_what_is_posted), .needs = NEED_OWNED, .no_loop = true },
     { NAMED(thousands_of_reads_at_once), .fixed = FIX_FD, .pitfalls = "S1 C1 R16", .seconds = 30 },
     { NAMED(high_descriptors_work) },
     { NAMED(opening_with_few_descriptors_leaks_nothing), .faults = "7", .fixed = FIX_STYLE | FIX_FD,

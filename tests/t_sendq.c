@@ -472,6 +472,40 @@ static void all_that_ride_are_cancelled(struct test *t)
     check_came(ops, got, drain(t, fds[1], got, sizeof(got)));
 }
 
+static ouro_op *pushed[MANY];
+static bool withdrawn[MANY];
+
+/* One has been sent: the next that has not. */
+static void withdraw_next(struct test *t, ouro_op *op)
+{
+    int i = 0;
+
+    if (op->res != SMALL)
+        return;
+    while (i < MANY && pushed[i] != op)
+        i++;
+    for (i++; i < MANY; i++)
+        if (!ouro_done(pushed[i]) && !withdrawn[i]) {
+            withdrawn[i] = ouro_withdraw(t->loop, pushed[i]) == 0;
+            return;
+        }
+}
+
+static void who_is_withdrawn_has_sent_nothing(struct test *t)
+{
+    static char got[sizeof(small) + 1];
+    ouro_sendq queue;
+    int fds[2];
+
+    push_small(t, &queue, fds, pushed);
+    for (int i = 0; i < MANY; i++)
+        record_of(pushed[i])->then = withdraw_next;
+    (void)drain(t, fds[1], got, sizeof(got));
+    finish_all(t);
+    for (int i = 0; i < MANY; i++)
+        CHECK_EQ(RES(pushed[i]), withdrawn[i] ? -ECANCELED : SMALL);
+}
+
 static void a_stop_lets_those_go_on_that_have_begun(struct test *t)
 {
     static char got[sizeof(small) + 1];
@@ -565,6 +599,7 @@ static const struct test_case cases[] = {
     { NAMED(one_of_many_leaves_the_others) },
     { NAMED(a_deadline_of_many_leaves_the_others) },
     { NAMED(all_that_ride_are_cancelled) },
+    { NAMED(who_is_withdrawn_has_sent_nothing), .fixed = FIX_STYLE, .style = STYLE_CALLBACK },
     { NAMED(a_stop_lets_those_go_on_that_have_begun) },
     { NAMED(datagrams_and_records_keep_their_ends) },
     { NAMED(small_sends_are_lost_with_the_ring), .needs = NEED_URING, .no_loop = true,
