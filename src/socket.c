@@ -96,13 +96,16 @@ static int64_t perform_message(ouro_op *op, unsigned how)
         flags = ouro__int(op, ARG_MSG_FLAGS);
         return r == -EAGAIN && !impatient(op, flags) ? ouro__not_ready(op, events) : r;
     }
-    do {
+    for (unsigned tries = 0;; tries++) {
         r = message_step(op, flags);
         if (r != -EAGAIN || impatient(op, flags))
             return r;
         r = ouro__poll_one(ouro__fd(op), events, -1);
-    } while (r >= 0);
-    return r;
+        if (r > 0 && tries) /* a socket that has hung up is ready for ever, whatever is wanted */
+            r = ouro__poll_one(-1, 0, LOOK_AGAIN_MS);
+        if (r < 0)
+            return r;
+    }
 }
 
 /* ---- Accepting ------------------------------------------------------------------------------- */

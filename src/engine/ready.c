@@ -140,8 +140,9 @@ static void tried(struct ready *ready, ouro_op *op, int64_t res)
         ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);
         return;
     }
-    if (drained(ready, op, res)) {
+    if (op->code == OURO_RECV_MANY && res > 0)
         count_bytes(ready, res);
+    if (drained(ready, op, res)) {
         wait_on(ready, op, res);
         return;
     }
@@ -234,8 +235,13 @@ static void pull(struct ready *ready)
 {
     ouro_op *op;
 
-    for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++)
+    for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++) {
+        if (OURO__SELDOM(op->code == OURO_RECV_MANY && ouro__ready_full(ready))) {
+            ouro__unpull(ready->loop, op);
+            return;
+        }
         take(ready, op);
+    }
 }
 
 static void submit(struct ready *ready)
