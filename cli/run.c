@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ouro.h"
+
 static const char *opt_stats;
 
 static const struct cli_option options[] = {
@@ -167,6 +169,21 @@ static int run_counted(const char *program, char **argv, bool as_json)
     return run_end_as(status);
 }
 
+/* One that was asked for by name: the program itself could only fail. */
+static int check_engine(const struct cli_settings *set)
+{
+    char why[512] = "";
+    int r = cli_check_engine(set);
+
+    if (r != CLI_OK || !set->engine)
+        return r;
+    r = ouro_probe(set->engine, why, sizeof(why), NULL);
+    if (r == 0)
+        return CLI_OK;
+    cli_error("%s", why[0] ? why : strerror(-r));
+    return CLI_FAILED;
+}
+
 static int run(const struct cli_settings *set, int argc, char **argv)
 {
     char program[PATH_MAX];
@@ -174,8 +191,9 @@ static int run(const struct cli_settings *set, int argc, char **argv)
     int r;
 
     (void)argc;
-    if (cli_check_engine(set) != CLI_OK)
-        return CLI_USAGE;
+    r = check_engine(set);
+    if (r != CLI_OK)
+        return r;
     if (opt_stats && strcmp(opt_stats, "json") != 0 && strcmp(opt_stats, "table") != 0)
         return cli_usage_error("--stats=%s: choose json, or no value for a table", opt_stats);
     r = find_program(argv[0], program, sizeof(program));

@@ -9,30 +9,6 @@ cd "$(dirname "$0")/.." || exit 2
 ouro=$build/ouro
 unset OURO_ENGINE NO_COLOR
 
-# blocked HOW COMMAND...: runs it under a seccomp filter that refuses io_uring's three system calls
-# with that error number, or kills (HOW = kill), as container runtimes do.
-cat >"$tmp/blocked.py" <<'END'
-import ctypes, os, struct, sys
-action = 0x80000000 if sys.argv[1] == 'kill' else 0x50000 | int(sys.argv[1])
-allow = 0x7fff0000
-code = [(0x20, 0, 0, 0)]                                            # load the call's number
-code += [(0x15, 3 - i, 0, n) for i, n in enumerate((425, 426, 427))]  # a match jumps to the end
-code += [(0x06, 0, 0, allow), (0x06, 0, 0, action)]
-text = b''.join(struct.pack('HBBI', *instruction) for instruction in code)
-filter_ = ctypes.create_string_buffer(text, len(text))
-program = struct.pack('HP', len(code), ctypes.addressof(filter_))
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p] + 2 * [ctypes.c_ulong]
-for option, value, pointer in ((38, 1, None), (22, 2, program)):     # no_new_privs, seccomp
-    if libc.prctl(option, value, pointer, 0, 0) != 0:
-        sys.exit('prctl: ' + os.strerror(ctypes.get_errno()))
-os.execvp(sys.argv[2], sys.argv[2:])
-END
-blocked()
-{
-    python3 "$tmp/blocked.py" "$@"
-}
-
 # The document's form, and what must hold between its parts wherever it was made.
 cat >"$tmp/form.py" <<'END'
 import json, os, platform, resource, sys
@@ -98,12 +74,12 @@ check 'limits are those of the process' says_json \
     -- "$ouro" info --json
 check 'blocked with EPERM: status 0, kaio is chosen, the filter is named' \
     says_json "$refused" "$fallen" "'seccomp' in $reason and 'EPERM' in $reason" \
-    'doc["limits"]["seccomp_mode"] == 2' -- blocked 1 "$ouro" info --json
+    'doc["limits"]["seccomp_mode"] == 2' -- tests/blocked 1 "$ouro" info --json
 check 'hidden with ENOSYS: the filter is named, not the kernel' \
     says_json "$refused" "$fallen" "'seccomp' in $reason and 'ENOSYS' in $reason" \
-    -- blocked 38 "$ouro" info --json
+    -- tests/blocked 38 "$ouro" info --json
 check 'killed for io_uring: status 0, and the reason says so' \
-    says_json "$refused" "$fallen" "'kills' in $reason" -- blocked kill "$ouro" info --json
+    says_json "$refused" "$fallen" "'kills' in $reason" -- tests/blocked kill "$ouro" info --json
 check 'OURO_ENGINE=threads is seen and obeyed' \
     says_json 'chosen["source"] == "OURO_ENGINE"' "$threads" \
     'doc["environment"]["OURO_ENGINE"] == "threads"' \
@@ -115,10 +91,10 @@ check 'an OURO_ENGINE that nobody knows: status 0, none is chosen' \
     -- env OURO_ENGINE=nonsense "$ouro" info --json
 check 'an OURO_ENGINE that is refused: status 0, none is chosen' \
     says_json "$refused" 'chosen["engine"] is None and chosen["errno"] == 95' \
-    -- env OURO_ENGINE=uring python3 "$tmp/blocked.py" 1 "$ouro" info --json
+    -- env OURO_ENGINE=uring tests/blocked 1 "$ouro" info --json
 check 'a preference list falls to its second' \
     says_json "$threads" -- env OURO_ENGINE=uring,threads \
-    python3 "$tmp/blocked.py" 1 "$ouro" info --json
+    tests/blocked 1 "$ouro" info --json
 check '--engine goes before the environment' \
     says_json 'chosen["source"] == "--engine"' "$threads" \
     -- env OURO_ENGINE=uring "$ouro" info --engine=threads --json
@@ -151,7 +127,7 @@ status()
     [ "$got" -eq "$wanted" ] || { echo "status $got, wanted $wanted"; cat "$tmp/err"; return 1; }
 }
 check 'an engine that cannot be had fails with --engine' \
-    status 1 blocked 1 "$ouro" info --engine=uring
+    status 1 tests/blocked 1 "$ouro" info --engine=uring
 check 'an unknown engine is wrong usage' status 2 "$ouro" info --engine=nonsense
 check 'an operand is wrong usage' status 2 "$ouro" info more
 check 'output that cannot be written fails' status 1 bash -c "'$ouro' info >/dev/full"
@@ -166,7 +142,7 @@ text()
 }
 check 'the text fits' text "$ouro" info
 check 'the text fits with --verbose' text "$ouro" info --verbose
-check 'the text fits where io_uring is refused' text blocked 1 "$ouro" info
+check 'the text fits where io_uring is refused' text tests/blocked 1 "$ouro" info
 # The lines are wrapped: read as one.
 names_the_cause()
 {

@@ -48,6 +48,8 @@ check "the engine is chosen" sh -c "$ouro run --engine=epoll env | grep -qx OURO
 check "an engine that nobody knows, in the environment, stops no request" \
     env OURO_ENGINE=none LD_PRELOAD="$build/libouro-posixaio.so" \
     "$build/tests/aio_test" p7_errors_and_the_end_come_by_aio_error
+check "an engine that cannot be had is refused, and why" says "io_uring_setup failed with EPERM" 1 \
+    tests/blocked 1 "$ouro" run --engine=uring true
 check "an unknown engine is refused" says "no engine 'none'" 2 "$ouro" run --engine=none true
 check "a program is wanted" says PROGRAM 2 "$ouro" run
 check "a program that is not there: 127" says "no such program" 127 "$ouro" run "$tmp/none"
@@ -377,27 +379,13 @@ check "a program that makes no request is told from others" \
     says "POSIX AIO was not used" 0 "$ouro" run --stats true
 check "another form is refused" says "choose json" 2 "$ouro" run --stats=xml true
 
-# A seccomp filter that refuses the three system calls of io_uring.
-cat >"$tmp/blocked.py" <<'END'
-import ctypes, os, struct, sys
-code = [(0x20, 0, 0, 0)] + [(0x15, 3 - i, 0, 425 + i) for i in range(3)]
-code += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x50001)]
-text = b''.join(struct.pack('HBBI', *instruction) for instruction in code)
-filter_ = ctypes.create_string_buffer(text, len(text))
-program = struct.pack('HP', len(code), ctypes.addressof(filter_))
-libc = ctypes.CDLL(None, use_errno=True)
-libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p] + 2 * [ctypes.c_ulong]
-for option, value, pointer in ((38, 1, None), (22, 2, program)):
-    if libc.prctl(option, value, pointer, 0, 0) != 0:
-        sys.exit('prctl: ' + os.strerror(ctypes.get_errno()))
-os.execvp(sys.argv[1], sys.argv[1:])
-END
 check "where io_uring is refused, engine and reason are there" counted 3 \
     "$known and p['engines'][0]['name'] != 'uring' and 'uring refused: ' in p['engine_why']" \
-    python3 "$tmp/blocked.py" "$ouro" run --stats=json "$tmp/known"
+    "$PWD/tests/blocked" 1 "$ouro" run --stats=json "$tmp/known"
 blocked_table()
 {
-    (cd "$tmp" && python3 "$tmp/blocked.py" "$ouro" run --stats "$tmp/known" 2>err >out)
+    blocked=$PWD/tests/blocked
+    (cd "$tmp" && "$blocked" 1 "$ouro" run --stats "$tmp/known" 2>err >out)
     cat "$tmp/err"
     grep -q '^  uring refused: ' "$tmp/err"
 }
