@@ -65,14 +65,16 @@ void aio_forked(void)
 
 /* ---- Requests ------------------------------------------------------------------------------- */
 
+/* Who needs more than the first ones has their pages made together. */
 static bool more_requests(void)
 {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (aio.count ? MAP_POPULATE : 0);
     size_t size = CHUNK * sizeof(struct request);
     struct request *chunk;
 
     if (aio.count == CHUNK * CHUNKS)
         return false;
-    chunk = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    chunk = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (chunk == MAP_FAILED)
         return false;
     aio.chunks[aio.count / CHUNK] = chunk;
