@@ -287,20 +287,21 @@ enum { SERVER_UNKNOWN = 0, SERVER_NO, SERVER_YES };
 enum { OURS_NOT = 0, OURS_NAMED, OURS_SOCKET }; /* by its name; by socket(2) or accept(2) */
 struct ouro__file {
     uint32_t in_flight;
-    uint32_t epoch;      /* barriers accepted so far */
-    uint8_t kind;        /* FILE_* */
-    uint8_t ours;        /* OURS_*: opened by this loop: facts stay */
-    uint8_t readonly;    /* opened by this loop for reading only */
-    uint8_t cache;       /* CACHE_*: do reads go through the page cache? */
-    uint8_t memory;      /* it was FILE_MEMORY when this was last known */
-    uint8_t server;      /* SERVER_*: may who reads it have to wait for a server? */
-    uint8_t busy;        /* lanes taken */
-    uint8_t watched;     /* opened by this loop, and the engine has a registration of it */
-    uint8_t copied;      /* zero-copy sends in a row that were copied */
-    uint32_t barriers;   /* held operations that wait for all earlier ones */
-    uint32_t held_in[2]; /* held operations that want each lane */
-    struct ouro__list held;
-    ouro_op *closer; /* the close operation that waits for the others */
+    uint32_t epoch;         /* barriers accepted so far */
+    uint8_t kind;           /* FILE_* */
+    uint8_t ours;           /* OURS_*: opened by this loop: facts stay */
+    uint8_t readonly;       /* opened by this loop for reading only */
+    uint8_t cache;          /* CACHE_*: do reads go through the page cache? */
+    uint8_t memory;         /* it was FILE_MEMORY when this was last known */
+    uint8_t server;         /* SERVER_*: may who reads it have to wait for a server? */
+    uint8_t busy;           /* lanes taken */
+    uint8_t watched;        /* opened by this loop, and the engine has a registration of it */
+    uint8_t copied;         /* zero-copy sends in a row that were copied */
+    uint32_t barriers;      /* held operations that wait for all earlier ones */
+    uint32_t held_in[2];    /* held operations that want each lane */
+    struct ouro__list held; /* in the order of their turns */
+    ouro_op *claims;        /* held at another file as well, and will want lanes of this one */
+    ouro_op *closer;        /* the close operation that waits for the others */
 };
 
 struct ouro__timer {
@@ -430,6 +431,7 @@ struct ouro_loop {
     struct ouro_pool *pools;
     uint32_t streams;           /* in flight */
     struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
+    int64_t turns;              /* of operations that may wait for lanes: op->result_ meanwhile */
     ouro_time parked_until;     /* ... and are looked at again then */
     struct ouro__frame *frames; /* callbacks that run (loop.c) */
 

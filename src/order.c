@@ -6,7 +6,8 @@
  * direction; one that uses the file's position takes both. Who cannot have its lanes is HELD in
  * the record's list, first come first served. An operation with two descriptors (copy, splice)
  * takes its lanes one record after the other, the lower descriptor first, so that two of them
- * cannot wait for each other. */
+ * cannot wait for each other. While it is held at one it claims its lanes at the other: who comes
+ * later waits behind it there, too. Each has its turn from when it came. */
 #include "core.h"
 
 #define FD_MOST (1 << 30)
@@ -160,36 +161,134 @@ static void want(ouro_loop *loop, ouro_op *op, struct ouro__file *first)
     op->lanes_ = lanes;
 }
 
-static bool grant(struct ouro__file *file, uint8_t lanes, uint8_t blocked)
+/* The lanes that it wants where it is held (or at the other record). */
+static uint8_t lanes_here(const ouro_op *op, bool other)
 {
-    if (lanes & (file->busy | blocked))
-        return false;
-    file->busy |= lanes;
-    return true;
+    bool second = !(op->lanes_ & WAITS_SECOND) == other;
+
+    return (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH;
 }
 
-static void hold(struct ouro__file *file, ouro_op *op, uint8_t lanes)
+/* ---- Claims -------------------------------------------------------------------------------- */
+
+/* In the order of their turns: by engine_[1], which a copy needs for nothing else. */
+static ouro_op *next_claim(const ouro_op *op)
 {
+    return (ouro_op *)(uintptr_t)op->engine_[1];
+}
+
+/* The record that op claims lanes of, which is held at the other one; NULL: there is none. */
+static struct ouro__file *claimed(ouro_loop *loop, const ouro_op *op)
+{
+    bool second = !(op->lanes_ & WAITS_SECOND);
+
+    if (!(ouro__kinds[op->code].traits & KIND_FD2) || !lanes_here(op, true) ||
+        op->lanes_ & (second ? HAS_SECOND : HAS_FIRST))
+        return NULL;
+    return second ? second_of(loop, op) : ouro__file_of(loop, op);
+}
+
+static void claim(struct ouro__file *file, ouro_op *op)
+{
+    ouro_op *last = file->claims;
+
+    while (last && next_claim(last) && next_claim(last)->result_ < op->result_)
+        last = next_claim(last);
+    if (!last || last->result_ > op->result_) {
+        op->engine_[1] = (uintptr_t)last;
+        file->claims = op;
+    } else {
+        op->engine_[1] = last->engine_[1];
+        last->engine_[1] = (uintptr_t)op;
+    }
+}
+
+static void unclaim(struct ouro__file *file, const ouro_op *op)
+{
+    ouro_op *at = file->claims;
+
+    if (at == op)
+        file->claims = next_claim(op);
+    while (at && at != op && next_claim(at) != op)
+        at = next_claim(at);
+    if (at && at != op)
+        at->engine_[1] = op->engine_[1];
+}
+
+/* ---- Waiting for lanes --------------------------------------------------------------------- */
+
+static uint8_t claimed_before(const struct ouro__file *file, int64_t turn)
+{
+    uint8_t lanes = 0;
+
+    for (const ouro_op *at = file->claims; at && at->result_ < turn; at = next_claim(at))
+        lanes |= lanes_here(at, true);
+    return lanes;
+}
+
+/* Lanes that held operations want. */
+static uint8_t wanted(const struct ouro__file *file)
+{
+    return (uint8_t)((file->held_in[0] ? LANE_READ : 0) | (file->held_in[1] ? LANE_WRITE : 0));
+}
+
+/* Lanes that others want whose turn is before that: nobody overtakes them. */
+static uint8_t wanted_before(const ouro_loop *loop, const struct ouro__file *file, int64_t turn)
+{
+    uint8_t lanes = claimed_before(file, turn);
+
+    if (turn == loop->turns) /* it has come just now */
+        return lanes | wanted(file);
+    for (const ouro_op *at = file->held.head; at && at->result_ < turn; at = at->next_)
+        lanes |= lanes_here(at, false);
+    return lanes;
+}
+
+/* Behind those that came before it: it may have been held elsewhere meanwhile. */
+static void insert(struct ouro__list *list, ouro_op *op)
+{
+    ouro_op *before = list->tail;
+
+    while (before && before->result_ > op->result_)
+        before = before == list->head ? NULL : before->prev_;
+    if (before == list->tail) {
+        ouro__push(list, op);
+    } else if (!before) {
+        ouro__push_front(list, op);
+    } else {
+        op->prev_ = before;
+        op->next_ = before->next_;
+        before->next_->prev_ = op;
+        before->next_ = op;
+    }
+}
+
+static void hold(ouro_loop *loop, struct ouro__file *file, ouro_op *op)
+{
+    uint8_t lanes = lanes_here(op, false);
+    struct ouro__file *other = claimed(loop, op);
+
     if (lanes & LANE_READ)
         file->held_in[0]++;
     if (lanes & LANE_WRITE)
         file->held_in[1]++;
-    ouro__push(&file->held, op);
+    insert(&file->held, op);
+    if (other)
+        claim(other, op);
 }
 
-static void unhold(struct ouro__file *file, ouro_op *op, uint8_t lanes)
+static void unhold(ouro_loop *loop, struct ouro__file *file, ouro_op *op)
 {
+    uint8_t lanes = lanes_here(op, false);
+    struct ouro__file *other = claimed(loop, op);
+
     if (lanes & LANE_READ)
         file->held_in[0]--;
     if (lanes & LANE_WRITE)
         file->held_in[1]--;
     ouro__unlink(&file->held, op);
-}
-
-/* Lanes that earlier held operations want: nobody overtakes them. */
-static uint8_t wanted(const struct ouro__file *file)
-{
-    return (uint8_t)((file->held_in[0] ? LANE_READ : 0) | (file->held_in[1] ? LANE_WRITE : 0));
+    if (other)
+        unclaim(other, op);
 }
 
 /* Takes what it can, lower descriptor first. True: has all; else it is held where it stopped. */
@@ -197,19 +296,22 @@ static bool advance(ouro_loop *loop, ouro_op *op)
 {
     bool swap = ouro__kinds[op->code].traits & KIND_FD2 && ouro__int(op, 0) < op->fd;
 
+    op->lanes_ &= (uint8_t)~WAITS_SECOND;
     for (unsigned step = 0; step < 2; step++) {
         bool second = (step == 1) != swap;
         uint8_t has = second ? HAS_SECOND : HAS_FIRST;
         uint8_t lanes = (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH;
         struct ouro__file *file;
+
         if (!lanes || op->lanes_ & has)
             continue;
         file = second ? second_of(loop, op) : ouro__file_of(loop, op);
-        if (!grant(file, lanes, wanted(file))) {
-            op->lanes_ = (uint8_t)((op->lanes_ & ~WAITS_SECOND) | (second ? WAITS_SECOND : 0));
-            hold(file, op, lanes);
+        if (lanes & (file->busy | wanted_before(loop, file, op->result_))) {
+            op->lanes_ |= second ? WAITS_SECOND : 0;
+            hold(loop, file, op);
             return false;
         }
+        file->busy |= lanes;
         op->lanes_ |= has;
     }
     return true;
@@ -273,13 +375,15 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op)
     if (op->flags & OURO_BARRIER && (op->waits_ = earlier_ones(loop, op, file))) {
         op->lanes_ |= WAITS_BARRIER;
         op->marks_ |= MARK_LANES;
+        op->result_ = ++loop->turns;
         file->barriers++;
-        hold(file, op, op->lanes_ & LANE_BOTH);
+        hold(loop, file, op);
         return 0;
     }
     if (!op->lanes_)
         return 1;
     op->marks_ |= MARK_LANES;
+    op->result_ = ++loop->turns;
     return advance(loop, op);
 }
 
@@ -291,20 +395,20 @@ static void release(ouro_loop *loop, struct ouro__file *file)
 
     for (ouro_op *op = file->held.head; op; op = next) {
         bool second = op->lanes_ & WAITS_SECOND;
-        uint8_t lanes = (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH;
+        uint8_t lanes = lanes_here(op, false);
 
         next = op->next_;
+        blocked |= claimed_before(file, op->result_);
         if ((wanted(file) & ~blocked) == 0 && !file->barriers)
             return;
         if (op->lanes_ & WAITS_BARRIER || lanes & blocked) {
             blocked |= lanes;
             continue;
         }
-        unhold(file, op, lanes);
+        unhold(loop, file, op);
         file->busy |= lanes;
         blocked |= lanes;
         op->lanes_ |= second ? HAS_SECOND : HAS_FIRST;
-        op->lanes_ &= (uint8_t)~WAITS_SECOND;
         if (advance(loop, op))
             ouro__start(loop, op);
     }
@@ -327,7 +431,7 @@ static void approach(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
          * order. */
         if (lanes && !(op->lanes_ >> SECOND & LANE_BOTH))
             continue;
-        unhold(file, op, lanes);
+        unhold(loop, file, op);
         if (advance(loop, op))
             ouro__start(loop, op);
     }
@@ -343,7 +447,7 @@ void ouro__order_unhold(ouro_loop *loop, ouro_op *op)
         file->closer = NULL;
         return;
     }
-    unhold(file, op, (second ? op->lanes_ >> SECOND : op->lanes_) & LANE_BOTH);
+    unhold(loop, file, op);
     if (op->lanes_ & WAITS_BARRIER)
         file->barriers--;
     op->lanes_ &= (uint8_t) ~(WAITS_BARRIER | WAITS_SECOND);

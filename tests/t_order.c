@@ -232,6 +232,114 @@ static void held_operations_have_deadlines(struct test *t)
     CHECK_EQ(finish(t, first), 1);
 }
 
+/* ---- The same as one after the other --------------------------------------------------------- */
+
+enum { FILES = 3, MOVES = 24, MOST = 8, LONG = 64 };
+
+/* One of a read, a write and a copy at the current positions. */
+struct move {
+    unsigned what, from, to, size;
+    bool barrier;
+    char bytes[MOST], got[MOST], same[MOST];
+    int64_t res;
+};
+
+static unsigned draw(uint32_t *seed, unsigned below)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return (*seed >> 8) % below;
+}
+
+static void make_moves(struct move *moves, uint32_t seed)
+{
+    memset(moves, 0, MOVES * sizeof(*moves));
+    for (unsigned i = 0; i < MOVES; i++) {
+        struct move *m = &moves[i];
+
+        m->what = draw(&seed, 3);
+        m->from = draw(&seed, FILES);
+        m->to = (m->from + 1 + draw(&seed, FILES - 1)) % FILES;
+        m->size = 1 + draw(&seed, MOST);
+        m->barrier = draw(&seed, 6) == 0;
+        memset(m->bytes, 'A' + (int)i, sizeof(m->bytes));
+    }
+}
+
+static void do_moves(struct move *moves, const int *fds)
+{
+    for (struct move *m = moves; m < moves + MOVES; m++) {
+        switch (m->what) {
+        case 0: m->res = read(fds[m->from], m->same, m->size); break;
+        case 1: m->res = write(fds[m->from], m->bytes, m->size); break;
+        default: m->res = copy_file_range(fds[m->from], NULL, fds[m->to], NULL, m->size, 0); break;
+        }
+    }
+}
+
+static void start_moves(struct test *t, struct move *moves, ouro_op **ops, const int *fds)
+{
+    for (unsigned i = 0; i < MOVES; i++) {
+        struct move *m = &moves[i];
+
+        switch (m->what) {
+        case 0: ouro_prep_read(ops[i], fds[m->from], m->got, m->size, OURO_CUR); break;
+        case 1: ouro_prep_write(ops[i], fds[m->from], m->bytes, m->size, OURO_CUR); break;
+        default:
+            ouro_prep_copy(ops[i], fds[m->from], OURO_CUR, fds[m->to], OURO_CUR, m->size);
+            break;
+        }
+        ops[i]->flags = m->barrier ? OURO_BARRIER : 0;
+    }
+    CHECK_EQ(start_n(t, ops, MOVES), MOVES);
+}
+
+static void rewind_files(const int *fds)
+{
+    for (int i = 0; i < FILES; i++) {
+        char bytes[LONG];
+
+        memset(bytes, 'a' + i, sizeof(bytes));
+        CHECK_EQ(ftruncate(fds[i], 0), 0);
+        CHECK_EQ(pwrite(fds[i], bytes, LONG, 0), LONG);
+        CHECK_EQ(lseek(fds[i], 0, SEEK_SET), 0);
+    }
+}
+
+static void positions_move_in_the_order_of_submission(struct test *t)
+{
+    static struct move moves[MOVES];
+    ouro_op *ops[MOVES];
+    int fds[FILES], same[FILES];
+
+    for (int i = 0; i < FILES; i++) {
+        char names[2][8] = { { 'f', (char)('0' + i) }, { 's', (char)('0' + i) } };
+
+        fds[i] = make_file(t, names[0], NULL, 0);
+        same[FILES - 1 - i] = make_file(t, names[1], NULL, 0);
+    }
+    for (int i = 0; i < MOVES; i++)
+        ops[i] = op_new(t);
+    for (uint32_t round = 0; round < 30; round++) {
+        make_moves(moves, round);
+        rewind_files(fds);
+        rewind_files(same);
+        do_moves(moves, same);
+        start_moves(t, moves, ops, fds);
+        finish_all(t);
+        for (int i = 0; i < MOVES; i++) {
+            CHECK_EQ(RES(ops[i]), moves[i].res);
+            CHECK(moves[i].what || memcmp(moves[i].got, moves[i].same, MOST) == 0);
+        }
+        for (int i = 0; i < FILES; i++) {
+            char a[512] = "", b[512] = "";
+
+            CHECK_EQ(pread(fds[i], a, sizeof(a), 0), pread(same[i], b, sizeof(b), 0));
+            CHECK(memcmp(a, b, sizeof(a)) == 0);
+            CHECK_EQ(lseek(fds[i], 0, SEEK_CUR), lseek(same[i], 0, SEEK_CUR));
+        }
+    }
+}
+
 static void current_position_on_streams_orders_nothing(struct test *t)
 {
     ouro_op *r = op_new(t), *w = op_new(t);
@@ -276,6 +384,7 @@ static const struct test_case cases[] = {
     { NAMED(a_barrier_holds_nothing_after_it) },
     { NAMED(a_barrier_starts_when_the_one_before_is_cancelled) },
     { NAMED(held_operations_have_deadlines) },
+    { NAMED(positions_move_in_the_order_of_submission) },
     { NAMED(current_position_on_streams_orders_nothing), .pitfalls = "F7 F9" },
     { NAMED(readdirs_run_one_after_the_other), .fixed = FIX_FD, .pitfalls = "F9" },
     { .name = NULL },
