@@ -24,6 +24,7 @@ static struct {
     uint32_t waiting; /* callers */
     struct waiter waiters[WAITERS];
     volatile bool *_Atomic alive; /* what it points to is false in a child that is a copy still */
+    unsigned copies;              /* times that this has begun anew, in this process or before */
     bool watches_forks;
 } base = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -73,6 +74,11 @@ bool aio_is_copy(void)
     return alive && !*alive;
 }
 
+unsigned aio_copies(void)
+{
+    return base.copies;
+}
+
 /* Before anything else, so that there is no state that a child could not tell from its own. */
 static void watch_forks(void)
 {
@@ -95,6 +101,7 @@ static void begin_anew(void)
     if (base.loop) /* a copy, of which nothing goes on: this releases what it has */
         (void)ouro_close(base.loop, OURO_NOWAIT);
     base.loop = NULL;
+    base.copies++;
     base.waiting = 0;
     memset(base.waiters, 0, sizeof(base.waiters));
     aio_drive_forked();

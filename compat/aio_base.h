@@ -43,8 +43,9 @@ int aio_start(ouro_loop **ret);
 int aio_watch_forks(void);
 
 /* The lock has not been taken since this process was forked: all that is remembered here is the
- * parent's. */
+ * parent's. And how often that was so, by which who has slept knows. */
 bool aio_is_copy(void);
+unsigned aio_copies(void);
 
 /* With the lock. Somebody who waits: a bit stands for him. */
 struct waiter;
@@ -72,6 +73,8 @@ void aio_drive_call(void);
 
 /* What ends is told to the thread that has submitted it, and interrupts calls that it sleeps in. */
 bool aio_drive_interrupts(void);
+
+bool aio_drive_is_here(void); /* the caller is our thread: nobody else would do what it waits for */
 
 /* Without the lock. Ends what is over by now, whoever calls. */
 void aio_drive_reap(void);

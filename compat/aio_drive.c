@@ -283,7 +283,7 @@ void aio_drive_call(void)
 
 void aio_drive_hurry(void)
 {
-    if (drive.state == SERVES && !pthread_equal(drive.thread, pthread_self()))
+    if (drive.state == SERVES && !aio_drive_is_here())
         ouro_wake(drive.loop);
     aio_drive_call();
 }
@@ -291,6 +291,11 @@ void aio_drive_hurry(void)
 bool aio_drive_interrupts(void)
 {
     return strcmp(ouro_engine_name(drive.loop), "uring") == 0;
+}
+
+bool aio_drive_is_here(void)
+{
+    return drive.open && pthread_equal(drive.thread, pthread_self());
 }
 
 void aio_drive_reap(void)

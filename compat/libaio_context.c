@@ -160,6 +160,8 @@ static struct laio_context *find_moved(aio_context_t name)
         if (!found->pure)
             found->ring = (void *)name; // NOLINT(performance-no-int-to-ptr)
         insert(found, name);
+        if (found->first) /* it came when the ring was not to be found */
+            laio_queue(found);
     }
     aio_unlock();
     aio_unshield(&old);
@@ -325,7 +327,8 @@ static void adopt(aio_context_t name)
     if (stale) { /* destroyed behind our back, or being destroyed by now */
         erase(stale);
         stale->address = 0;
-        if (!atomic_exchange(&stale->dying, true))
+        /* What runs there yet will say so to nobody else. */
+        if (!atomic_exchange(&stale->dying, true) && !stale->undelivered && !stale->fixes)
             leave(stale);
     }
     context = aio_watch_forks() == 0 ? new_record() : NULL;

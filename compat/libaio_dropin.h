@@ -190,6 +190,7 @@ bool laio_is_marked(int fd);
 /* Without the lock. So many of these requests are run by who holds their files; the others are to
  * be submitted to the loop as they are. */
 unsigned laio_held_submit(ouro_loop *loop, ouro_op *const *ops, unsigned count);
+bool laio_holds(void);                               /* with the lock */
 void laio_held_cancel(struct laio_request *request); /* with it */
 void laio_held_forked(void);
 

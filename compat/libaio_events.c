@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -39,6 +40,8 @@ struct fetch {
     bool polls;       /* the timeout is nothing */
     bool interrupted; /* by a handler */
     bool rests;       /* the context was destroyed meanwhile */
+    unsigned copies;  /* by aio_copies, when it began */
+    bool copied;      /* a handler has forked, and this is the child: nothing here is its own */
     long error;
 };
 
@@ -212,6 +215,15 @@ static bool lets_through(const struct fetch *fetch)
     return some;
 }
 
+/* Behind a sleep, before anything else. */
+static bool is_copied(struct fetch *fetch)
+{
+    fetch->copied = aio_is_copy() || aio_copies() != fetch->copies;
+    if (fetch->copied)
+        fetch->error = -EINTR;
+    return fetch->copied;
+}
+
 /* For requests of ours alone; false: none came. */
 static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct aio_shield *old)
 {
@@ -229,6 +241,7 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     }
     if (fetch->mask)
         during.signals = *fetch->mask;
+    during.cancel = PTHREAD_CANCEL_DISABLE; /* it is no cancellation point */
     aio_lock();
     waiter = aio_waiter_new();
     context->waiters |= aio_waiter_bit(waiter);
@@ -238,6 +251,8 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     aio_unlock();
     if (!news)
         r = laio_sleep(context, waiter, wakes, &limit, &during);
+    if (is_copied(fetch))
+        return true;
     aio_lock();
     if (--context->waiting == 0)
         context->waiters = 0;
@@ -278,6 +293,8 @@ static void wait_in_kernel(struct fetch *fetch, const struct aio_shield *old)
     r = kernel_getevents(fetch->name, 1, fetch->most - fetch->got, /* one by one: a handler shows */
                          fetch->events + fetch->got, forever ? NULL : &limit, fetch->mask);
     aio_shield(&now);
+    if (is_copied(fetch))
+        return;
     atomic_fetch_sub(&fetch->context->sleepers, 1);
     fetch->rests = !laio_resume(fetch->context);
     if (r > 0)
@@ -332,11 +349,11 @@ static long fetch_events(struct fetch *fetch)
             (void)wait_for_ours(fetch, UINT64_MAX, &old);
         else if (!may_drive(fetch) || !wait_for_ours(fetch, LEAD_MS * 1000000ull, &old))
             wait_in_kernel(fetch, &old);
-        if (fetch->rests)
+        if (fetch->rests || fetch->copied)
             break;
         take_all(fetch);
     }
-    if (!fetch->context->pure && !fetch->rests)
+    if (!fetch->context->pure && !fetch->rests && !fetch->copied)
         leave_rest(fetch->context);
     aio_unshield(&old);
     return result_of(fetch);
@@ -391,6 +408,7 @@ int laio_getevents(aio_context_t name, long min, long count, struct io_event *ev
 
     if (!context)
         return (int)kernel_getevents(name, min, count, events, timeout, mask);
+    fetch.copies = aio_copies();
     fetch.timeout = timeout = sensible(timeout);
     fetch.polls = timeout && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
     plain = !context->pure && !atomic_load(&context->special);
@@ -405,7 +423,7 @@ int laio_getevents(aio_context_t name, long min, long count, struct io_event *ev
     r = fetch_events(&fetch);
     if (fetch.rests)
         laio_unuse(context);
-    else
+    else if (!fetch.copied)
         laio_leave(context);
     return (int)r;
 }

@@ -13,6 +13,7 @@
 #include "libaio_dropin.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <linux/kcmp.h>
@@ -23,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -65,13 +67,25 @@ static struct {
 
 /* ---- The thread: files ---------------------------------------------------------------------- */
 
-static struct laio_file *find_shared(const struct laio_keeper *keeper, int number, int fd)
+/* Containers refuse kcmp(2). */
+static bool is_same_file(int a, int b)
 {
     pid_t self = (pid_t)LAIO_KERNEL(SYS_gettid, 0); /* the process has another table */
+    long r = LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, a, b);
+    struct stat one, other;
+
+    if (r >= 0)
+        return r == 0;
+    return LAIO_KERNEL(SYS_fstat, a, &one) == 0 && LAIO_KERNEL(SYS_fstat, b, &other) == 0 &&
+           one.st_dev == other.st_dev && one.st_ino == other.st_ino &&
+           LAIO_KERNEL(SYS_fcntl, a, F_GETFL) == LAIO_KERNEL(SYS_fcntl, b, F_GETFL);
+}
+
+static struct laio_file *find_shared(const struct laio_keeper *keeper, int number, int fd)
+{
     struct laio_file *file = keeper->shared;
 
-    while (file && (file->number != number ||
-                    LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, file->close.fd, fd) != 0))
+    while (file && (file->number != number || !is_same_file(file->close.fd, fd)))
         file = file->next;
     return file;
 }
@@ -406,6 +420,11 @@ unsigned laio_held_submit(ouro_loop *loop, ouro_op *const *ops, unsigned count)
         done++;
     }
     return done;
+}
+
+bool laio_holds(void)
+{
+    return held.keeper && !held.off;
 }
 
 void laio_held_cancel(struct laio_request *request)

@@ -27,6 +27,7 @@
 
 enum {
     WORDS = sizeof(struct iocb) / sizeof(uint64_t),
+    GATE = offsetof(struct iocb, aio_lio_opcode) / sizeof(uint64_t), /* has the descriptor */
     FIXES_MAX = 1024, /* of a context; then the oldest is forgotten */
     PAGE = 4096,
 };
@@ -122,18 +123,25 @@ static bool is_unchanged(const struct laio_request *request)
     return memcmp(&now, &request->copy, sizeof(now)) == 0;
 }
 
-/* Word by word, and only those that differ: whoever looks sees as little as possible of it. */
-static void change(struct iocb *at, const struct iocb *from, const struct iocb *to)
+static bool exchange(struct iocb *at, unsigned word, const struct iocb *from, const struct iocb *to)
 {
-    uint64_t *word = (uint64_t *)(void *)at;
+    uint64_t old = words(from)[word];
 
-    for (unsigned i = 0; i < WORDS; i++) {
-        uint64_t old = words(from)[i];
+    return __atomic_compare_exchange_n((uint64_t *)(void *)at + word, &old, words(to)[word], false,
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 
-        if (old != words(to)[i])
-            (void)__atomic_compare_exchange_n(&word[i], &old, words(to)[i], false, __ATOMIC_SEQ_CST,
-                                              __ATOMIC_SEQ_CST);
-    }
+/* Word by word, and only those that differ: whoever looks sees as little as possible of it. First
+ * the one with the descriptor, which is never the program's where it is ours; if that is another
+ * one by now, so is the request, and the rest is the program's. */
+static bool change(struct iocb *at, const struct iocb *from, const struct iocb *to)
+{
+    if (!exchange(at, GATE, from, to))
+        return false;
+    for (unsigned i = 0; i < WORDS; i++)
+        if (i != GATE && words(from)[i] != words(to)[i])
+            (void)exchange(at, i, from, to);
+    return true;
 }
 
 static long inject(struct laio_context *context, struct iocb **list, long count)
@@ -147,20 +155,18 @@ static long inject(struct laio_context *context, struct iocb **list, long count)
     return r;
 }
 
-/* How many of them the kernel has taken, or -errno. */
-static long inject_all(struct laio_context *context, struct injection *all, unsigned count)
+/* 1, or -errno. By the time that the kernel has told of it the block's memory may be gone. */
+static long inject_one(struct laio_context *context, const struct injection *injection)
 {
-    struct iocb *list[LAIO_BATCH];
+    const struct laio_request *request = injection->request;
+    struct iocb *at = request->at;
     long r;
 
-    for (unsigned i = 0; i < count; i++) {
-        list[i] = all[i].request->at;
-        change(list[i], &all[i].request->copy, &all[i].image);
-    }
-    r = inject(context, list, count);
-    for (unsigned i = 0; i < count; i++)
-        if (i < r || laio_writable(list[i], sizeof(*list[i])))
-            change(list[i], &all[i].image, &all[i].request->copy);
+    if (!change(at, &request->copy, &injection->image))
+        return -EFAULT;
+    r = inject(context, &at, 1);
+    if (laio_writable(at, sizeof(*at)))
+        (void)change(at, &injection->image, &request->copy);
     return r;
 }
 
@@ -264,10 +270,18 @@ long laio_correct(struct laio_context *context, struct io_event *events, long co
     return kept;
 }
 
+static void tell(const struct laio_request *request)
+{
+    const uint64_t one = 1;
+    int told = request->hold < 0 ? -1 : laio_held(request->hold);
+
+    if (told >= 0)
+        (void)LAIO_KERNEL(SYS_write, told, &one, sizeof(one));
+}
+
 /* Who waits in the kernel is woken, and a descriptor is told. */
 static void wake_neutrally(struct laio_context *context, const struct laio_request *request)
 {
-    const uint64_t one = 1;
     struct iocb *list = &neutral;
     int told = request->hold < 0 ? -1 : laio_held(request->hold);
 
@@ -283,8 +297,7 @@ static void wake_neutrally(struct laio_context *context, const struct laio_reque
     if (inject(context, &list, 1) == 1)
         return;
     atomic_fetch_sub(&context->special, 1);
-    if (told >= 0) /* the ring is full, so nobody sleeps but there */
-        (void)LAIO_KERNEL(SYS_write, told, &one, sizeof(one));
+    tell(request); /* the ring is full, so nobody sleeps but there */
 }
 
 /* ---- Delivering ----------------------------------------------------------------------------- */
@@ -335,15 +348,6 @@ static void strand(struct laio_context *context, struct laio_request *request)
     wake_neutrally(context, request);
 }
 
-static void tell(const struct laio_request *request)
-{
-    const uint64_t one = 1;
-    int told = request->hold < 0 ? -1 : laio_held(request->hold);
-
-    if (told >= 0)
-        (void)LAIO_KERNEL(SYS_write, told, &one, sizeof(one));
-}
-
 /* By a block that is changed for a moment: as io_submit of one. */
 static long inject_changed(struct laio_context *context, struct laio_request *request,
                            const struct laio_failing *how)
@@ -355,7 +359,7 @@ static long inject_changed(struct laio_context *context, struct laio_request *re
     if (fd < 0)
         return -EBADF;
     describe(&one, how, fd);
-    r = inject_all(context, &one, 1);
+    r = inject_one(context, &one);
     close(fd);
     if (other >= 0)
         close(other);
@@ -470,7 +474,7 @@ static long inject_plain(struct laio_context *context, struct injection *all, un
     if (done == count)
         return count;
     if (r != -EAGAIN) /* it may be gone by now */
-        r = is_unchanged(all[done].request) ? inject_all(context, &all[done], 1) : -EFAULT;
+        r = is_unchanged(all[done].request) ? inject_one(context, &all[done]) : -EFAULT;
     done += r == 1;
     return done ? (long)done : r;
 }
@@ -500,14 +504,16 @@ static bool deliver_some(struct laio_context *context, struct injection *all, un
 void laio_deliver(struct laio_context *context)
 {
     struct injection all[LAIO_BATCH];
-    bool room = true, uses;
+    bool room = true, uses, there;
     unsigned count;
     int null;
 
     laio_lock_blocks();
     null = laio_null();
     uses = null >= 0 && laio_resume(context);
-    while (uses && room && !atomic_load(&context->dying) && (count = gather(context, all, null)))
+    /* It was moved, or destroyed, and neither by us: who finds it again queues it. */
+    there = uses && laio_readable(context->ring, sizeof(*context->ring));
+    while (there && room && !atomic_load(&context->dying) && (count = gather(context, all, null)))
         room = deliver_some(context, all, count);
     if (uses)
         laio_rest(context);

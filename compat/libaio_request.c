@@ -20,8 +20,9 @@ enum {
     CHUNKS = 2048,
     HOLDS = 256,
     HOLD_MARK = 33, /* a signal that means nothing without O_ASYNC: the descriptor is ours */
-    LENGTH = 2,     /* of a transfer: which of ouro_op.arg */
-    SOON_MS = 2,    /* that is how late what nobody fetches may be */
+    OTHER_MARK = 34,
+    LENGTH = 2,  /* of a transfer: which of ouro_op.arg */
+    SOON_MS = 2, /* that is how late what nobody fetches may be */
     NAP_US = 100,
     CALLS_FEW = 32, /* events in a row, after which nobody else is expected */
 };
@@ -115,13 +116,6 @@ void aio_forked(void)
 
 /* ---- Descriptors that are told -------------------------------------------------------------- */
 
-static bool is_same_file(int a, int b)
-{
-    pid_t self = getpid();
-
-    return LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
-}
-
 void laio_mark(int fd)
 {
     (void)LAIO_KERNEL(SYS_fcntl, fd, F_SETSIG, HOLD_MARK);
@@ -132,13 +126,31 @@ bool laio_is_marked(int fd)
     return LAIO_KERNEL(SYS_fcntl, fd, F_GETSIG) == HOLD_MARK;
 }
 
+/* With the lock, of one that is marked. Containers refuse kcmp(2); then what is done to the one is
+ * looked for at the other. */
+static bool is_same_file(int fd, int held)
+{
+    pid_t self = getpid();
+    long r = LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, fd, held);
+    bool same;
+
+    if (r >= 0)
+        return r == 0;
+    if (LAIO_KERNEL(SYS_fcntl, held, F_SETSIG, OTHER_MARK) < 0)
+        return false;
+    same = LAIO_KERNEL(SYS_fcntl, fd, F_GETSIG) == OTHER_MARK;
+    laio_mark(held);
+    return same;
+}
+
 int laio_hold(int fd)
 {
     int unused = -1;
     long held;
 
     for (int i = 0; i < HOLDS; i++) {
-        if (laio.holds[i].users && laio.holds[i].fd == fd && is_same_file(fd, laio.holds[i].held)) {
+        if (laio.holds[i].users && laio.holds[i].fd == fd && laio_held(i) >= 0 &&
+            is_same_file(fd, laio.holds[i].held)) {
             laio.holds[i].users++;
             return i;
         }
@@ -531,15 +543,31 @@ static void run_errands(void)
     }
 }
 
+/* With the lock. Of those that find no room where files are held: as many as need no order, which
+ * is kept there alone. */
+static unsigned count_unordered(ouro_op *const *ops, unsigned count)
+{
+    unsigned i = 0;
+
+    while (i < count && !(laio_holds() && ops[i]->flags & OURO_SERIAL))
+        i++;
+    return i;
+}
+
 /* As submit. */
 static int submit_apart(ouro_loop *loop, ouro_op *const *ops, unsigned count)
 {
-    unsigned done = laio_held_submit(loop, ops, count), left = count - done;
+    unsigned done = laio_held_submit(loop, ops, count), left;
     int r;
 
     if (done)
         return (int)done;
     aio_lock();
+    left = count_unordered(ops, count);
+    if (!left) {
+        aio_unlock();
+        return -EAGAIN;
+    }
     laio.looped += left;
     aio_drive_busy();
     aio_unlock();
@@ -569,7 +597,7 @@ int laio_submit_ops(ouro_loop *loop, const struct laio_context *context, ouro_op
 
     if (way() == WAY_APART)
         return submit_apart(loop, ops, count);
-    if (laio_is_called(context) || !aio_drive_interrupts())
+    if (laio_is_called(context) || !aio_drive_interrupts() || aio_drive_is_here())
         return submit(loop, ops, count);
     aio_lock();
     while (*end)
@@ -701,8 +729,12 @@ void laio_end_all(struct laio_context *context, const struct aio_shield *old)
 
         cancel_all(context, loop);
         aio_unlock();
+        if (aio_drive_is_here())
+            aio_drive_reap();
         (void)laio_sleep(context, waiter, wakes, &slice, &alone);
         aio_lock();
+        if (aio_drive_is_here())
+            finish_told();
     }
     aio_waiter_free(waiter);
     aio_unlock();

@@ -183,7 +183,8 @@ int laio_accept(struct laio_context *context, const struct laio_look *look, stru
     request->copy = *block;
     if (block->aio_flags & IOCB_FLAG_RESFD)
         request->hold = laio_hold((int)block->aio_resfd);
-    if (prepare(request, look, block) < 0) {
+    if ((block->aio_flags & IOCB_FLAG_RESFD && request->hold < 0) ||
+        prepare(request, look, block) < 0) {
         laio_give(request);
         return -EAGAIN;
     }

@@ -136,6 +136,26 @@ static void l04_the_ring_may_be_moved(void)
     CHECK(io_destroy(old) == -EINVAL && io_destroy(context) == 0);
 }
 
+/* BETTER: it waits for a pipe. Where the ring is while nobody calls is not told. */
+static void l04_the_ring_may_be_moved_behind_a_request(void)
+{
+    io_context_t old = context_of(64), context;
+    size_t size = sizeof(struct ring) + ring_of(old)->nr * sizeof(struct io_event);
+    char *place = aligned(4 * size), byte;
+    struct iocb iocb;
+    int fds[2];
+
+    CHECK(pipe(fds) == 0);
+    io_prep_pread(&iocb, fds[0], &byte, 1, 0);
+    CHECK(submit(old, &iocb) == 1);
+    context = mremap(old, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place + size);
+    CHECK((void *)context == (void *)(place + size));
+    CHECK(write(fds[1], "x", 1) == 1);
+    nap_ms(20);
+    CHECK(take(context, BY_CALL).obj == &iocb && byte == 'x');
+    CHECK(io_destroy(context) == 0);
+}
+
 /* Polls of a pipe stay; cached reads end at once; either way each has a place in the ring. */
 static int fill(io_context_t context, struct iocb *iocbs, int max, int fd, int idle, char *byte)
 {
@@ -489,6 +509,7 @@ const struct dropin_case context_tests[] = {
     TEST(l03_contexts_are_counted_by_the_system),
     TEST(l04_the_ring_is_the_kernels),
     TEST(l04_the_ring_may_be_moved),
+    BETTER(l04_the_ring_may_be_moved_behind_a_request),
     TEST(l05_as_many_as_were_asked_for),
     TEST(l05_room_is_never_exceeded),
     TEST(l05_places_are_free_again_when_events_are_taken),

@@ -106,7 +106,14 @@ static void l32_direct_writes_survive_sigkill(void)
 }
 
 /* BETTER: there is no such request with the kernel. Nobody will ever bring its byte. */
-static void end_with_a_pipe(enum end end)
+static io_context_t left;
+
+static void destroy_left(void)
+{
+    CHECK(io_destroy(left) == 0);
+}
+
+static void end_with_a_pipe(enum end end, bool destroys)
 {
     int fds[2], status;
     double start = now_s();
@@ -114,13 +121,14 @@ static void end_with_a_pipe(enum end end)
 
     CHECK(pipe(fds) == 0);
     if ((child = fork()) == 0) {
-        io_context_t context = context_of(8);
         struct iocb iocb;
         char byte;
 
         alarm(10);
+        left = context_of(8);
+        CHECK(!destroys || atexit(destroy_left) == 0);
         io_prep_pread(&iocb, fds[0], &byte, 1, 0);
-        CHECK(submit(context, &iocb) == 1);
+        CHECK(submit(left, &iocb) == 1);
         end_by(end);
     }
     CHECK(waitpid(child, &status, 0) == child && status == 0);
@@ -132,12 +140,18 @@ static void end_with_a_pipe(enum end end)
 static void l32_the_end_waits_for_no_pipe(void)
 {
     for (enum end end = BY__EXIT; end < BY_RETURN; end++)
-        end_with_a_pipe(end);
+        end_with_a_pipe(end, false);
 }
 
 static void l32_the_end_of_the_last_thread_waits_for_no_pipe(void)
 {
-    end_with_a_pipe(BY_RETURN);
+    end_with_a_pipe(BY_RETURN, false);
+}
+
+static void l32_a_context_may_be_destroyed_at_the_end(void)
+{
+    end_with_a_pipe(BY_EXIT, true);
+    end_with_a_pipe(BY_RETURN, true);
 }
 
 /* ---- Threads -------------------------------------------------------------------------------- */
@@ -211,6 +225,7 @@ const struct dropin_case end_tests[] = {
     TEST(l32_direct_writes_survive_sigkill),
     BETTER(l32_the_end_waits_for_no_pipe),
     BETTER(l32_the_end_of_the_last_thread_waits_for_no_pipe),
+    BETTER(l32_a_context_may_be_destroyed_at_the_end),
     TEST(l32_requests_survive_their_thread),
     BETTER(l32_what_waits_for_a_pipe_survives_its_thread),
     { 0 },

@@ -308,6 +308,56 @@ static void l24_a_pipe_that_is_waited_for_tells_by_eventfd(void)
     CHECK(count_in(counter) == 1 && take(context, BY_RING).obj == &iocb);
 }
 
+enum { TELLERS = 300 };
+
+/* BETTER: it waits for a pipe. Each is told by a descriptor of its own; or there is no room. */
+static void l24_who_is_accepted_is_told(void)
+{
+    static struct iocb iocbs[TELLERS];
+    io_context_t context = context_of(TELLERS);
+    int counters[TELLERS], accepted = 0, r = 1, fds[2];
+    char bytes[TELLERS];
+
+    CHECK(pipe(fds) == 0);
+    while (accepted < TELLERS && r == 1) {
+        counters[accepted] = eventfd(0, 0);
+        io_prep_pread(&iocbs[accepted], fds[0], &bytes[accepted], 1, 0);
+        io_set_eventfd(&iocbs[accepted], counters[accepted]);
+        r = submit(context, &iocbs[accepted]);
+        accepted += r == 1;
+    }
+    CHECK(accepted >= 250 && (r == 1 || r == -EAGAIN));
+    CHECK(write(fds[1], bytes, (size_t)accepted) == accepted);
+    for (int i = 0; i < accepted; i++) {
+        struct pollfd entry = { .fd = counters[i], .events = POLLIN };
+
+        CHECK(poll(&entry, 1, 5000) == 1 && count_in(counters[i]) == 1);
+    }
+}
+
+/* The same. One descriptor is told of them all, also where it cannot be compared with others. */
+static void l24_one_descriptor_is_told_of_all(void)
+{
+    static struct iocb iocbs[TELLERS];
+    io_context_t context = context_of(TELLERS);
+    int counter = eventfd(0, EFD_NONBLOCK), fds[2];
+    uint64_t count, sum = 0;
+    char bytes[TELLERS];
+
+    refuse_calls(SYS_kcmp, SYS_kcmp, EPERM);
+    CHECK(pipe(fds) == 0);
+    for (int i = 0; i < TELLERS; i++) {
+        io_prep_pread(&iocbs[i], fds[0], &bytes[i], 1, 0);
+        io_set_eventfd(&iocbs[i], counter);
+        CHECK(submit(context, &iocbs[i]) == 1);
+    }
+    CHECK(write(fds[1], bytes, TELLERS) == TELLERS);
+    for (int i = 0; i < 5000 && sum < TELLERS; i++, nap_ms(1))
+        if (read(counter, &count, sizeof(count)) == sizeof(count))
+            sum += count;
+    CHECK(sum == TELLERS);
+}
+
 /* ---- Callbacks (L28) ------------------------------------------------------------------------ */
 
 static io_context_t called_for;
@@ -353,6 +403,8 @@ const struct dropin_case event_tests[] = {
     TEST(l24_what_is_counted_is_there),
     TEST(l24_an_eventfd_may_be_closed_at_once),
     BETTER(l24_a_pipe_that_is_waited_for_tells_by_eventfd),
+    BETTER(l24_who_is_accepted_is_told),
+    BETTER(l24_one_descriptor_is_told_of_all),
     TEST(l28_io_queue_run_calls_back),
     { 0 },
 };

@@ -331,6 +331,48 @@ static void l31_what_waits_for_a_pipe_is_the_parents(void)
     CHECK(event.obj == &iocb && result_of(&event) == 1);
 }
 
+static volatile pid_t forked = -1;
+
+static void fork_in_handler(int signo)
+{
+    (void)signo;
+    forked = fork();
+}
+
+/* BETTER: it waits for a pipe. In the child the call that was interrupted ends as any other. */
+static void l31_a_handler_may_fork_and_the_child_come_back(void)
+{
+    struct sigaction action = { .sa_handler = fork_in_handler };
+    io_context_t context = context_of(8);
+    struct timespec soon = { .tv_sec = 2 };
+    struct io_event event;
+    pthread_t thread;
+    struct iocb iocb;
+    int fds[2], r, status;
+    char byte;
+
+    main_thread = pthread_self();
+    CHECK(pipe(fds) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+    io_prep_pread(&iocb, fds[0], &byte, 1, 0);
+    CHECK(submit(context, &iocb) == 1);
+    CHECK(pthread_create(&thread, NULL, send_signal, NULL) == 0);
+    r = io_getevents(context, 1, 1, &event, &soon);
+    if (forked == 0) {
+        io_context_t own = context_of(8);
+
+        alarm(10);
+        CHECK(r == -EINTR || r == -EINVAL);
+        io_prep_pread(&iocb, file_of(PAGE, 0), &byte, 1, 0);
+        CHECK(io_getevents(context, 1, 1, &event, &soon) == -EINVAL);
+        CHECK(outcome(own, &iocb) == 1 && io_destroy(own) == 0);
+        _exit(0);
+    }
+    CHECK(r == -EINTR && pthread_join(thread, NULL) == 0);
+    CHECK(waitpid(forked, &status, 0) == forked && status == 0);
+    CHECK(write(fds[1], "x", 1) == 1 && take(context, BY_CALL).obj == &iocb);
+    CHECK(io_destroy(context) == 0);
+}
+
 static void *read_meanwhile(void *arg)
 {
     io_context_t context = context_of(8);
@@ -442,6 +484,7 @@ const struct dropin_case process_tests[] = {
     TEST(l30_no_poll_misses_a_splice),
     TEST(l31_a_child_has_no_contexts_but_its_own),
     BETTER(l31_what_waits_for_a_pipe_is_the_parents),
+    BETTER(l31_a_handler_may_fork_and_the_child_come_back),
     TEST(l31_a_fork_may_come_at_any_time),
     TEST(l36_without_io_uring_all_is_the_same),
     BETTER(l36_without_the_kernels_aio_there_are_contexts),

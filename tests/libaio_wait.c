@@ -351,6 +351,45 @@ static void l20_the_first_request_interrupts_nobody(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+struct sleeper {
+    io_context_t context;
+    atomic_int ready;
+    atomic_bool back;
+};
+
+static void *sleep_and_come_back(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    struct timespec soon = { .tv_nsec = 100000000 };
+    struct io_event event;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    sleeper->ready = 1;
+    nap_ms(100); /* the cancel comes meanwhile */
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    CHECK(io_getevents(sleeper->context, 1, 1, &event, &soon) == 0);
+    sleeper->back = true;
+    return NULL;
+}
+
+/* BETTER: it waits for a pipe. The call is no cancellation point. */
+static void l20_a_cancelled_thread_comes_back(void)
+{
+    struct sleeper sleeper = { .context = context_of(8) };
+    struct iocb iocb;
+    pthread_t thread;
+    int fds[2];
+    char byte;
+
+    CHECK(pipe(fds) == 0);
+    io_prep_pread(&iocb, fds[0], &byte, 1, 0);
+    CHECK(submit(sleeper.context, &iocb) == 1);
+    CHECK(pthread_create(&thread, NULL, sleep_and_come_back, &sleeper) == 0);
+    until(&sleeper.ready, 1);
+    CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(sleeper.back && io_destroy(sleeper.context) == 0);
+}
+
 const struct dropin_case wait_tests[] = {
     TEST(l19_a_timeout_is_waited_for),
     BETTER(l19_a_negative_timeout_is_over),
@@ -365,5 +404,6 @@ const struct dropin_case wait_tests[] = {
     TEST(l20_io_pgetevents_blocks_signals_for_the_wait),
     TEST(l20_a_storm_of_signals_spoils_nothing),
     BETTER(l20_the_first_request_interrupts_nobody),
+    BETTER(l20_a_cancelled_thread_comes_back),
     { 0 },
 };
