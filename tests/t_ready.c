@@ -573,6 +573,53 @@ static void wait_in_all_ways(struct test *t, int fd)
     CHECK_EQ(finish(t, poll_op), 1);
 }
 
+/* What comes is told to one of those who wait for it, and to the next one if something is left. */
+static void many_read(struct test *t, int from, int to)
+{
+    enum { COUNT = 100 };
+    static char bytes[COUNT];
+    ouro_op *ops[COUNT];
+    ouro_counters before, after;
+
+    for (int i = 0; i < COUNT; i++) {
+        ouro_prep_read(ops[i] = op_new(t), from, &bytes[i], 1, 0);
+        start(t, ops[i]);
+    }
+    let_pass(t);
+    CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof before), 0);
+    for (int i = 0; i < COUNT / 2; i++) {
+        CHECK_EQ(write(to, "a", 1), 1);
+        let_pass(t);
+    }
+    for (int i = 0; i < COUNT / 2; i++)
+        CHECK_EQ(write(to, "b", 1), 1);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(finish(t, ops[i]), 1);
+    CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof after), 0);
+    CHECK_EQ(after.pooled, before.pooled);
+    CHECK(after.retried - before.retried <= 5 * COUNT);
+}
+
+static void one_of_many_is_woken(struct test *t)
+{
+    int fds[2];
+
+    make_socketpair(t, fds);
+    many_read(t, fds[0], fds[1]);
+}
+
+static void one_of_many_is_woken_of_a_file_of_ours(struct test *t)
+{
+    int fd;
+
+    watch_calls(t, OURO_FOREVER);
+    fd = open_fifo(t, "a");
+    CHECK_EQ(fcntl(fd, F_SETFL, O_NONBLOCK), 0); /* or workers would read */
+    many_read(t, fd, fd);
+    close_fifo(t, fd);
+    finish_watching(t);
+}
+
 static void where_no_more_can_be_watched_workers_wait(struct test *t)
 {
     static const int errors[] = { -ENOSPC, -ENOMEM };
@@ -789,6 +836,8 @@ static const struct test_case cases[] = {
     { NAMED(who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next), ALL_STYLES,
       .pitfalls = "F3" },
     { NAMED(who_is_not_served_yet_still_waits), ALL_STYLES },
+    { NAMED(one_of_many_is_woken), ALL_STYLES },
+    { NAMED(one_of_many_is_woken_of_a_file_of_ours), ALL_STYLES, .no_loop = true },
     { NAMED(where_no_more_can_be_watched_workers_wait), ALL_STYLES, .no_loop = true },
     { NAMED(deadlines_need_no_young_system_call), .fixed = FIX_FD | FIX_MASK, .heavy = true },
     { NAMED(what_was_registered_is_so_again), ALONE, .needs = NEED_DRIVER },

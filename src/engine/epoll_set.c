@@ -330,16 +330,21 @@ void ouro__epoll_set_forget(ouro_loop *loop, int fd)
 
 /* ---- Looking -------------------------------------------------------------------------------- */
 
-/* Some of those who wait there are served: the others need another event. If the number has
- * changed hands meanwhile, what they wait for is gone. */
+/* Some of those who wait there are told: the others need another event, which comes with the next
+ * look if something is left then. If the number has changed hands meanwhile, what they wait for is
+ * gone. */
 static void watch_rest(struct epoll_set *set, uint32_t fd, struct watch *watch)
 {
+    uint32_t events =
+        watch->mask ? watch->mask | (uint32_t)EPOLLET : watch->wants | (uint32_t)EPOLLONESHOT;
     uint64_t word = next_word(fd, watch);
     uint32_t bits = ANYTHING; /* an attempt tells more */
     long r = -EMFILE;
 
     if (sure(set))
-        r = control(set, EPOLL_CTL_MOD, (int)fd, watch->wants | (uint32_t)EPOLLONESHOT, word);
+        r = control(set, EPOLL_CTL_MOD, (int)fd, events, word);
+    if (r < 0)
+        watch->mask = 0;
     if (r == -EBADF || r == -ENOENT || r == -EPERM)
         bits = POLLNVAL;
     if (r < 0)
@@ -367,7 +372,7 @@ static void got(struct epoll_set *set, const struct epoll_event *event)
     left = ouro__ready_got(ready, watch, event->events);
     if (!left)
         watch->trust = TRUST_NONE;
-    if (left && !watch->mask)
+    else if (!watch->mask || watch->wants & event->events)
         watch_rest(set, fd, watch);
 }
 

@@ -19,6 +19,8 @@
 
 #define ROOM_FIRST 16u
 #define PULLS_PER_TURN 1024u
+#define ROUNDS_PER_TURN 16u /* of those who wait behind one another for the same descriptor */
+#define TOLD 2u             /* tries of who has waited: before it, and behind its event */
 #define ALWAYS ((uint32_t)(POLLERR | POLLHUP | POLLNVAL)) /* come unasked */
 
 static struct ready *state_of(ouro_loop *loop)
@@ -63,7 +65,10 @@ static int64_t arm(struct ready *ready, ouro_op *op)
     r = ready->way->watch(ready, fd, watch, op);
     if (r)
         return r;
-    ouro__push(&watch->ops, op);
+    if (op->retries_ > TOLD) /* it was its turn, and another took what was there */
+        ouro__push_front(&watch->ops, op);
+    else
+        ouro__push(&watch->ops, op);
     op->worker_ = ready; /* says that it is armed */
     ready->armed++;
     return 0;
@@ -83,6 +88,12 @@ static void disarm(struct ready *ready, struct watch *watch, ouro_op *op, int64_
     ready->armed--;
 }
 
+/* Does it only look? All others may take what is there. */
+static bool looks(const ouro_op *op)
+{
+    return op->code == OURO_POLL || op->code == OURO_POLL_MANY;
+}
+
 bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
 {
     uint16_t left = 0;
@@ -96,6 +107,8 @@ bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
             disarm(ready, watch, op, got & POLLNVAL ? -EBADF : (int64_t)got);
         else
             left |= op->ready_;
+        if (!(got & ALWAYS) && !looks(op))
+            bits &= ~got; /* it may leave nothing for the others: they need another event */
     }
     watch->wants = left;
     return watch->ops.head;
@@ -131,11 +144,30 @@ static void count_bytes(struct ready *ready, int64_t bytes)
     ready->bytes += bytes > 1024 ? bytes : 1024;
 }
 
+/* Who succeeds may have left something for the next one that waits there. */
+static void tell_next(struct ready *ready, const ouro_op *op)
+{
+    uint32_t fd = (uint32_t)ouro__fd(op);
+    uint16_t bits = ouro__kinds[op->code].traits & KIND_READS ? POLLIN : POLLOUT;
+    struct watch *watch = ouro__ready_watch(ready, fd);
+    ouro_op *next = watch ? watch->ops.head : NULL;
+
+    while (next && !(next->ready_ & bits && !looks(next)))
+        next = next->next_;
+    if (!next)
+        return;
+    disarm(ready, watch, next, bits);
+    if (!watch->ops.head)
+        ready->way->unwatch(ready, fd, watch);
+}
+
 /* What an attempt has come to. */
 static void tried(struct ready *ready, ouro_op *op, int64_t res)
 {
     struct watch *watch;
 
+    if (res >= 0 && ouro__kinds[op->code].traits & KIND_FD)
+        tell_next(ready, op);
     if (OURO__SELDOM(res == -EOPNOTSUPP)) {
         ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);
         return;
@@ -246,10 +278,12 @@ static void pull(struct ready *ready)
 
 static void submit(struct ready *ready)
 {
-    pull(ready);
-    report_ended(ready);
-    if (ready->loop->queue.head)
+    unsigned rounds = 0;
+
+    do {
         pull(ready);
+        report_ended(ready);
+    } while (ready->loop->queue.head && !ouro__ready_full(ready) && ++rounds < ROUNDS_PER_TURN);
     if (ready->more && ready->more->run)
         ready->more->run(ready);
 }

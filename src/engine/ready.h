@@ -90,7 +90,9 @@ void ouro__ready_cancel(ouro_loop *loop, ouro_op *op);
 void ouro__ready_wake(void *state);
 
 /* For ways: the bits hold on this watch's descriptor: ends who waits for them, or whom they end
- * unasked (errors, hang-ups; POLLNVAL with -EBADF). True: others still wait, for watch->wants. */
+ * unasked (errors, hang-ups; POLLNVAL with -EBADF); of those who would take what is there, the
+ * first of each direction. True: others still wait, for watch->wants, and are told of what holds
+ * then, too. */
 bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits);
 
 /* For ways that know `drained`: something has come here, of which those who wait are not told yet.
