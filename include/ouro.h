@@ -437,7 +437,7 @@ void ouro_prep_sendmsg(ouro_op *op, ouro_fd fd, const struct msghdr *message, in
  * other sockets that is the end, and final), and the buffer has, in this order, 16 bytes, the
  * sender's address, control data, and the payload: see ouro_datagram_of. addr_room and control_room
  * are for the former two, the payload has the rest. -EINVAL: it has none, or the pool's size is no
- * multiple of 16.
+ * multiple of 16. Both end with a socket's own -ENOBUFS (netlink: messages were lost); start again.
  * poll_many: as poll, level-triggered: the next completion can come when this one was collected.
  * signal_many: as signal; res is the number alone.
  * timer_many: at that time and then every so many nanoseconds; res: how often since the last

@@ -161,6 +161,12 @@ void ouro__pools_adopt(ouro_loop *loop)
 
 /* ---- Taking and giving ---------------------------------------------------------------------- */
 
+/* Native: so many are in the ring, or in completions that are not collected yet. */
+uint32_t ouro__pool_in_ring(const ouro_pool *pool)
+{
+    return pool->count - pool->ready - pool->taken;
+}
+
 /* Lies one aside that the ring may have? */
 bool ouro__pool_spares(const ouro_pool *pool)
 {
@@ -170,13 +176,11 @@ bool ouro__pool_spares(const ouro_pool *pool)
 /* Is there a buffer for this stream? */
 bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op)
 {
-    uint32_t in_ring = pool->count - pool->ready - pool->taken;
-
     if (pool->lost)
         return false;
     if (!pool->native || op->stream_ & STREAM_WHOLE)
         return pool->ready;
-    return in_ring || ouro__pool_spares(pool);
+    return ouro__pool_in_ring(pool) || ouro__pool_spares(pool);
 }
 
 static void *hand_out(ouro_pool *pool, uint32_t id)
@@ -229,6 +233,8 @@ static void come_home(ouro_pool *pool, uint32_t id)
     pool->ids[pool->ready++] = (uint16_t)id;
     if (pool->native)
         pool->loop->engine->pool_give(pool);
+    if (OURO__SELDOM(pool->parked.head))
+        ouro__stream_feed(pool->loop, pool);
 }
 
 /* False: that is no buffer that is out. */
@@ -252,15 +258,15 @@ int ouro_pool_release(ouro_pool *pool, void *data)
     ouro_loop *loop = pool ? pool->loop : NULL;
     int r = pool ? ouro__enter(loop) : -EINVAL;
     uint32_t taken;
+    bool starved;
 
     if (r < 0)
         return r;
     taken = pool->taken;
+    starved = pool->parked.head;
     r = ouro__pool_give(pool, data) ? 0 : -EINVAL;
-    if (pool->taken < taken && pool->parked.head) {
-        ouro__unpark_all(loop, &pool->parked);
+    if (starved && pool->taken < taken)
         ouro__submitted(loop);
-    }
     ouro__leave(loop);
     return r;
 }

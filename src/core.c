@@ -379,6 +379,8 @@ static OURO__INLINE int submit_usual_as(ouro_loop *loop, ouro_op *op, struct bat
         (void)reserve_slot(loop, op);
     own(loop, op, route);
     ouro__file_count(file, op);
+    if (message && op->code == OURO_RECV)
+        ouro__file_waits(file, op);
     if (!take_at_once(loop, op, route, file, batch, message)) {
         ouro__requeue(loop, op);
         batch->at_once = 0;
@@ -1191,24 +1193,38 @@ bool ouro__names_fd(const ouro_op *op, ouro_fd fd)
     return traits & (KIND_FD2 | KIND_DIR2) && ouro__int(op, 0) == fd;
 }
 
+struct others {
+    const ouro_op *key;
+    uint32_t count; /* that are not found yet */
+};
+
 static int cancel_on_fd(ouro_loop *loop, ouro_op *op, void *user)
 {
-    const ouro_op *key = user;
+    struct others *others = user;
+    const ouro_op *key = others->key;
     bool same = key->flags & OURO_DIRECT ? op->flags & OURO_DIRECT && op->fd == key->fd
                                          : ouro__names_fd(op, key->fd);
 
-    if (same && op != key && op->marks_ & MARK_FILE)
+    if (same && op != key && op->marks_ & MARK_FILE) {
+        others->count--;
         ouro__cancel(loop, op, MARK_CANCEL);
-    return 0;
+    }
+    return !others->count;
 }
 
-/* Cancels what else is in flight on key->fd. */
+/* Cancels what else is in flight on key->fd: most often one stream. */
 void ouro__cancel_others(ouro_loop *loop, ouro_op *key)
 {
     struct ouro__file *file = ouro__file_of(loop, key);
+    struct others others = { .key = key };
+    ouro_op *last;
 
-    if (file && file->in_flight > (key->marks_ & MARK_FILE ? 1u : 0u))
-        ouro__each_slot(loop, cancel_on_fd, key);
+    if (!file)
+        return;
+    others.count = file->in_flight - (key->marks_ & MARK_FILE ? 1u : 0u);
+    last = others.count == 1 ? ouro__slot_op(ouro__slot_at(loop, file->last)) : NULL;
+    if (others.count && !(last && cancel_on_fd(loop, last, &others)))
+        ouro__each_slot(loop, cancel_on_fd, &others);
 }
 
 static int cancel_one(ouro_loop *loop, ouro_op *op, void *user)

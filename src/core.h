@@ -128,6 +128,10 @@ struct ouro__span {
 };
 #define OURO__STEP_MAX ((size_t)0x7ffff000)
 #define OURO__IOV_MAX 1024u
+
+/* An attempt of a stream: its pool has none. Within the library only; the system's own -ENOBUFS
+ * means something else. */
+#define OURO__NO_BUFFER (-600)
 #define OURO__REMOVE_DIR 0x200 /* AT_REMOVEDIR, where a header does not say */
 
 /* ---- What is known of each operation's kind (op.c) ----------------------------------------- */
@@ -296,7 +300,8 @@ struct ouro__file {
     uint8_t server;         /* SERVER_*: may who reads it have to wait for a server? */
     uint8_t busy;           /* lanes taken */
     uint8_t watched;        /* opened by this loop, and the engine has a registration of it */
-    uint8_t copied;         /* zero-copy sends in a row that were copied */
+    uint32_t copied : 8;    /* zero-copy sends in a row that were copied */
+    uint32_t last : 24;     /* the slot of who began to wait last: a close looks there first */
     uint32_t barriers;      /* held operations that wait for all earlier ones */
     uint32_t held_in[2];    /* held operations that want each lane */
     struct ouro__list held; /* in the order of their turns */
@@ -432,7 +437,8 @@ struct ouro_loop {
     uint32_t streams;           /* in flight */
     struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
     int64_t turns;              /* of operations that may wait for lanes: op->result_ meanwhile */
-    ouro_time parked_until;     /* ... and are looked at again then */
+    ouro_time parked_until;     /* ... and are looked at again then; also, if ... */
+    bool starved;               /* ... some that wait for a buffer may have been passed over */
     struct ouro__frame *frames; /* callbacks that run (loop.c) */
 
     /* trying on the spot (file.c) */
@@ -604,6 +610,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd); /* the new descrip
 static inline bool ouro__more_room(ouro_loop *loop); /* for one completion that is not final */
 void ouro__unpark(ouro_op *op);
 void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list);
+void ouro__stream_feed(ouro_loop *loop, ouro_pool *pool);
 void ouro__stream_rest(ouro_loop *loop, ouro_op *op);
 void ouro__stream_sleep(ouro_op *op);
 void ouro__streams_wake(ouro_loop *loop);
@@ -624,6 +631,7 @@ void ouro__pools_lose(ouro_loop *loop, bool busy, int forked);
 void ouro__pools_adopt(ouro_loop *loop);
 void ouro__pools_found(ouro_loop *loop);
 bool ouro__pool_has(const ouro_pool *pool, const ouro_op *op);
+uint32_t ouro__pool_in_ring(const ouro_pool *pool);
 bool ouro__pool_spares(const ouro_pool *pool);
 void *ouro__pool_take(ouro_pool *pool);
 void *ouro__pool_took(ouro_pool *pool, uint32_t id);
@@ -734,6 +742,7 @@ int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
 int ouro__fd_type(int fd);   /* SOCK_*, or -errno */
+bool ouro__fd_loses(int fd); /* and then says -ENOBUFS: netlink */
 bool ouro__fd_ends(int fd);  /* on a receive of nothing: it is no socket of datagrams */
 bool ouro__fd_joins(int fd); /* do sends on it leave no trace of where each began? */
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
@@ -934,6 +943,12 @@ static inline void ouro__file_count(struct ouro__file *file, ouro_op *op)
     op->epoch_ = file->epoch;
     op->file_ = (uint64_t)(uintptr_t)file;
     op->marks_ |= MARK_FILE;
+}
+
+/* It may wait there for long. */
+static inline void ouro__file_waits(struct ouro__file *file, const ouro_op *op)
+{
+    file->last = op->id_ & OURO__SLOT_MASK;
 }
 
 /* Of an operation in flight, which remembers it. */

@@ -299,7 +299,7 @@ static ouro_time next_time(const ouro_loop *loop)
 {
     ouro_time at = loop->heap_count ? loop->heap[0].at : OURO_FOREVER;
 
-    return OURO__SELDOM(loop->parked.head) ? earlier(at, loop->parked_until) : at;
+    return OURO__SELDOM(loop->parked.head || loop->starved) ? earlier(at, loop->parked_until) : at;
 }
 
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until)

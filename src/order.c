@@ -118,6 +118,8 @@ int ouro__file_enter(ouro_loop *loop, ouro_op *op)
     if (first->closer || (second && second->closer))
         return -EBADF;
     first->in_flight++;
+    if (!(traits & KIND_WRITES) && op->code != OURO_CLOSE)
+        ouro__file_waits(first, op);
     op->epoch_ = op->flags & OURO_BARRIER ? ++first->epoch : first->epoch;
     if (second) {
         second->in_flight++;

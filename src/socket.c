@@ -255,6 +255,15 @@ bool ouro__fd_ends(int fd)
     return type == SOCK_STREAM || type == SOCK_SEQPACKET;
 }
 
+/* Does -ENOBUFS say that messages have come for which it had no room? */
+bool ouro__fd_loses(int fd)
+{
+    int domain = 0;
+    unsigned size = sizeof(domain);
+
+    return sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) >= 0 && domain == AF_NETLINK;
+}
+
 /* Not those of datagrams and records, nor of SCTP, which calls itself a stream. */
 bool ouro__fd_joins(int fd)
 {
@@ -302,7 +311,7 @@ static int64_t perform_recv_many(ouro_op *op, unsigned how)
     }
     data = ouro__pool_take(pool);
     if (!data)
-        return -ENOBUFS;
+        return OURO__NO_BUFFER;
     if (datagrams)
         r = receive_datagram(op, data, pool->size, flags);
     else

@@ -112,18 +112,48 @@ void ouro__unpark_all(ouro_loop *loop, struct ouro__list *list)
     }
 }
 
+static void look_later(ouro_loop *loop)
+{
+    if (!loop->parked.head && !loop->starved)
+        loop->parked_until = sys_now() + PATIENCE;
+}
+
 /* For a place among the events, or a descriptor. */
 void ouro__stream_rest(ouro_loop *loop, ouro_op *op)
 {
-    if (!loop->parked.head)
-        loop->parked_until = sys_now() + PATIENCE;
+    look_later(loop);
     rest(op, &loop->parked);
+}
+
+/* A buffer is free: who has waited longest for one goes on. He may leave it there: engines that try
+ * give it back then, for the next one; of others nobody knows. */
+void ouro__stream_feed(ouro_loop *loop, ouro_pool *pool)
+{
+    ouro_op *op = ouro__pop(&pool->parked);
+
+    op->worker_ = NULL;
+    ouro__requeue(loop, op);
+    if (pool->native && pool->parked.head) {
+        look_later(loop);
+        loop->starved = true;
+    }
+}
+
+static void feed_all(ouro_loop *loop)
+{
+    loop->starved = false;
+    for (ouro_pool *pool = loop->pools; pool; pool = pool->next)
+        if (pool->parked.head && ouro__pool_has(pool, pool->parked.head))
+            ouro__stream_feed(loop, pool);
 }
 
 void ouro__streams_wake(ouro_loop *loop)
 {
-    if (loop->parked.head && sys_now() >= loop->parked_until)
-        ouro__unpark_all(loop, &loop->parked);
+    if (OURO__LIKELY(!loop->parked.head && !loop->starved) || sys_now() < loop->parked_until)
+        return;
+    ouro__unpark_all(loop, &loop->parked);
+    if (loop->starved)
+        feed_all(loop);
 }
 
 /* ---- Completions ----------------------------------------------------------------------------- */
@@ -273,7 +303,7 @@ static bool ends_input(const ouro_op *op, int64_t res)
 static bool passes(const ouro_op *op, int64_t res)
 {
     if (ouro__pool_of(op))
-        return res == -ENOBUFS;
+        return res == OURO__NO_BUFFER;
     if (op->code != OURO_ACCEPT_MANY)
         return false;
     return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM ||

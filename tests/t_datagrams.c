@@ -2,6 +2,7 @@
 /* t_datagrams.c: streams of datagrams (recvmsg_many): each with its sender and control data, in a
  * buffer of the pool. */
 #include <arpa/inet.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
@@ -272,6 +273,29 @@ static void the_end_of_a_connection_is_final(struct test *t)
     CHECK_EQ(ouro_pool_destroy(seen.pool), 0);
 }
 
+/* The kernel's answers to so many questions have no room. Then there is a buffer, and yet -ENOBUFS:
+ * that is for the caller. */
+static void lost_messages_are_told(struct test *t)
+{
+    const struct nlmsghdr question = { .nlmsg_len = NLMSG_LENGTH(0),
+                                       .nlmsg_type = NLMSG_NOOP,
+                                       .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK };
+    int fd = made(t, socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)), least = 1;
+    ouro_op *op;
+
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+    for (int i = 0; i < 200; i++)
+        CHECK_EQ(send(fd, &question, sizeof(question), 0), sizeof(question));
+    op = start_stream(t, fd, ROOM, 0);
+    CHECK_EQ(finish(t, op), -ENOBUFS);
+    CHECK_EQ(count_seen(), 0);
+    op = start_stream(t, fd, ROOM, 0);
+    await(t, 1);
+    while (recv(fd, &least, sizeof(least), MSG_DONTWAIT) > 0)
+        ;
+    end_stream(t, op);
+}
+
 static void bad_ones_are_refused(struct test *t)
 {
     ouro_op *op = op_new(t);
@@ -305,6 +329,7 @@ static const struct test_case cases[] = {
     { NAMED(descriptors_come_as_control_data) },
     { NAMED(a_lack_of_buffers_is_waited_out) },
     { NAMED(the_end_of_a_connection_is_final) },
+    { NAMED(lost_messages_are_told), .fixed = FIX_FD },
     { NAMED(bad_ones_are_refused) },
     { 0 },
 };

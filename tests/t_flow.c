@@ -693,6 +693,87 @@ static void parent_and_child_have_a_pool_each(struct test *t)
     destroy_pool();
 }
 
+/* ---- Many that wait for a buffer ------------------------------------------------------------- */
+
+#define CROWD 24u
+
+static unsigned looks;
+
+static long counted_statx(int dir, const char *path, int flags, unsigned mask, void *ret)
+{
+    looks++;
+    return real.statx(dir, path, flags, mask, ret);
+}
+
+/* Each has a buffer full to receive; the first ones have got all that there are. */
+static void crowd_starves(struct test *t, ouro_op *ops[CROWD], int fds[CROWD][2])
+{
+    char bytes[BUFFER_SIZE] = "";
+
+    seen.keeps = true;
+    make_pool(t);
+    for (unsigned i = 0; i < CROWD; i++) {
+        make_socketpair(t, fds[i]);
+        CHECK_EQ(send(fds[i][1], bytes, sizeof(bytes), 0), sizeof(bytes));
+        ouro_prep_recv_many(ops[i] = stream(t, received), fds[i][0], seen.pool, 0);
+        start(t, ops[i]);
+    }
+    await(t, BUFFERS);
+    let_rest(t);
+    CHECK_EQ(seen.kept_count, BUFFERS);
+}
+
+static void end_crowd(struct test *t, ouro_op *ops[CROWD])
+{
+    for (unsigned i = 0; i < CROWD; i++)
+        cancel_and_finish(t, ops[i]);
+    destroy_pool();
+}
+
+static void one_buffer_starts_one_stream(struct test *t)
+{
+    ouro_op *ops[CROWD];
+    int fds[CROWD][2];
+
+    close_loop(t);
+    real = ouro__sys;
+    ouro__sys.statx = counted_statx;
+    open_loop(t);
+    crowd_starves(t, ops, fds);
+    looks = 0;
+    for (unsigned i = 0; seen.count < CROWD; i++) {
+        CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[i % BUFFERS]), 0);
+        seen.kept_count = i % BUFFERS;
+        await(t, BUFFERS + i + 1);
+    }
+    CHECK(looks <= 4 * CROWD);
+    seen.kept_count = BUFFERS;
+    for (unsigned i = 0; i < BUFFERS; i++)
+        CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[i]), 0);
+    end_crowd(t, ops);
+    close_loop(t);
+    ouro__sys = real;
+    open_loop(t);
+}
+
+/* What most of them wait for is gone. */
+static void a_buffer_that_is_left_is_for_the_next(struct test *t)
+{
+    ouro_op *ops[CROWD];
+    int fds[CROWD][2];
+    char bytes[BUFFER_SIZE];
+    unsigned taken = 0;
+
+    crowd_starves(t, ops, fds);
+    for (unsigned i = 0; i < CROWD && taken < CROWD - BUFFERS - 1; i++)
+        taken += recv(fds[i][0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0;
+    CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[--seen.kept_count]), 0);
+    await(t, BUFFERS + 1);
+    for (unsigned i = 0; i < BUFFERS; i++)
+        CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[i]), 0);
+    end_crowd(t, ops);
+}
+
 /* ---- Readiness ------------------------------------------------------------------------------- */
 
 static _Atomic unsigned thefts;
@@ -860,6 +941,8 @@ static const struct test_case cases[] = {
     { NAMED(a_done_stream_is_not_looked_at), .needs = NEED_DRIVER, .fixed = FIX_STYLE },
     { NAMED(a_posted_stream_that_is_refused_uses_no_pool), .needs = NEED_DRIVER },
     { NAMED(parent_and_child_have_a_pool_each), .needs = NEED_DRIVER },
+    { NAMED(one_buffer_starts_one_stream), .needs = NEED_DRIVER },
+    { NAMED(a_buffer_that_is_left_is_for_the_next), .needs = NEED_DRIVER },
     { NAMED(bytes_that_others_took_end_no_stream), .needs = NEED_DRIVER },
     { NAMED(a_new_connection_is_not_its_predecessor), .needs = NEED_DRIVER, .pitfalls = "F3" },
     { NAMED(a_worker_that_waits_for_a_stream_waits), .needs = NEED_DRIVER },

@@ -54,7 +54,7 @@ static void add(ouro_pool *pool, uint32_t id)
 void ouro__uring_pool_fill(ouro_pool *pool)
 {
     struct ring_buf *ring = pool->ring;
-    uint32_t in_ring = pool->count - pool->ready - pool->taken, tail = pool->tail;
+    uint32_t in_ring = ouro__pool_in_ring(pool), tail = pool->tail;
 
     for (; in_ring < pool->level && ouro__pool_spares(pool); in_ring++)
         add(pool, pool->ids[--pool->ready]);

@@ -549,7 +549,7 @@ static bool encode_stream(ouro_loop *loop, struct uring *u, ouro_op *op, struct 
     if (!takes_from_ring(op, pool))
         return encode_specially(loop, op, sqe);
     if (!ouro__pool_has(pool, op)) { /* else it would end at once, though nothing has come */
-        ouro__report(loop, op, -ENOBUFS);
+        ouro__report(loop, op, OURO__NO_BUFFER);
         return false;
     }
     ouro__uring_pool_start(pool);

@@ -307,6 +307,12 @@ static void *bytes_of(ouro_pool *pool, const struct ring_cqe *cqe)
     return some ? data : NULL;
 }
 
+/* Is it the socket's word, which has lost messages, and not that of a ring that was empty? */
+static bool is_its_own(const ouro_op *op, const ouro_pool *pool)
+{
+    return ouro__pool_in_ring(pool) && ouro__fd_loses(ouro__fd(op));
+}
+
 /* One completion of a stream, perhaps with more to come from the same entry. */
 static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *cqe)
 {
@@ -322,8 +328,10 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         data = bytes_of(pool, cqe);
     else if (res < 0)
         op->notes_ &= (uint16_t)~NOTE_SLOTTED; /* another engine may try next */
-    if (res == -ENOBUFS && pool && pool->native)
+    if (res == -ENOBUFS && pool && pool->native && !is_its_own(op, pool)) {
         ouro__uring_pool_more(loop, pool);
+        res = OURO__NO_BUFFER;
+    }
     if (data && op->code == OURO_RECVMSG_MANY)
         res -= (int32_t)ouro__datagram_rooms(op);
     ouro__stream_bring(op, data);
