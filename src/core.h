@@ -302,7 +302,7 @@ struct ouro__file {
     uint8_t watched;        /* opened by this loop, and the engine has a registration of it */
     uint32_t copied : 8;    /* zero-copy sends in a row that were copied */
     uint32_t last : 24;     /* the slot of who began to wait last: a close looks there first */
-    uint32_t barriers;      /* held operations that wait for all earlier ones */
+    uint32_t barrier;       /* of those held that wait for all earlier ones, the latest: slot + 1 */
     uint32_t held_in[2];    /* held operations that want each lane */
     struct ouro__list held; /* in the order of their turns */
     ouro_op *claims;        /* held at another file as well, and will want lanes of this one */

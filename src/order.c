@@ -319,6 +319,39 @@ static bool advance(ouro_loop *loop, ouro_op *op)
     return true;
 }
 
+/* ---- Barriers ------------------------------------------------------------------------------- */
+
+/* Linked by worker_, which nobody needs while they are held. */
+static ouro_op *first_barrier(ouro_loop *loop, const struct ouro__file *file)
+{
+    return file->barrier ? ouro__slot_op(ouro__slot_at(loop, file->barrier - 1)) : NULL;
+}
+
+static uint32_t barrier_name(const ouro_op *op)
+{
+    return op ? (uint32_t)(op->id_ & OURO__SLOT_MASK) + 1 : 0;
+}
+
+static void add_barrier(ouro_loop *loop, struct ouro__file *file, ouro_op *op)
+{
+    op->worker_ = first_barrier(loop, file);
+    file->barrier = barrier_name(op);
+}
+
+static void drop_barrier(ouro_loop *loop, struct ouro__file *file, ouro_op *op)
+{
+    ouro_op *at = first_barrier(loop, file);
+
+    if (at == op)
+        file->barrier = barrier_name(op->worker_);
+    while (at != op && at->worker_ != op)
+        at = at->worker_;
+    if (at != op)
+        at->worker_ = op->worker_;
+    op->worker_ = NULL;
+    op->lanes_ &= (uint8_t)~WAITS_BARRIER;
+}
+
 struct earlier {
     const ouro_op *than;
     uint32_t count;
@@ -378,7 +411,7 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op)
         op->lanes_ |= WAITS_BARRIER;
         op->marks_ |= MARK_LANES;
         op->result_ = ++loop->turns;
-        file->barriers++;
+        add_barrier(loop, file, op);
         hold(loop, file, op);
         return 0;
     }
@@ -401,7 +434,7 @@ static void release(ouro_loop *loop, struct ouro__file *file)
 
         next = op->next_;
         blocked |= claimed_before(file, op->result_);
-        if ((wanted(file) & ~blocked) == 0 && !file->barriers)
+        if ((wanted(file) & ~blocked) == 0)
             return;
         if (op->lanes_ & WAITS_BARRIER || lanes & blocked) {
             blocked |= lanes;
@@ -421,14 +454,13 @@ static void approach(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
 {
     ouro_op *next;
 
-    for (ouro_op *op = file->held.head; op; op = next) {
+    for (ouro_op *op = first_barrier(loop, file); op; op = next) {
         uint8_t lanes = op->lanes_ & LANE_BOTH;
 
-        next = op->next_;
-        if (!(op->lanes_ & WAITS_BARRIER) || (int32_t)(op->epoch_ - epoch) <= 0 || --op->waits_)
+        next = op->worker_;
+        if ((int32_t)(op->epoch_ - epoch) <= 0 || --op->waits_)
             continue;
-        op->lanes_ &= (uint8_t)~WAITS_BARRIER;
-        file->barriers--;
+        drop_barrier(loop, file, op);
         /* Held in its place: release() comes next. But lanes on two files are taken in their
          * order. */
         if (lanes && !(op->lanes_ >> SECOND & LANE_BOTH))
@@ -451,14 +483,14 @@ void ouro__order_unhold(ouro_loop *loop, ouro_op *op)
     }
     unhold(loop, file, op);
     if (op->lanes_ & WAITS_BARRIER)
-        file->barriers--;
-    op->lanes_ &= (uint8_t) ~(WAITS_BARRIER | WAITS_SECOND);
+        drop_barrier(loop, file, op);
+    op->lanes_ &= (uint8_t)~WAITS_SECOND;
 }
 
 static inline void leave(ouro_loop *loop, struct ouro__file *file, uint32_t epoch)
 {
     if (file->held.head) {
-        if (file->barriers)
+        if (file->barrier)
             approach(loop, file, epoch);
         release(loop, file);
     }
