@@ -496,14 +496,16 @@ static void who_is_withdrawn_has_sent_nothing(struct test *t)
     static char got[sizeof(small) + 1];
     ouro_sendq queue;
     int fds[2];
+    size_t came;
 
     push_small(t, &queue, fds, pushed);
     for (int i = 0; i < MANY; i++)
         record_of(pushed[i])->then = withdraw_next;
-    (void)drain(t, fds[1], got, sizeof(got));
+    came = drain(t, fds[1], got, sizeof(got));
     finish_all(t);
     for (int i = 0; i < MANY; i++)
         CHECK_EQ(RES(pushed[i]), withdrawn[i] ? -ECANCELED : SMALL);
+    check_came(pushed, got, came);
 }
 
 static void a_stop_lets_those_go_on_that_have_begun(struct test *t)

@@ -268,6 +268,7 @@ static void pull(struct ready *ready)
     ouro_op *op;
 
     for (unsigned i = 0; i < PULLS_PER_TURN && (op = ouro__pull(ready->loop)); i++) {
+        /* The turn has brought enough: who gets that comes first, and gives buffers back. */
         if (OURO__SELDOM(op->code == OURO_RECV_MANY && ouro__ready_full(ready))) {
             ouro__unpull(ready->loop, op);
             return;
