@@ -42,6 +42,7 @@ int ouro_chain(ouro_loop *loop, ouro_op *const *ops, unsigned count)
         for (unsigned i = 0; i < count; i++) {
             ouro__accepted(loop, ops[i]);
             ops[i]->marks_ |= MARK_CHAIN | (i ? MARK_TURN : 0);
+            ops[i]->result_ = loop->turns; /* until it has its own */
             ops[i]->chain_ = i + 1 < count ? ops[i + 1] : NULL;
             ops[i]->prev_ = i ? ops[i - 1] : NULL;
             if (i)

@@ -964,6 +964,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
     if (op->notes_ & NOTE_SLOTTED) {
         ouro__slot_filled(loop, op, at);
         loop->direct[at].lingers = will_linger(loop, op);
+        loop->direct[at].loses = ouro__will_lose(op);
         op->notes_ &= (uint16_t)~NOTE_SLOTTED;
     } else {
         ouro__file_made(&loop->direct[at].file, op);
@@ -1217,12 +1218,14 @@ void ouro__cancel_others(ouro_loop *loop, ouro_op *key)
 {
     struct ouro__file *file = ouro__file_of(loop, key);
     struct others others = { .key = key };
-    ouro_op *last;
+    struct ouro__slot *slot;
+    ouro_op *last = NULL;
 
     if (!file)
         return;
     others.count = file->in_flight - (key->marks_ & MARK_FILE ? 1u : 0u);
-    last = others.count == 1 ? ouro__slot_op(ouro__slot_at(loop, file->last)) : NULL;
+    if (others.count == 1 && (slot = ouro__slot_at(loop, file->last)))
+        last = ouro__slot_op(slot);
     if (others.count && !(last && cancel_on_fd(loop, last, &others)))
         ouro__each_slot(loop, cancel_on_fd, &others);
 }

@@ -424,6 +424,7 @@ struct ouro_loop {
         bool native;  /* the engine knows the slot by its number */
         bool hasty;   /* and has opened it with O_NONBLOCK beside these flags, unasked */
         bool lingers; /* a socket whose close may have to wait for its peer (SO_LINGER) */
+        bool loses;   /* one that tells of lost messages by -ENOBUFS */
         int flags;
         struct ouro__file file;
     } * direct;
@@ -741,10 +742,11 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
-int ouro__fd_type(int fd);   /* SOCK_*, or -errno */
-bool ouro__fd_loses(int fd); /* and then says -ENOBUFS: netlink */
-bool ouro__fd_ends(int fd);  /* on a receive of nothing: it is no socket of datagrams */
-bool ouro__fd_joins(int fd); /* do sends on it leave no trace of where each began? */
+int ouro__fd_type(int fd);               /* SOCK_*, or -errno */
+bool ouro__fd_loses(int fd);             /* messages, and then says -ENOBUFS: netlink */
+bool ouro__will_lose(const ouro_op *op); /* what it has made does so */
+bool ouro__fd_ends(int fd);              /* on a receive of nothing: it is no socket of datagrams */
+bool ouro__fd_joins(int fd);             /* do sends on it leave no trace of where each began? */
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
 int64_t ouro__poll_one(int fd, short events, int timeout_ms);
 int64_t ouro__not_ready(ouro_op *op, short events); /* a try's wish: -EAGAIN */
@@ -1001,7 +1003,7 @@ static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op, uint32_
     direct->file.cache = CACHE_NO; /* without a descriptor nothing is tried */
     direct->fd = OURO__SLOT_ENGINE;
     direct->native = true;
-    direct->lingers = false;
+    direct->lingers = direct->loses = false;
     direct->flags = ouro__int(op, ARG_FLAGS);
     direct->hasty = op->code == OURO_OPEN && !(direct->flags & (O_NONBLOCK | O_PATH));
 }

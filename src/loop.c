@@ -83,6 +83,19 @@ static void submit_now(ouro_loop *loop)
     loop->engine->submit(loop);
 }
 
+static ouro_time earlier(ouro_time a, ouro_time b)
+{
+    return !a ? b : !b ? a : a < b ? a : b;
+}
+
+/* When there is something to do though nothing happens; OURO_FOREVER: never. */
+static ouro_time next_time(const ouro_loop *loop)
+{
+    ouro_time at = loop->heap_count ? loop->heap[0].at : OURO_FOREVER;
+
+    return OURO__SELDOM(loop->parked.head || loop->starved) ? earlier(at, loop->parked_until) : at;
+}
+
 /* After accepting. Nobody may be about to run a SHARED loop: what can start starts now. */
 void ouro__submitted_slowly(ouro_loop *loop)
 {
@@ -95,7 +108,8 @@ void ouro__submitted_slowly(ouro_loop *loop)
     if ((loop->sleeping || loop->host_fd >= 0) &&
         (loop->queue.head || ouro__calls_ready(loop) ||
          ouro__progress(loop) != loop->turn_progress || /* the sleeper may wait for that */
-         (loop->heap_count && (!loop->sleep_until || loop->heap[0].at < loop->sleep_until))))
+         (next_time(loop) != OURO_FOREVER &&
+          (!loop->sleep_until || next_time(loop) < loop->sleep_until))))
         ouro__ring_bell(loop);
 }
 
@@ -279,11 +293,6 @@ int ouro__ring_space(ouro_loop *loop)
 
 /* ---- Turns --------------------------------------------------------------------------------- */
 
-static ouro_time earlier(ouro_time a, ouro_time b)
-{
-    return !a ? b : !b ? a : a < b ? a : b;
-}
-
 static void look_at_clock(ouro_loop *loop)
 {
     if (loop->heap_count || ++loop->idle_turns >= CLOCK_TURNS) {
@@ -292,14 +301,6 @@ static void look_at_clock(ouro_loop *loop)
         if (loop->heap_count)
             ouro__heap_fire(loop);
     }
-}
-
-/* When there is something to do though nothing happens; OURO_FOREVER: never. */
-static ouro_time next_time(const ouro_loop *loop)
-{
-    ouro_time at = loop->heap_count ? loop->heap[0].at : OURO_FOREVER;
-
-    return OURO__SELDOM(loop->parked.head || loop->starved) ? earlier(at, loop->parked_until) : at;
 }
 
 ouro_time ouro__until(const ouro_loop *loop, ouro_time until)

@@ -7,7 +7,8 @@
  * the record's list, first come first served. An operation with two descriptors (copy, splice)
  * takes its lanes one record after the other, the lower descriptor first, so that two of them
  * cannot wait for each other. While it is held at one it claims its lanes at the other: who comes
- * later waits behind it there, too. Each has its turn from when it came. */
+ * later waits behind it there, too. Each has its turn from when it came (turns are even: what must
+ * come before another has the odd one below). */
 #include "core.h"
 
 #define FD_MOST (1 << 30)
@@ -194,7 +195,7 @@ static void claim(struct ouro__file *file, ouro_op *op)
 {
     ouro_op *last = file->claims;
 
-    while (last && next_claim(last) && next_claim(last)->result_ < op->result_)
+    while (last && next_claim(last) && next_claim(last)->result_ <= op->result_)
         last = next_claim(last);
     if (!last || last->result_ > op->result_) {
         op->engine_[1] = (uintptr_t)last;
@@ -219,11 +220,12 @@ static void unclaim(struct ouro__file *file, const ouro_op *op)
 
 /* ---- Waiting for lanes --------------------------------------------------------------------- */
 
+/* Of two with the same turn, who is there already came first. */
 static uint8_t claimed_before(const struct ouro__file *file, int64_t turn)
 {
     uint8_t lanes = 0;
 
-    for (const ouro_op *at = file->claims; at && at->result_ < turn; at = next_claim(at))
+    for (const ouro_op *at = file->claims; at && at->result_ <= turn; at = next_claim(at))
         lanes |= lanes_here(at, true);
     return lanes;
 }
@@ -241,7 +243,7 @@ static uint8_t wanted_before(const ouro_loop *loop, const struct ouro__file *fil
 
     if (turn == loop->turns) /* it has come just now */
         return lanes | wanted(file);
-    for (const ouro_op *at = file->held.head; at && at->result_ < turn; at = at->next_)
+    for (const ouro_op *at = file->held.head; at && at->result_ <= turn; at = at->next_)
         lanes |= lanes_here(at, false);
     return lanes;
 }
@@ -395,6 +397,37 @@ bool ouro__order_writes(const ouro_op *op)
     return lanes & LANE_WRITE;
 }
 
+/* The turn before the first barrier of a file that waits for those of this epoch, or that has come
+ * since this turn, waits elsewhere, and claims lanes here. */
+static int64_t turn_before_barriers(const struct ouro__file *file, uint32_t epoch, int64_t since,
+                                    int64_t turn)
+{
+    const ouro_op *at = file->barrier ? file->held.head : NULL;
+
+    for (; at && at->result_ < turn; at = at->next_)
+        if (at->lanes_ & WAITS_BARRIER && (int32_t)(at->epoch_ - epoch) > 0)
+            turn = at->result_ - 1;
+    for (at = file->claims; at && at->result_ < turn; at = next_claim(at))
+        if (at->lanes_ & WAITS_BARRIER && at->result_ > since)
+            turn = at->result_ - 1;
+    return turn;
+}
+
+/* Its turn. A member of a chain begins later than it was accepted: barriers that have come meanwhile
+ * wait for it, or for another one behind it, so that it must not wait for them. */
+static int64_t next_turn(ouro_loop *loop, const ouro_op *op)
+{
+    const struct ouro__file *second = second_of(loop, op);
+    int64_t turn = loop->turns += 2;
+
+    if (op->marks_ & MARK_CHAIN) {
+        turn = turn_before_barriers(ouro__file_of(loop, op), op->epoch_, op->result_, turn);
+        if (second)
+            turn = turn_before_barriers(second, op->epoch2_, op->result_, turn);
+    }
+    return turn;
+}
+
 /* 1: may start; 0: it is held. */
 int ouro__order_enter(ouro_loop *loop, ouro_op *op)
 {
@@ -410,7 +443,7 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op)
     if (op->flags & OURO_BARRIER && (op->waits_ = earlier_ones(loop, op, file))) {
         op->lanes_ |= WAITS_BARRIER;
         op->marks_ |= MARK_LANES;
-        op->result_ = ++loop->turns;
+        op->result_ = next_turn(loop, op);
         add_barrier(loop, file, op);
         hold(loop, file, op);
         return 0;
@@ -418,7 +451,7 @@ int ouro__order_enter(ouro_loop *loop, ouro_op *op)
     if (!op->lanes_)
         return 1;
     op->marks_ |= MARK_LANES;
-    op->result_ = ++loop->turns;
+    op->result_ = next_turn(loop, op);
     return advance(loop, op);
 }
 

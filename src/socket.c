@@ -264,6 +264,11 @@ bool ouro__fd_loses(int fd)
     return sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) >= 0 && domain == AF_NETLINK;
 }
 
+bool ouro__will_lose(const ouro_op *op)
+{
+    return op->code == OURO_SOCKET && ouro__int(op, ARG_DOMAIN) == AF_NETLINK;
+}
+
 /* Not those of datagrams and records, nor of SCTP, which calls itself a stream. */
 bool ouro__fd_joins(int fd)
 {

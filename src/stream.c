@@ -125,26 +125,35 @@ void ouro__stream_rest(ouro_loop *loop, ouro_op *op)
     rest(op, &loop->parked);
 }
 
-/* A buffer is free: who has waited longest for one goes on. He may leave it there: engines that try
- * give it back then, for the next one; of others nobody knows. */
-void ouro__stream_feed(ouro_loop *loop, ouro_pool *pool)
+static void feed(ouro_loop *loop, ouro_pool *pool, ouro_op *op)
 {
-    ouro_op *op = ouro__pop(&pool->parked);
-
-    op->worker_ = NULL;
+    ouro__unpark(op);
     ouro__requeue(loop, op);
-    if (pool->native && pool->parked.head) {
+    if (pool->parked.head) {
         look_later(loop);
         loop->starved = true;
     }
 }
 
-static void feed_all(ouro_loop *loop)
+/* So many buffers are free: those who have waited longest for such ones go on. They may leave them
+ * there: a try that brings nothing, and the end of a stream, give a buffer to the next one; all else
+ * is found out later, when all that is free is given to others. */
+static void feed_some(ouro_loop *loop, ouro_pool *pool, uint32_t count)
 {
-    loop->starved = false;
-    for (ouro_pool *pool = loop->pools; pool; pool = pool->next)
-        if (pool->parked.head && ouro__pool_has(pool, pool->parked.head))
-            ouro__stream_feed(loop, pool);
+    ouro_op *next;
+
+    for (ouro_op *op = pool->parked.head; op && count; op = next) {
+        next = op->next_;
+        if (ouro__pool_has(pool, op)) {
+            feed(loop, pool, op);
+            count--;
+        }
+    }
+}
+
+void ouro__stream_feed(ouro_loop *loop, ouro_pool *pool)
+{
+    feed_some(loop, pool, 1);
 }
 
 void ouro__streams_wake(ouro_loop *loop)
@@ -152,8 +161,9 @@ void ouro__streams_wake(ouro_loop *loop)
     if (OURO__LIKELY(!loop->parked.head && !loop->starved) || sys_now() < loop->parked_until)
         return;
     ouro__unpark_all(loop, &loop->parked);
-    if (loop->starved)
-        feed_all(loop);
+    loop->starved = false;
+    for (ouro_pool *pool = loop->pools; pool; pool = pool->next)
+        feed_some(loop, pool, pool->count - pool->taken);
 }
 
 /* ---- Completions ----------------------------------------------------------------------------- */
@@ -229,9 +239,12 @@ static void lead_nobody(struct ouro__ring *ring, const ouro_op *op)
 void ouro__stream_finish(ouro_loop *loop, ouro_op *op, int64_t res, uint32_t cflags)
 {
     struct ouro__ring *ring = op->cb ? &loop->calls : &loop->events;
+    ouro_pool *pool = ouro__pool_of(op);
 
-    if (op->engine_[1] && ouro__pool_of(op)) /* the end of the input came with a buffer */
-        (void)ouro__pool_give(ouro__pool_of(op), (void *)(uintptr_t)op->engine_[1]);
+    if (pool && op->engine_[1]) /* the end of the input came with a buffer */
+        (void)ouro__pool_give(pool, (void *)(uintptr_t)op->engine_[1]);
+    else if (pool && OURO__SELDOM(pool->parked.head)) /* one may have come home for it */
+        ouro__stream_feed(loop, pool);
     cflags |= op->notes_ & OURO__NOTES_TOLD;
     loop->stats.canceled += !!(cflags & OURO_C_CANCELED);
     loop->stats.timed_out += !!(cflags & OURO_C_TIMEDOUT);

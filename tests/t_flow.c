@@ -756,6 +756,48 @@ static void one_buffer_starts_one_stream(struct test *t)
     open_loop(t);
 }
 
+/* Who would have had it next ends before he takes it. */
+static void a_buffer_of_who_ends_is_for_the_next(struct test *t)
+{
+    ouro_op *ops[CROWD];
+    int fds[CROWD][2];
+
+    crowd_starves(t, ops, fds);
+    CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[--seen.kept_count]), 0);
+    for (unsigned i = 0; i < CROWD - 1; i++)
+        CHECK_EQ(ouro_cancel(t->loop, ops[i]), 0);
+    await(t, BUFFERS + 1);
+    for (unsigned i = 0; i < BUFFERS; i++)
+        CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[i]), 0);
+    cancel_and_finish(t, ops[CROWD - 1]);
+    finish_all(t);
+    destroy_pool();
+}
+
+/* All buffers have come home while nothing had come for those who got them. */
+static void buffers_that_lie_idle_serve_all_who_wait(struct test *t)
+{
+    char bytes[BUFFER_SIZE] = "";
+    ouro_op *ops[CROWD];
+    int fds[CROWD][2];
+
+    crowd_starves(t, ops, fds);
+    for (unsigned i = 0; i < CROWD; i++)
+        while (recv(fds[i][0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+            ;
+    seen.kept_count = 0;
+    seen.keeps = false;
+    for (unsigned i = 0; i < BUFFERS; i++)
+        CHECK_EQ(ouro_pool_release(seen.pool, seen.kept[i]), 0);
+    for (int i = 0; i < 8; i++) /* so often they may be looked at */
+        let_rest(t);
+    for (unsigned i = 0; i < CROWD; i++) {
+        CHECK_EQ(send(fds[i][1], bytes, sizeof(bytes), 0), sizeof(bytes));
+        await(t, BUFFERS + i + 1);
+    }
+    end_crowd(t, ops);
+}
+
 /* What most of them wait for is gone. */
 static void a_buffer_that_is_left_is_for_the_next(struct test *t)
 {
@@ -942,6 +984,8 @@ static const struct test_case cases[] = {
     { NAMED(a_posted_stream_that_is_refused_uses_no_pool), .needs = NEED_DRIVER },
     { NAMED(parent_and_child_have_a_pool_each), .needs = NEED_DRIVER },
     { NAMED(one_buffer_starts_one_stream), .needs = NEED_DRIVER },
+    { NAMED(a_buffer_of_who_ends_is_for_the_next), .needs = NEED_DRIVER },
+    { NAMED(buffers_that_lie_idle_serve_all_who_wait), .needs = NEED_DRIVER },
     { NAMED(a_buffer_that_is_left_is_for_the_next), .needs = NEED_DRIVER },
     { NAMED(bytes_that_others_took_end_no_stream), .needs = NEED_DRIVER },
     { NAMED(a_new_connection_is_not_its_predecessor), .needs = NEED_DRIVER, .pitfalls = "F3" },

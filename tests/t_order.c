@@ -213,6 +213,53 @@ static void a_barrier_starts_when_the_one_before_is_cancelled(struct test *t)
     CHECK_EQ(finish(t, barrier), 1);
 }
 
+/* A barrier waits for members of chains that have not begun: they must not wait behind it. */
+static void a_barrier_lets_pass_whom_it_waits_for(struct test *t)
+{
+    ouro_op *timer = op_new(t), *member = op_new(t), *barrier = op_new(t), *last = op_new(t);
+    ouro_op *const chain[] = { timer, member };
+    int fd = make_file(t, "f", NULL, 0);
+    char got[3];
+
+    ouro_prep_timer(timer, in_ms(t, 20));
+    ouro_prep_write(member, fd, "m", 1, OURO_CUR);
+    CHECK(start_chain(t, chain, 2) >= 0);
+    ouro_prep_write(barrier, fd, "b", 1, OURO_CUR);
+    barrier->flags = OURO_BARRIER;
+    start(t, barrier);
+    ouro_prep_write(last, fd, "l", 1, OURO_CUR);
+    start(t, last);
+    CHECK_EQ(finish(t, last), 1);
+    finish_all(t);
+    CHECK(RES(member) == 1 && RES(barrier) == 1);
+    CHECK_EQ(pread(fd, got, sizeof(got), 0), sizeof(got));
+    CHECK(memcmp(got, "mbl", sizeof(got)) == 0);
+}
+
+/* The same where what it waits for is behind an operation on its other file, of the same chain. */
+static void a_claim_lets_pass_whom_its_barrier_waits_for(struct test *t)
+{
+    ouro_op *timer = op_new(t), *there = op_new(t), *here = op_new(t), *last = op_new(t);
+    ouro_op *barrier = op_new(t), *const chain[] = { timer, there, here };
+    int from = make_file(t, "from", "b", 1), to = make_file(t, "to", NULL, 0);
+    char got[3];
+
+    ouro_prep_timer(timer, in_ms(t, 20));
+    ouro_prep_write(there, to, "m", 1, OURO_CUR);
+    ouro_prep_fsync(here, from);
+    CHECK(start_chain(t, chain, 3) >= 0);
+    ouro_prep_copy(barrier, from, 0, to, OURO_CUR, 1);
+    barrier->flags = OURO_BARRIER;
+    start(t, barrier);
+    ouro_prep_write(last, to, "l", 1, OURO_CUR);
+    start(t, last);
+    CHECK_EQ(finish(t, last), 1);
+    finish_all(t);
+    CHECK(RES(there) == 1 && RES(here) == 0 && RES(barrier) == 1);
+    CHECK_EQ(pread(to, got, sizeof(got), 0), sizeof(got));
+    CHECK(memcmp(got, "mbl", sizeof(got)) == 0);
+}
+
 static void held_operations_have_deadlines(struct test *t)
 {
     ouro_op *first = op_new(t), *held = op_new(t);
@@ -383,6 +430,8 @@ static const struct test_case cases[] = {
     { NAMED(a_barrier_waits_for_all_before_it) },
     { NAMED(a_barrier_holds_nothing_after_it) },
     { NAMED(a_barrier_starts_when_the_one_before_is_cancelled) },
+    { NAMED(a_barrier_lets_pass_whom_it_waits_for) },
+    { NAMED(a_claim_lets_pass_whom_its_barrier_waits_for) },
     { NAMED(held_operations_have_deadlines) },
     { NAMED(positions_move_in_the_order_of_submission) },
     { NAMED(current_position_on_streams_orders_nothing), .pitfalls = "F7 F9" },

@@ -600,6 +600,39 @@ static void many_read(struct test *t, int from, int to)
     CHECK(after.retried - before.retried <= 5 * COUNT);
 }
 
+/* A poll sees what the receive behind it then takes; and neither has a sender try. */
+static void who_only_looks_takes_nothing(struct test *t)
+{
+    static char bytes[1 << 16];
+    ouro_op *in = op_new(t), *look = op_new(t), *out = op_new(t);
+    ouro_counters before, after;
+    long full = 0;
+    int fds[2];
+
+    make_socketpair(t, fds);
+    while (send(fds[0], bytes, 1000, MSG_DONTWAIT) > 0)
+        full += 1000;
+    ouro_prep_send(out, fds[0], "x", 1, 0);
+    start(t, out);
+    for (int i = 0; i < 20; i++) {
+        ouro_prep_poll(look, fds[0], POLLIN);
+        start(t, look);
+        let_pass(t);
+        ouro_prep_recv(in, fds[0], bytes, 1, 0);
+        start(t, in);
+        let_pass(t);
+        CHECK_EQ(ouro_get_counters(t->loop, &before, sizeof before), 0);
+        CHECK_EQ(write(fds[1], "y", 1), 1);
+        CHECK_EQ(finish(t, in), 1);
+        CHECK_EQ(finish(t, look), POLLIN);
+        CHECK_EQ(ouro_get_counters(t->loop, &after, sizeof after), 0);
+        CHECK_EQ(after.pooled, before.pooled);
+    }
+    for (; full > 0; full -= 1000)
+        CHECK_EQ(recv(fds[1], bytes, 1000, MSG_WAITALL), 1000);
+    CHECK_EQ(finish(t, out), 1);
+}
+
 static void one_of_many_is_woken(struct test *t)
 {
     int fds[2];
@@ -836,6 +869,7 @@ static const struct test_case cases[] = {
     { NAMED(who_waits_for_a_file_that_is_gone_gets_nothing_of_the_next), ALL_STYLES,
       .pitfalls = "F3" },
     { NAMED(who_is_not_served_yet_still_waits), ALL_STYLES },
+    { NAMED(who_only_looks_takes_nothing), ALL_STYLES },
     { NAMED(one_of_many_is_woken), ALL_STYLES },
     { NAMED(one_of_many_is_woken_of_a_file_of_ours), ALL_STYLES, .no_loop = true },
     { NAMED(where_no_more_can_be_watched_workers_wait), ALL_STYLES, .no_loop = true },

@@ -449,14 +449,15 @@ static void epoll_set_look(struct ready *ready, ouro_time until)
 {
     struct epoll_set *set = set_of(ready);
 
-    if (!sure(set)) {
-        nap(ready->loop, until);
-        return;
-    }
-    if (ready->ended.head) /* the set was made anew */
-        until = OURO_NOWAIT;
-    if (!ready->left)
+    if (!ready->left) {
+        if (!sure(set)) {
+            nap(ready->loop, until);
+            return;
+        }
+        if (ready->ended.head) /* the set was made anew */
+            until = OURO_NOWAIT;
         fetch(set, until);
+    }
     while (set->event_at < set->event_count && !ouro__ready_full(ready))
         collect(set, &set->events[set->event_at++]);
     ready->left = set->event_at < set->event_count;

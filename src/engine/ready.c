@@ -96,11 +96,12 @@ static bool looks(const ouro_op *op)
 
 bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
 {
+    uint32_t rest = bits; /* for those who would take what is there */
     uint16_t left = 0;
     ouro_op *op, *next;
 
     for (op = watch->ops.head; op; op = next) {
-        uint32_t got = bits & (op->ready_ | ALWAYS);
+        uint32_t got = (looks(op) ? bits : rest) & (op->ready_ | ALWAYS);
 
         next = op->next_;
         if (got)
@@ -108,7 +109,7 @@ bool ouro__ready_got(struct ready *ready, struct watch *watch, uint32_t bits)
         else
             left |= op->ready_;
         if (!(got & ALWAYS) && !looks(op))
-            bits &= ~got; /* it may leave nothing for the others: they need another event */
+            rest &= ~got; /* it may leave nothing for the others: they need another event */
     }
     watch->wants = left;
     return watch->ops.head;
@@ -166,7 +167,7 @@ static void tried(struct ready *ready, ouro_op *op, int64_t res)
 {
     struct watch *watch;
 
-    if (res >= 0 && ouro__kinds[op->code].traits & KIND_FD)
+    if (res >= 0 && ouro__kinds[op->code].traits & (KIND_READS | KIND_WRITES))
         tell_next(ready, op);
     if (OURO__SELDOM(res == -EOPNOTSUPP)) {
         ouro__to_worker(ready->loop, op, ROUTE_BLOCKER);

@@ -130,6 +130,7 @@ int ouro__uring_lend(ouro_loop *loop, uint32_t slot);
 bool ouro__uring_knows_parts(struct uring *u);
 int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool);
 void ouro__uring_pool_start(ouro_pool *pool);
+uint64_t ouro__uring_enters(const ouro_loop *loop);
 void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool); /* there was none for a stream */
 void ouro__uring_pool_took(ouro_pool *pool);                  /* one has left the ring */
 void ouro__uring_pool_fill(ouro_pool *pool);

@@ -140,12 +140,19 @@ void ouro__uring_pool_start(ouro_pool *pool)
     ouro__uring_pool_fill(pool);
 }
 
-/* A stream found none. Others of the same enter did so before the ring was fuller; a polled ring is
- * not entered, but a stream that begins again has a new entry. */
-void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
+/* So many so far. A polled ring is not entered, but has entries. */
+uint64_t ouro__uring_enters(const ouro_loop *loop)
 {
     const struct ring *ring = &((struct uring *)loop->engine_state)->ring;
-    uint64_t now = ring_polled(ring) ? ring->sq_published : loop->stats.enters;
+
+    return ring_polled(ring) ? ring->sq_published : loop->stats.enters;
+}
+
+/* A stream found none. Others of the same enter did so before the ring was fuller; a stream that
+ * begins again has a new entry. */
+void ouro__uring_pool_more(ouro_loop *loop, ouro_pool *pool)
+{
+    uint64_t now = ouro__uring_enters(loop);
 
     if (!ouro__pool_spares(pool) || pool->filled == now)
         return;

@@ -308,9 +308,12 @@ static void *bytes_of(ouro_pool *pool, const struct ring_cqe *cqe)
 }
 
 /* Is it the socket's word, which has lost messages, and not that of a ring that was empty? */
-static bool is_its_own(const ouro_op *op, const ouro_pool *pool)
+static bool is_its_own(const ouro_loop *loop, const ouro_op *op, const ouro_pool *pool)
 {
-    return ouro__pool_in_ring(pool) && ouro__fd_loses(ouro__fd(op));
+    int fd = ouro__fd(op);
+
+    return ouro__pool_in_ring(pool) && pool->filled != ouro__uring_enters(loop) &&
+           (fd < 0 ? loop->direct[op->fd].loses : ouro__fd_loses(fd));
 }
 
 /* One completion of a stream, perhaps with more to come from the same entry. */
@@ -328,7 +331,7 @@ static void settle_stream(ouro_loop *loop, ouro_op *op, const struct ring_cqe *c
         data = bytes_of(pool, cqe);
     else if (res < 0)
         op->notes_ &= (uint16_t)~NOTE_SLOTTED; /* another engine may try next */
-    if (res == -ENOBUFS && pool && pool->native && !is_its_own(op, pool)) {
+    if (res == -ENOBUFS && pool && pool->native && !is_its_own(loop, op, pool)) {
         ouro__uring_pool_more(loop, pool);
         res = OURO__NO_BUFFER;
     }
