@@ -376,6 +376,8 @@ static bool ask_kernel(struct fetch *fetch, long *ret)
     }
     *ret = kernel_getevents(fetch->name, fetch->min, fetch->most, fetch->events, fetch->timeout,
                             fetch->mask);
+    if (is_copied(fetch))
+        return true;
     atomic_fetch_sub(&fetch->context->sleepers, 1);
     if (*ret <= 0)
         return true;

@@ -67,6 +67,13 @@ static struct {
 
 /* ---- The thread: files ---------------------------------------------------------------------- */
 
+/* Has each of its kind an inode of its own? All eventfds share one, and so do openings of a device
+ * that makes something new. */
+static bool has_own_inode(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) || S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode);
+}
+
 /* Containers refuse kcmp(2). */
 static bool is_same_file(int a, int b)
 {
@@ -76,8 +83,9 @@ static bool is_same_file(int a, int b)
 
     if (r >= 0)
         return r == 0;
-    return LAIO_KERNEL(SYS_fstat, a, &one) == 0 && LAIO_KERNEL(SYS_fstat, b, &other) == 0 &&
-           one.st_dev == other.st_dev && one.st_ino == other.st_ino &&
+    return LAIO_KERNEL(SYS_fstat, a, &one) == 0 && has_own_inode(&one) &&
+           LAIO_KERNEL(SYS_fstat, b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino &&
            LAIO_KERNEL(SYS_fcntl, a, F_GETFL) == LAIO_KERNEL(SYS_fcntl, b, F_GETFL);
 }
 
