@@ -413,8 +413,8 @@ static int64_t turn_before_barriers(const struct ouro__file *file, uint32_t epoc
     return turn;
 }
 
-/* Its turn. A member of a chain begins later than it was accepted: barriers that have come meanwhile
- * wait for it, or for another one behind it, so that it must not wait for them. */
+/* Its turn. A member of a chain begins later than it was accepted: barriers that have come
+ * meanwhile wait for it, or for another one behind it, so that it must not wait for them. */
 static int64_t next_turn(ouro_loop *loop, const ouro_op *op)
 {
     const struct ouro__file *second = second_of(loop, op);

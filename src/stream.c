@@ -136,8 +136,8 @@ static void feed(ouro_loop *loop, ouro_pool *pool, ouro_op *op)
 }
 
 /* So many buffers are free: those who have waited longest for such ones go on. They may leave them
- * there: a try that brings nothing, and the end of a stream, give a buffer to the next one; all else
- * is found out later, when all that is free is given to others. */
+ * there: a try that brings nothing, and the end of a stream, give a buffer to the next one; all
+ * else is found out later, when all that is free is given to others. */
 static void feed_some(ouro_loop *loop, ouro_pool *pool, uint32_t count)
 {
     ouro_op *next;
