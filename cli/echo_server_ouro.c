@@ -19,7 +19,7 @@
 
 enum {
     POOL_BUFFERS = 512,
-    POOL_BLOCK = 32 * 1024, /* more than most messages: a short receive needs no other */
+    POOL_BLOCK = ECHO_BLOCK, /* more than most messages: a short receive needs no other */
     CHUNKS_MAX = 4,         /* that one connection may have waiting before it is told to pause */
     PAUSE_MS = 100,         /* between tries to accept where descriptors have run out */
     GRACE_S = 1,            /* for connections to end by themselves after a stop */

@@ -16,8 +16,8 @@
 
 #include <sys/mman.h>
 
-#define LEVEL_FIRST 16u
 #define LEVEL_LEAST 8u
+#define LEVEL_BYTES 131072u   /* but no more than the nearer caches hold beside all else */
 #define LEVEL_TAKES 1024u /* that the level is judged by */
 #define RESERVE_PART 8u   /* of a pool that gives parts: one in so many is for who takes none */
 
@@ -132,11 +132,18 @@ int ouro__uring_pool_open(ouro_loop *loop, ouro_pool *pool)
     return 0;
 }
 
+static uint32_t least_level(const ouro_pool *pool)
+{
+    uint32_t fit = LEVEL_BYTES / pool->size;
+
+    return fit < 2 ? 2 : fit < LEVEL_LEAST ? fit : LEVEL_LEAST;
+}
+
 /* A stream is about to take from the ring. Until one does, all are for who takes no parts. */
 void ouro__uring_pool_start(ouro_pool *pool)
 {
     if (!pool->level)
-        pool->level = LEVEL_FIRST;
+        pool->level = 2 * least_level(pool);
     ouro__uring_pool_fill(pool);
 }
 
@@ -166,8 +173,8 @@ static void settle_level(ouro_pool *pool)
 {
     uint32_t enough = pool->most + pool->most / 4;
 
-    if (enough < LEVEL_LEAST)
-        enough = LEVEL_LEAST;
+    if (enough < least_level(pool))
+        enough = least_level(pool);
     if (pool->level > enough)
         pool->level = enough;
     pool->most = pool->takes = 0;
