@@ -5,7 +5,7 @@
 
 #include "test.h"
 
-enum { ROWS_MAX = MODE_COUNT * STYLE_COUNT * FDMODE_COUNT * MASK_COUNT, SKIPS_MAX = 256 };
+enum { ROWS_MAX = MODE_COUNT * STYLE_COUNT * FDMODE_COUNT * MASK_COUNT, SKIPS_MAX = 512 };
 #ifndef SKIPS_FILE
 #define SKIPS_FILE "tests/skips.txt"
 #endif

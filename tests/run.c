@@ -26,7 +26,7 @@ static const struct subject *const subjects[] = {
     &subject_changes, &subject_sockets,   &subject_sendq,   &subject_zerocopy, &subject_resolve,
     &subject_streams, &subject_datagrams, &subject_flow,    &subject_ready,    &subject_direct,
     &subject_kaio,    &subject_posixaio,  &subject_network, &subject_trouble,  &subject_disk,
-    &subject_parts,   &subject_sqpoll,    &subject_slotted,
+    &subject_parts,   &subject_sqpoll,    &subject_slotted, &subject_entries,
 };
 #define SUBJECTS (sizeof subjects / sizeof *subjects)
 

@@ -229,7 +229,7 @@ extern const struct subject subject_basics, subject_files, subject_names, subjec
     subject_slots, subject_corners, subject_edges, subject_changes, subject_sockets, subject_sendq,
     subject_zerocopy, subject_resolve, subject_streams, subject_datagrams, subject_flow,
     subject_ready, subject_direct, subject_kaio, subject_posixaio, subject_network, subject_trouble,
-    subject_disk, subject_parts, subject_sqpoll, subject_slotted;
+    subject_disk, subject_parts, subject_sqpoll, subject_slotted, subject_entries;
 
 /* harness.c: runs one case in this process; returns when all is well. */
 void run_case(struct test *t);
