@@ -69,7 +69,7 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
 NINJA = ninja -j$(JOBS)
 QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi_liburing \
     abi_kernel) \
-    $(addprefix tests/, tidy summary planted header exports man readme examples) \
+    $(addprefix tests/, tidy rows summary planted header exports man readme examples) \
     $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh run_test.sh consumer/run musl/run)
 # POSIX AIO on ouro: where io_uring can be had, where it is refused, and on threads.
 AIO = $(BUILD)/tests/aio_test

@@ -982,20 +982,23 @@ static void a_failed_map_of_a_resize_is_told(void)
 
 #endif
 
-#define TEST(name)  \
-    {               \
-#name, name \
+/* A test, and the row of the list of pitfalls or of faults that it is for (tests/rows.txt). */
+#define TEST(name) PROVES(name, NULL, NULL)
+#define PROVES(name, pitfall, fault) \
+    {                                \
+#name, name, pitfall, fault  \
     }
 
 static const struct {
     const char *name;
     void (*run)(void);
+    const char *pitfall, *fault;
 } tests[] = {
     TEST(opens_with_the_wished_flags),
     TEST(nops_come_back_once_and_in_order),
     TEST(the_cost_of_a_nop_is_printed),
     TEST(a_full_queue_answers_null_and_loses_nothing),
-    TEST(an_entry_is_zeroed_whatever_it_held),
+    PROVES(an_entry_is_zeroed_whatever_it_held, "S15", NULL),
     TEST(a_registered_descriptor_works_and_is_given_back),
     TEST(a_closed_ring_may_be_closed_and_nothing_leaks),
     TEST(the_probe_tells_known_from_unknown),
@@ -1030,7 +1033,7 @@ static const struct {
 #if defined(OURO_TESTING)
     TEST(flags_are_peeled_newest_first),
     TEST(a_kernel_below_the_floor_is_refused),
-    TEST(the_sysctl_is_named),
+    PROVES(the_sysctl_is_named, NULL, "15"),
     TEST(a_failed_map_leaves_nothing),
     TEST(a_failed_map_of_a_resize_is_told),
 #endif
@@ -1053,11 +1056,25 @@ static int run_one(unsigned i)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* As `run --pitfalls` and `run --faults`. */
+static int print_rows(bool faults)
+{
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+        const char *row = faults ? tests[i].fault : tests[i].pitfall;
+
+        if (row)
+            printf("%s\tring_test/%s\n", row, tests[i].name);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const unsigned count = sizeof(tests) / sizeof(tests[0]);
     unsigned failed = 0;
 
+    if (argc > 1 && (strcmp(argv[1], "--pitfalls") == 0 || strcmp(argv[1], "--faults") == 0))
+        return print_rows(strcmp(argv[1], "--faults") == 0);
     printf("1..%u\n", count);
     for (unsigned i = 0; i < count; i++) {
         int result;
