@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* t_refusal.c: io_uring refused, before a loop is opened and while it is at work. Under --blocked
  * the whole suite runs with it refused; here are the refusals one by one. */
+#include <limits.h>
+
 #include "sys.h"
 #include "test.h"
 
@@ -273,6 +275,42 @@ static void passing_errors_of_enter_lose_nothing(struct test *t)
     close_with_wrong_enter(t);
 }
 
+/* A kernel without memory for a request says EAGAIN. To who has asked to receive that would mean
+ * something else. */
+static void what_is_refused_for_ever_ends(struct test *t)
+{
+    enum { COUNT = 20 };
+    static const int errors[] = { -EAGAIN, -EBUSY };
+    ouro_op *ops[COUNT];
+    ouro_time since;
+    char byte;
+    int fds[2];
+
+    open_with_wrong_enter(t);
+    make_socketpair(t, fds);
+    for (int i = 0; i < COUNT; i++)
+        ops[i] = op_new(t);
+    for (int k = 0; k < 4; k++) {
+        bool refused = k % 2 == 0;
+
+        for (int i = 0; i < COUNT - 1; i++)
+            ouro_prep_nop(ops[i]);
+        ouro_prep_recv(ops[COUNT - 1], fds[0], &byte, 1, 0);
+        answer = errors[k / 2];
+        answers = refused ? INT_MAX : 0;
+        since = ouro_now(t->loop);
+        CHECK_EQ(start_n(t, ops, COUNT), COUNT);
+        CHECK_EQ(write(fds[1], "e", refused ? 0 : 1), !refused);
+        for (int i = 0; i < COUNT; i++)
+            CHECK_EQ(finish(t, ops[i]), refused ? -ENOMEM : i == COUNT - 1);
+        if (!refused)
+            continue;
+        CHECK(ouro_now(t->loop) - since > 300 * OURO_MS); /* memory may come back */
+        CHECK(INT_MAX - answers < 5000);                  /* meanwhile it was asked now and then */
+    }
+    close_with_wrong_enter(t);
+}
+
 static void dropped_completions_are_lost_not_awaited(struct test *t)
 {
     ouro_op *ops[10];
@@ -319,7 +357,8 @@ static const struct test_case cases[] = {
     { NAMED(refused_at_work_then_cancelled_and_closed), .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true, .needs = NEED_URING, .pitfalls = "S10 R9", .seconds = 20 },
     { NAMED(passing_errors_of_enter_lose_nothing), .faults = "2 3", LOST,
-      .pitfalls = "S4 S5 S6 S7 S8" },
+      .pitfalls = "S4 S5 S6 S8" },
+    { NAMED(what_is_refused_for_ever_ends), LOST, .heavy = true, .faults = "3", .pitfalls = "S7" },
     { NAMED(dropped_completions_are_lost_not_awaited), LOST, .pitfalls = "S9" },
     { .name = NULL },
 };

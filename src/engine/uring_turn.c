@@ -549,7 +549,14 @@ static void take_back(ouro_loop *loop, struct uring *u, int error)
 /* The kernel is short of memory and takes nothing. What is in flight may give some back. */
 static void be_patient(ouro_loop *loop, struct uring *u)
 {
-    (void)sys_poll(NULL, 0, u->refusals > REFUSALS_QUICK);
+    int pause_ms = u->refusals > REFUSALS_QUICK;
+
+    /* Other threads may have the lock meanwhile: they wait for what has ended. */
+    ouro__sleep(loop, OURO_NOWAIT);
+    (void)sys_poll(NULL, 0, pause_ms);
+    ouro__awake(loop);
+    if (u->lost)
+        return;
     if (u->refusals > REFUSALS_MOST && u->running <= ring_sq_revocable(&u->ring)) {
         take_back(loop, u, -ENOMEM);
         u->refusals = 0;
