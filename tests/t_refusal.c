@@ -3,6 +3,7 @@
  * the whole suite runs with it refused; here are the refusals one by one. */
 #include <limits.h>
 
+#include "engine/ring.h"
 #include "sys.h"
 #include "test.h"
 
@@ -105,6 +106,46 @@ static void refused_engines_are_reported_to_who_insists(struct test *t)
     t->config.engine = "uring,threads";
     CHECK_EQ(ouro_open(&t->config, &t->loop), 0);
     CHECK(strcmp(ouro_engine_name(t->loop), "threads") == 0);
+}
+
+/* What the engine cannot do without, all of it in Linux 5.15; each is missed alone. */
+#define NEEDED                                                                                   \
+    (RING_FEAT_SINGLE_MMAP | RING_FEAT_NODROP | RING_FEAT_SUBMIT_STABLE | RING_FEAT_RW_CUR_POS | \
+     RING_FEAT_FAST_POLL | RING_FEAT_EXT_ARG | RING_FEAT_RSRC_TAGS)
+
+static long (*real_setup)(unsigned, struct ring_params *);
+static unsigned lacking;
+
+static long lacking_setup(unsigned entries, struct ring_params *params)
+{
+    long fd = real_setup(entries, params);
+
+    params->features &= ~lacking;
+    return fd;
+}
+
+static void a_ring_that_lacks_what_is_needed_is_refused(struct test *t)
+{
+    char why[512], bits[32];
+
+    real_setup = ouro__sys.io_uring_setup;
+    ouro__sys.io_uring_setup = lacking_setup;
+    for (unsigned bit = 0; bit < 32; bit++) {
+        ouro_op op = { 0 };
+        bool needed = NEEDED >> bit & 1;
+
+        lacking = 1u << bit;
+        CHECK_EQ(ouro_probe("uring", why, sizeof(why), NULL), needed ? -EOPNOTSUPP : 0);
+        t->config.engine = NULL;
+        open_loop(t);
+        CHECK(strcmp(ouro_engine_name(t->loop), ouro_engine_list(needed)) == 0);
+        snprintf(bits, sizeof(bits), "bits 0x%x of", lacking);
+        CHECK(!needed || (strstr(ouro_engine_why(t->loop), bits) && strstr(why, bits)));
+        ouro_prep_nop(&op);
+        CHECK_EQ(ouro_do(t->loop, &op), 0);
+        close_loop(t);
+    }
+    ouro__sys.io_uring_setup = real_setup;
 }
 
 /* ---- Taken away at work -------------------------------------------------------------------- */
@@ -352,6 +393,8 @@ static const struct test_case cases[] = {
     { NAMED(register_alone_refused), .faults = "14", ALONE, .pitfalls = "F12 F14" },
     { NAMED(register_alone_kills), .faults = "14", ALONE },
     { NAMED(refused_engines_are_reported_to_who_insists), ALONE },
+    { NAMED(a_ring_that_lacks_what_is_needed_is_refused), ALONE, .needs = NEED_URING,
+      .pitfalls = "C10" },
     { NAMED(enter_refused_at_work), LOST, .pitfalls = "S10" },
     { NAMED(everything_refused_at_work), .faults = "14", LOST, .pitfalls = "S10" },
     { NAMED(refused_at_work_then_cancelled_and_closed), .fixed = FIX_STYLE | FIX_FD,
