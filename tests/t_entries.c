@@ -57,13 +57,18 @@ static long doctored_enter(int fd, unsigned submit, unsigned min, unsigned flags
     return r;
 }
 
-static void call_doctor(struct test *t)
+static struct ring *ring_of(struct test *t)
 {
     struct uring *u = t->loop->engine_state;
 
+    return &u->ring;
+}
+
+static void call_doctor(struct test *t)
+{
     real = ouro__sys;
-    doctor.ring = &u->ring;
-    doctor.at = ring_cq_tail(&u->ring);
+    doctor.ring = ring_of(t);
+    doctor.at = ring_cq_tail(doctor.ring);
     ouro__sys.io_uring_enter = doctored_enter;
 }
 
@@ -79,8 +84,8 @@ static void treat(ouro_op *op, unsigned times, int32_t res, bool works)
 
 /* ---- Interrupted requests ------------------------------------------------------------------- */
 
-/* What a request that a worker of the kernel runs may end with when it is disturbed: EINTR, and what
- * the kernel uses inside for "once more". */
+/* What a request that a worker of the kernel runs may end with when it is disturbed: EINTR, and
+ * what the kernel uses inside for "once more". */
 static const int32_t interruptions[] = { -EINTR, -512, -513, -514, -516 };
 #define INTERRUPTIONS (sizeof interruptions / sizeof *interruptions)
 
@@ -240,6 +245,85 @@ static void completions_of_the_past_are_dropped_and_counted(struct test *t)
     CHECK_EQ(finish(t, op), 1);
 }
 
+/* ---- What is asked of the ring -------------------------------------------------------------- */
+
+static struct {
+    _Atomic unsigned registered; /* times that a descriptor was, ... */
+    _Atomic unsigned by_number;  /* ... and entered by the number that it got then */
+} seen;
+
+static long watched_register(int fd, unsigned code, const void *arg, unsigned count)
+{
+    seen.registered += code == RING_REGISTER_RING_FDS;
+    return real.io_uring_register(fd, code, arg, count);
+}
+
+static long watched_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                          size_t size)
+{
+    seen.by_number += !!(flags & RING_ENTER_REGISTERED_RING);
+    return real.io_uring_enter(fd, submit, min, flags, arg, size);
+}
+
+static void watch(void)
+{
+    real = ouro__sys;
+    ouro__sys.io_uring_register = watched_register;
+    ouro__sys.io_uring_enter = watched_enter;
+}
+
+static void do_nop(struct test *t)
+{
+    ouro_op *op = op_new(t);
+
+    ouro_prep_nop(op);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+/* Its number is good on the thread that has registered it, and nowhere else. */
+static void only_owned_rings_are_entered_by_number(struct test *t)
+{
+    bool can, has;
+
+    watch();
+    has = open_loop_wanting(t, OURO_CAP_RING_FD);
+    can = t->mode == MODE_OWNED && !(t->config.mask & OURO_CAP_RING_FD) &&
+          ring_of(t)->features & RING_FEAT_CQE_SKIP;
+    CHECK_EQ(has, can);
+    do_nop(t);
+    CHECK_EQ(seen.registered, can);
+    CHECK_EQ(seen.by_number > 0, can);
+    close_loop(t);
+    t->config.want = 0; /* nor are those of who does not ask for it */
+    seen.registered = seen.by_number = 0;
+    open_loop(t);
+    do_nop(t);
+    CHECK_EQ(seen.registered + seen.by_number, 0);
+    close_loop(t);
+    ouro__sys = real;
+}
+
+/* Without a limit there is one for each request that blocks, thousands if need be. */
+static void the_kernels_workers_are_limited(struct test *t)
+{
+    uint32_t limits[2];
+
+    watch();
+    for (unsigned i = 0; i < 2; i++) {
+        t->config.max_workers = i ? 3 : 0;
+        t->config.max_blocking = i ? 5 : 0;
+        open_loop(t);
+        do_nop(t);
+        memset(limits, 0, sizeof(limits)); /* changes none, and gets them */
+        CHECK_EQ(real.io_uring_register(ring_of(t)->fd, RING_REGISTER_IOWQ_MAX_WORKERS, limits, 2),
+                 0);
+        CHECK_EQ(limits[RING_IOWQ_UNBOUND], i ? 5 : 64);
+        CHECK(!i || limits[RING_IOWQ_BOUND] == 3);
+        close_loop(t);
+    }
+    ouro__sys = real;
+}
+
 /* IN_TURNS: nothing is submitted before the turn. */
 #define IN_TURNS .needs = NEED_URING | NEED_OWNED, .fixed = FIX_FD
 #define OF_RING .needs = NEED_URING | NEED_DRIVER, .fixed = FIX_FD
@@ -250,6 +334,9 @@ static const struct test_case cases[] = {
     { NAMED(an_interrupted_close_has_closed), IN_TURNS, .no_loop = true, .pitfalls = "K3" },
     { NAMED(completions_of_the_past_are_dropped_and_counted), OF_RING, .faults = "30",
       .pitfalls = "C6" },
+    { NAMED(only_owned_rings_are_entered_by_number), .needs = NEED_URING, .fixed = FIX_FD,
+      .no_loop = true, .pitfalls = "F12" },
+    { NAMED(the_kernels_workers_are_limited), OF_RING, .no_loop = true, .pitfalls = "R6" },
     { 0 },
 };
 
