@@ -932,6 +932,12 @@ long count_threads(void)
     return count_entries("/proc/self/task");
 }
 
+void drop_privileges(uid_t user)
+{
+    if (getuid() == 0)
+        CHECK_EQ(setuid(user), 0);
+}
+
 long locked_kib(void)
 {
     FILE *file = fopen("/proc/self/status", "re");

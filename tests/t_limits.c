@@ -135,13 +135,6 @@ static void opening_with_few_descriptors_leaks_nothing(struct test *t)
     CHECK(refused + opened == 12);
 }
 
-static void drop_privileges(void)
-{
-    /* CAP_IPC_LOCK would make the limit void. */
-    if (getuid() == 0)
-        CHECK_EQ(setuid(65534), 0);
-}
-
 static void without_locked_memory_a_loop_is_still_had(struct test *t)
 {
     struct rlimit none = { 0, 0 };
@@ -150,7 +143,7 @@ static void without_locked_memory_a_loop_is_still_had(struct test *t)
     ouro_loop *loop;
 
     CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &none), 0);
-    drop_privileges();
+    drop_privileges(65534);
     config.engine =
         NULL; /* automatic: the next engine, and a reason, if io_uring needs the memory */
     CHECK_EQ(ouro_open(&config, &loop), 0);
@@ -167,7 +160,7 @@ static void many_rings_for_one_user_do_not_run_out(struct test *t)
     ouro_loop *loops[COUNT];
     ouro_config config = t->config;
 
-    drop_privileges();
+    drop_privileges(65534);
     config.engine = NULL;
     config.depth = 4096;
     for (int i = 0; i < COUNT; i++) {

@@ -390,7 +390,7 @@ static const struct test_case cases[] = {
     { NAMED(setup_that_kills_kills_the_probe_only), .faults = "14", ALONE },
     { NAMED(enter_alone_refused), .faults = "14", ALONE },
     { NAMED(enter_alone_kills), .faults = "14", ALONE },
-    { NAMED(register_alone_refused), .faults = "14", ALONE, .pitfalls = "F14" },
+    { NAMED(register_alone_refused), .faults = "14", ALONE },
     { NAMED(register_alone_kills), .faults = "14", ALONE },
     { NAMED(refused_engines_are_reported_to_who_insists), ALONE },
     { NAMED(a_ring_that_lacks_what_is_needed_is_refused), ALONE, .needs = NEED_URING,

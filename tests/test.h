@@ -201,6 +201,7 @@ void expect_exit_zero(pid_t child);
 void await_first_thread(void); /* before threads are counted */
 long count_threads(void);
 long locked_kib(void);
+void drop_privileges(uid_t user); /* root's CAP_IPC_LOCK makes RLIMIT_MEMLOCK void */
 
 /* ---- Refusing system calls (block.c) ------------------------------------------------------- */
 
