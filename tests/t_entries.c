@@ -2,9 +2,9 @@
 /* t_entries.c: what is written into a ring's entries, and completions that a kernel seldom makes.
  * Between the two stands a doctor, who sees each enter: for one operation he makes the kernel do
  * nothing and reports something else, or changes what it reports. */
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "core.h"
 #include "engine/uring.h"
@@ -250,6 +250,8 @@ static void completions_of_the_past_are_dropped_and_counted(struct test *t)
 static struct {
     _Atomic unsigned registered; /* times that a descriptor was, ... */
     _Atomic unsigned by_number;  /* ... and entered by the number that it got then */
+    struct ring *ring;           /* whose entries are looked at, if any are */
+    _Atomic unsigned writes, async;
 } seen;
 
 static long watched_register(int fd, unsigned code, const void *arg, unsigned count)
@@ -258,10 +260,25 @@ static long watched_register(int fd, unsigned code, const void *arg, unsigned co
     return real.io_uring_register(fd, code, arg, count);
 }
 
+static void look_at(const struct ring_sqe *sqe)
+{
+    switch (sqe->opcode) {
+    case RING_OP_WRITE:
+    case RING_OP_WRITEV:
+    case RING_OP_WRITE_FIXED:
+        seen.writes++;
+        seen.async += !!(sqe->flags & RING_SQE_ASYNC);
+        break;
+    default: break;
+    }
+}
+
 static long watched_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
                           size_t size)
 {
     seen.by_number += !!(flags & RING_ENTER_REGISTERED_RING);
+    for (unsigned i = 0; seen.ring && i < submit && i < ring_sq_pending(seen.ring); i++)
+        look_at(ring_sq_peek(seen.ring, i));
     return real.io_uring_enter(fd, submit, min, flags, arg, size);
 }
 
@@ -324,6 +341,150 @@ static void the_kernels_workers_are_limited(struct test *t)
     ouro__sys = real;
 }
 
+/* There they would wait for each other, one thread for each: what goes into the cache is copied
+ * while it is submitted. */
+static void writes_are_not_sent_to_the_kernels_workers(struct test *t)
+{
+    enum { WRITES = 32, SIZE = 8192 };
+    static char data[SIZE], got[SIZE];
+    struct iovec parts[2] = { { data, 5000 }, { data + 5000, SIZE - 5000 } };
+    struct iovec region = { data, SIZE };
+    ouro_op *ops[WRITES];
+    int fd;
+
+    open_loop(t);
+    watch();
+    seen.ring = ring_of(t);
+    fill(data, SIZE, 41);
+    fd = make_file(t, "f", NULL, 0);
+    CHECK_EQ(ouro_register_buffers(t->loop, &region, 1), 0);
+    for (unsigned i = 0; i < WRITES; i++) {
+        ops[i] = op_new(t);
+        if (i % 4 == 1)
+            ouro_prep_writev(ops[i], fd, parts, 2, (int64_t)i * SIZE, 0);
+        else
+            ouro_prep_write(ops[i], fd, data, SIZE, (int64_t)i * SIZE);
+        ops[i]->flags = i % 4 == 2 ? OURO_REGBUF : i % 4 == 3 ? OURO_EXACT : 0;
+    }
+    CHECK_EQ(start_n(t, ops, WRITES), WRITES);
+    for (unsigned i = 0; i < WRITES; i++) {
+        CHECK_EQ(finish(t, ops[i]), SIZE);
+        CHECK_EQ(pread(fd, got, SIZE, (off_t)i * SIZE), SIZE);
+        CHECK(memcmp(got, data, SIZE) == 0);
+    }
+    CHECK(seen.writes >= WRITES);
+    CHECK_EQ(seen.async, 0);
+    CHECK_EQ(ouro_register_buffers(t->loop, NULL, 0), 0);
+    close_loop(t);
+    ouro__sys = real;
+}
+
+/* ---- What is left in entries ---------------------------------------------------------------- */
+
+/* What the kernel has taken is overwritten. */
+static long spoiling_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                           size_t size)
+{
+    struct ring *ring = doctor.ring;
+    long r = real.io_uring_enter(fd, submit, min, flags, arg, size);
+
+    for (unsigned i = ring_sq_pending(ring); i < ring->sq_entries; i++)
+        memset(ring_sq_peek(ring, i), 0xa5, sizeof(struct ring_sqe));
+    return r;
+}
+
+static void spoil_entries(struct test *t)
+{
+    call_doctor(t);
+    ouro__sys.io_uring_enter = spoiling_enter;
+    memset(doctor.ring->sqes, 0xa5, doctor.ring->sqes_size);
+}
+
+static void work_on_files(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    struct ouro_stat st;
+    char bytes[8] = "";
+    struct iovec parts[2] = { { bytes, 2 }, { bytes + 2, 2 } };
+    int fd;
+
+    ouro_prep_open(op, OURO_HERE, path_in(t, "f"), O_RDWR | O_CREAT, 0600);
+    fd = (int)do_op(t, op);
+    CHECK(fd >= 0);
+    ouro_prep_write(op, fd, "abcd", 4, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    ouro_prep_readv(op, fd, parts, 2, 1, 0);
+    CHECK_EQ(do_op(t, op), 3);
+    CHECK(memcmp(bytes, "bcd", 3) == 0);
+    ouro_prep_writev(op, fd, parts, 2, 4, 0);
+    CHECK_EQ(do_op(t, op), 4);
+    ouro_prep_read(op, fd, bytes, 8, OURO_CUR);
+    CHECK_EQ(do_op(t, op), 8);
+    ouro_prep_fsync(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_ftruncate(op, fd, 5);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_stat(op, OURO_HERE, path_in(t, "f"), 0, &st);
+    CHECK_EQ(do_op(t, op), 0);
+    CHECK_EQ(st.size, 5);
+    ouro_prep_rename(op, OURO_HERE, path_in(t, "f"), OURO_HERE, path_in(t, "g"), 0);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_unlink(op, OURO_HERE, path_in(t, "g"), 0);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_mkdir(op, OURO_HERE, path_in(t, "d"), 0700);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+static void work_on_sockets(struct test *t)
+{
+    struct sockaddr_in addr;
+    int fds[2], listener = make_listener(t, &addr);
+    ouro_op *op = op_new(t), *in = op_new(t);
+    char byte = 0;
+
+    ouro_prep_socket(op, AF_INET, SOCK_STREAM, 0);
+    fds[0] = (int)do_op(t, op);
+    CHECK(fds[0] >= 0);
+    ouro_prep_accept(in, listener, NULL, NULL, 0);
+    start(t, in);
+    ouro_prep_connect(op, fds[0], (struct sockaddr *)&addr, sizeof(addr));
+    CHECK_EQ(do_op(t, op), 0);
+    fds[1] = (int)finish(t, in);
+    CHECK(fds[1] >= 0);
+    ouro_prep_recv(in, fds[1], &byte, 1, 0);
+    start(t, in);
+    ouro_prep_send(op, fds[0], "s", 1, 0);
+    CHECK_EQ(do_op(t, op), 1);
+    CHECK_EQ(finish(t, in), 1);
+    CHECK_EQ(byte, 's');
+    ouro_prep_poll(op, fds[0], POLLOUT);
+    CHECK_EQ(do_op(t, op), POLLOUT);
+    ouro_prep_recv(in, fds[1], &byte, 1, 0);
+    start(t, in);
+    step(t);
+    cancel_and_finish(t, in);
+    for (int i = 0; i < 2; i++) {
+        ouro_prep_close(op, fds[i]);
+        CHECK_EQ(do_op(t, op), 0);
+    }
+}
+
+static void what_is_left_in_entries_changes_nothing(struct test *t)
+{
+    open_loop(t);
+    spoil_entries(t);
+    for (unsigned i = 0; i < 3; i++) {
+        work_on_files(t);
+        work_on_sockets(t);
+        do_nop(t);
+        CHECK_EQ(rmdir(path_in(t, "d")), 0);
+    }
+    close_loop(t);
+    ouro__sys = real;
+}
+
 /* IN_TURNS: nothing is submitted before the turn. */
 #define IN_TURNS .needs = NEED_URING | NEED_OWNED, .fixed = FIX_FD
 #define OF_RING .needs = NEED_URING | NEED_DRIVER, .fixed = FIX_FD
@@ -337,6 +498,9 @@ static const struct test_case cases[] = {
     { NAMED(only_owned_rings_are_entered_by_number), .needs = NEED_URING, .fixed = FIX_FD,
       .no_loop = true, .pitfalls = "F12" },
     { NAMED(the_kernels_workers_are_limited), OF_RING, .no_loop = true, .pitfalls = "R6" },
+    { NAMED(writes_are_not_sent_to_the_kernels_workers), OF_RING, .no_loop = true,
+      .pitfalls = "F13" },
+    { NAMED(what_is_left_in_entries_changes_nothing), OF_RING, .no_loop = true, .pitfalls = "S15" },
     { 0 },
 };
 
