@@ -19,7 +19,7 @@ static struct disk {
     _Atomic unsigned most;      /* bytes that it moves at once; 0: all */
     _Atomic int error;          /* of one request, */
     _Atomic unsigned code, nth; /* the n-th of these from now on */
-    atomic_bool hangs, hung;    /* reads wait until it hangs no more; one does */
+    atomic_bool hangs, hung;    /* reads and closes wait until it hangs no more; one does */
     atomic_bool mounted;
     unsigned char data[SIZE];
 } * disk;
@@ -56,6 +56,12 @@ static size_t portion(uint64_t offset, size_t size)
     return disk->most && size > disk->most ? disk->most : size;
 }
 
+static void hang(void)
+{
+    for (disk->hung = true; disk->hangs;)
+        usleep(1000);
+}
+
 static void transfer(int device, const struct fuse_in_header *in, const void *arg)
 {
     const struct fuse_read_in *range = arg; /* fuse_write_in begins in the same way */
@@ -68,8 +74,7 @@ static void transfer(int device, const struct fuse_in_header *in, const void *ar
         answer(device, in->unique, 0, &out, sizeof(out));
         return;
     }
-    for (disk->hung = true; disk->hangs;)
-        usleep(1000);
+    hang();
     answer(device, in->unique, 0, disk->data + range->offset, size);
 }
 
@@ -91,6 +96,10 @@ static void handle(int device, const struct fuse_in_header *in)
     case FUSE_OPEN: answer(device, in->unique, 0, &opened, sizeof(opened)); break;
     case FUSE_READ:
     case FUSE_WRITE: transfer(device, in, in + 1); break;
+    case FUSE_FLUSH: /* close(2) waits for it */
+        hang();
+        answer(device, in->unique, 0, NULL, 0);
+        break;
     case FUSE_FSYNC:
     case FUSE_RELEASE: answer(device, in->unique, 0, NULL, 0); break;
     case FUSE_FORGET:
@@ -270,24 +279,15 @@ static void errors_of_a_disk_are_told_once(struct test *t)
     eject_disk(t, fd);
 }
 
-/* A socket, a timer and another file go on meanwhile. */
-static void check_hang(struct test *t, ouro_fd fd, uint32_t flags)
+static void others_go_on(struct test *t)
 {
-    char byte = 0, other = 0;
+    ouro_op *in = op_new(t), *timer = op_new(t), *out = op_new(t);
     int fds[2], file = make_file(t, "other", "o", 1);
-    ouro_op *stuck = op_new(t), *in = op_new(t), *timer = op_new(t), *out = op_new(t);
+    char byte = 0;
 
     make_socketpair(t, fds);
-    disk->data[0] = 'd';
-    disk->hung = false;
-    disk->hangs = true;
-    ouro_prep_read(stuck, fd, &byte, 1, 0);
-    stuck->flags = flags;
-    start(t, stuck);
-    while (!disk->hung)
-        step(t);
     for (int i = 0; i < 5; i++) {
-        ouro_prep_recv(in, fds[0], &other, 1, 0);
+        ouro_prep_recv(in, fds[0], &byte, 1, 0);
         start(t, in);
         CHECK_EQ(send(fds[1], "s", 1, 0), 1);
         CHECK_EQ(finish(t, in), 1);
@@ -296,9 +296,31 @@ static void check_hang(struct test *t, ouro_fd fd, uint32_t flags)
         ouro_prep_write(out, file, "w", 1, 0);
         CHECK_EQ(do_op(t, out), 1);
     }
+}
+
+/* A socket, a timer and another file go on while the disk hangs in this operation. */
+static int64_t hang_in(struct test *t, ouro_op *stuck)
+{
+    disk->hung = false;
+    disk->hangs = true;
+    start(t, stuck);
+    while (!disk->hung)
+        step(t);
+    others_go_on(t);
     CHECK(!is_final(stuck));
     disk->hangs = false;
-    CHECK_EQ(finish(t, stuck), 1);
+    return finish(t, stuck);
+}
+
+static void check_hang(struct test *t, ouro_fd fd, uint32_t flags)
+{
+    ouro_op *stuck = op_new(t);
+    char byte = 0;
+
+    disk->data[0] = 'd';
+    ouro_prep_read(stuck, fd, &byte, 1, 0);
+    stuck->flags = flags;
+    CHECK_EQ(hang_in(t, stuck), 1);
     CHECK_EQ(byte, 'd');
 }
 
@@ -308,6 +330,29 @@ static void a_disk_that_hangs_holds_up_nobody_else(struct test *t)
 
     check_hang(t, fd, 0);
     check_hang(t, fd, OURO_BG);
+    eject_disk(t, fd);
+}
+
+/* What was written may have to reach the disk first. The loop has opened some of the files. */
+static void a_disk_that_hangs_in_a_close_holds_up_nobody_else(struct test *t)
+{
+    int fd = insert_disk(t), mine;
+    ouro_op *op = op_new(t);
+
+    for (int i = 0; i < 4; i++) {
+        if (i % 2) {
+            mine = open(path_in(t, "disk/f"), O_RDWR | O_CLOEXEC);
+        } else {
+            ouro_prep_open(op, OURO_HERE, path_in(t, "disk/f"), O_RDWR, 0);
+            mine = (int)do_op(t, op);
+        }
+        CHECK(mine >= 0);
+        ouro_prep_write(op, mine, "w", 1, 0);
+        CHECK_EQ(do_op(t, op), 1);
+        ouro_prep_close(op, mine);
+        op->flags = i / 2 ? OURO_BG : 0;
+        CHECK_EQ(hang_in(t, op), 0);
+    }
     eject_disk(t, fd);
 }
 
@@ -405,6 +450,8 @@ static const struct test_case cases[] = {
     { NAMED(a_disk_that_moves_little_is_told_or_gone_on_with), ON_DISK, .faults = "1" },
     { NAMED(errors_of_a_disk_are_told_once), ON_DISK, .faults = "4 5" },
     { NAMED(a_disk_that_hangs_holds_up_nobody_else), ON_DISK, .faults = "17" },
+    { NAMED(a_disk_that_hangs_in_a_close_holds_up_nobody_else), ON_DISK, .faults = "17",
+      .pitfalls = "R10" },
     { NAMED(a_disk_that_comes_later_is_like_one_that_was_there), ON_DISK, .faults = "1 17" },
     { NAMED(a_disk_is_known_where_mounts_cannot_be_seen), ON_DISK, .faults = "1 17" },
     { NAMED(slots_of_a_disk_are_like_descriptors), ON_DISK, .faults = "1 17" },
