@@ -22,7 +22,7 @@ enum {
     POOL_BLOCK = ECHO_BLOCK, /* more than most messages: a short receive needs no other */
     CHUNKS_MAX = 4,         /* that one connection may have waiting before it is told to pause */
     PAUSE_MS = 100,         /* between tries to accept where descriptors have run out */
-    GRACE_S = 1,            /* for connections to end by themselves after a stop */
+    GRACE_S = 1,            /* after a stop: for what is under way, and then for what is owed */
     CLOSE_S = 5,
     BLOCK_CONNS = 64, /* that get their memory together */
     SLOTS_MOST = 16384,
@@ -486,19 +486,28 @@ static void stop_reading(const struct conn *conn)
         close(fd);
 }
 
-/* Connections end at the next request, as if their peers had ended them. */
+static void serve_until(struct echo_server *server, ouro_time until)
+{
+    int r = 0;
+
+    while (server->open && r >= 0 && ouro_now(server->loop) < until)
+        r = ouro_run(server->loop, 1, until);
+}
+
+/* Where a request ends is not for the server to know: for a while the connections are served as
+ * ever, so that who is in the middle of one can send the rest. Then they end as if their peers had
+ * ended them, with what has come by then. */
 static void end_connections(struct echo_server *server)
 {
-    ouro_time until = ouro_now(server->loop) + GRACE_S * OURO_S;
-    int r = 0;
+    ouro_time begun = ouro_now(server->loop);
 
     ouro_cancel(server->loop, &server->accept);
     ouro_cancel(server->loop, &server->pause);
+    serve_until(server, begun + GRACE_S * OURO_S);
     for (struct conn *conn = server->open; conn; conn = conn->next)
         if (conn->in.code != OURO_CLOSE)
             stop_reading(conn);
-    while (server->open && r >= 0 && ouro_now(server->loop) < until)
-        r = ouro_run(server->loop, 1, until);
+    serve_until(server, begun + 2 * GRACE_S * OURO_S);
 }
 
 int echo_server_run(struct echo_server *server)

@@ -128,12 +128,35 @@ assert 35 <= doc["requests"] + doc["late"] <= 45, doc' "$tmp/load"
 }
 check 'with an interval each connection sends that often' interval
 
-# A peer that neither reads nor ends holds nobody up: half a second of grace, then it is cut off.
+# For the tests in Python: the server, which gets SIGTERM, and whose end can be waited for even while
+# nobody has asked for its status.
+cat >"$tmp/stopping.py" <<'END'
+import os, select, signal, time
+class Stopping:
+    def __init__(self, pid):
+        self.pid, self.begin = pid, time.monotonic()
+        self.end = select.poll()
+        self.end.register(os.pidfd_open(pid), select.POLLIN)
+        os.kill(pid, signal.SIGTERM)
+        while self.pending():
+            time.sleep(0.01)
+    def pending(self):
+        with open(f'/proc/{self.pid}/status') as file:
+            fields = dict(line.split(':', 1) for line in file)
+        return int(fields['ShdPnd'], 16) >> signal.SIGTERM - 1 & 1
+    def seconds(self):
+        assert self.end.poll(10000), 'the server did not end'
+        return time.monotonic() - self.begin
+END
+
+# A peer that neither reads nor ends holds nobody up: a second to send, one to take what it is owed,
+# then it is cut off.
 idle_peer()
 {
     start_server --unix "$tmp/socket" || return
-    python3 - "$tmp/socket" "$server" <<'END' || return
-import os, signal, socket, sys, time
+    PYTHONPATH=$tmp python3 - "$tmp/socket" "$server" <<'END' || return
+import socket, sys, time
+from stopping import Stopping
 peers = [socket.socket(socket.AF_UNIX) for _ in range(2)]
 for peer in peers:
     peer.connect(sys.argv[1])
@@ -144,14 +167,55 @@ try:
         time.sleep(0.001)
 except BlockingIOError:
     pass
-begin = time.time()
-os.kill(int(sys.argv[2]), signal.SIGTERM)
+stopping = Stopping(int(sys.argv[2]))
 peers[0].settimeout(10)
 assert peers[0].recv(1) == b'', 'no end of file'
+seconds = stopping.seconds()
+assert 1.9 < seconds < 6, seconds
 END
     stop_server TERM
 }
 check 'idle and stuck connections do not keep a server from ending' idle_peer
+
+# Half of a request has been sent when the signal comes, the rest follows: all of it comes back.
+under_way()
+{
+    local engine=$1
+    start_server --port 0 --engine "$engine" --json || return
+    PYTHONPATH=$tmp python3 - "$port" "$server" <<'END' || return
+import socket, sys, threading, time
+from stopping import Stopping
+text = bytes(range(251)) * 20000
+got = bytearray()
+peer = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+idle = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+peer.settimeout(10)
+idle.settimeout(10)
+def receive():
+    while data := peer.recv(65536):
+        got.extend(data)
+receiver = threading.Thread(target=receive)
+receiver.start()
+peer.sendall(text[:len(text) // 2])
+stopping = Stopping(int(sys.argv[2]))
+time.sleep(0.1)  # the signal has come; now it is known everywhere
+peer.sendall(text[len(text) // 2:])
+receiver.join()
+assert got == text, (len(got), len(text))
+assert idle.recv(1) == b'', 'no end of file'
+assert stopping.seconds() < 6, stopping.seconds()
+END
+    stop_server TERM || { echo "exit status $?"; return 1; }
+    python3 - "$tmp/served" <<'END'
+import json, sys
+served = json.load(open(sys.argv[1]))
+assert served['connections'] == 2 and served['connections_failed'] == 0, served
+assert served['bytes'] == 251 * 20000, served
+END
+}
+for engine in $engines; do
+    check "$engine: a request under way at the signal is answered in full" under_way "$engine"
+done
 
 # Peers that send and never read: the pool's buffers are for the others, and what these are owed is
 # kept. 700 peers with two buffers each would be more than there are.
