@@ -128,8 +128,34 @@ assert 35 <= doc["requests"] + doc["late"] <= 45, doc' "$tmp/load"
 }
 check 'with an interval each connection sends that often' interval
 
-# For the tests in Python: the server, which gets SIGTERM, and whose end can be waited for even while
-# nobody has asked for its status.
+# Each second has a line with what came in it: together all requests, and in the end none.
+live_line()
+{
+    local tries
+    start_server --port 0 --progress plain || return
+    load_json --port "$port" --connections 20 --size 1024 --seconds 2.5 || return
+    for ((tries = 0; tries < 200; tries++)); do
+        ! grep -qx '0 connections, 0.00 requests/s, 0.00 bytes/s' "$tmp/serve.err" || break
+        sleep 0.05
+    done
+    stop_server TERM && python3 - "$tmp/serve.err" "$tmp/load" <<'END'
+import json, re, sys
+units = {'': 1, ' k': 1e3, ' M': 1e6, ' G': 1e9}
+number = r'([0-9.]+)( [kMG])?'
+lines = [(int(match[1]), float(match[2]) * units[match[3] or ''],
+          float(match[4]) * units[match[5] or ''])
+         for match in re.finditer(rf'^(\d+) connections, {number} requests/s, {number} bytes/s$',
+                                  open(sys.argv[1]).read(), re.MULTILINE)]
+requests = json.load(open(sys.argv[2]))['requests']
+assert any(line[0] == 20 and line[1] > 0 for line in lines) and lines[-1] == (0, 0, 0), lines
+assert abs(sum(line[1] for line in lines) / requests - 1) < 0.01, (lines, requests)
+assert abs(sum(line[2] for line in lines) / requests / 1024 - 1) < 0.01, (lines, requests)
+END
+}
+check 'the line of each second tells what came in it' live_line
+
+# For tests in Python: the server gets SIGTERM, and its end can be waited for even while nobody has
+# asked for its status.
 cat >"$tmp/stopping.py" <<'END'
 import os, select, signal, time
 class Stopping:
