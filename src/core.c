@@ -171,8 +171,8 @@ int ouro__accept(ouro_loop *loop, ouro_op *op)
 }
 
 /* Can the engine do it on a file that has no descriptor? Some need a look at it first: a write to
- * what may be a pipe, a stream that has to tell records from bytes, a close that may have to wait
- * for a peer. */
+ * what may be a pipe, a stream that has to tell records from bytes and cannot, a close that may
+ * have to wait for a peer. */
 static bool by_number(const ouro_loop *loop, const ouro_op *op)
 {
     if (op->flags & OURO_FDMODE)
@@ -181,7 +181,7 @@ static bool by_number(const ouro_loop *loop, const ouro_op *op)
     case OURO_CLOSE: return !loop->direct[op->fd].lingers;
     case OURO_WRITE: return loop->caps & OURO_CAP_NOSIGNAL && (int64_t)op->arg[ARG_OFFSET] >= 0;
     case OURO_READ: return (int64_t)op->arg[ARG_OFFSET] >= 0;
-    case OURO_RECV_MANY: return !(loop->caps & OURO_CAP_PARTS);
+    case OURO_RECV_MANY: return !(loop->caps & OURO_CAP_PARTS) || loop->direct[op->fd].bytes;
     case OURO_RECV:
     case OURO_SEND:
     case OURO_RECVMSG:
@@ -950,6 +950,19 @@ static bool will_linger(ouro_loop *loop, const ouro_op *op)
     return ouro__fd(op) < 0 ? loop->direct[op->fd].lingers : ouro__fd_lingers(ouro__fd(op));
 }
 
+/* Only streams that share buffers want to know; what is accepted is of its listener's type. */
+static bool will_be_bytes(ouro_loop *loop, const ouro_op *op)
+{
+    if (!(loop->caps & OURO_CAP_PARTS))
+        return false;
+    if (op->code == OURO_SOCKET)
+        return (ouro__int(op, ARG_TYPE) & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
+    if (!(ouro__kinds[op->code].traits & KIND_FD))
+        return false;
+    return ouro__fd(op) < 0 ? loop->direct[op->fd].bytes
+                            : ouro__fd_type(ouro__fd(op)) == SOCK_STREAM;
+}
+
 int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     uint64_t *slot = ouro__slot_word(op);
@@ -965,6 +978,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
         ouro__slot_filled(loop, op, at);
         loop->direct[at].lingers = will_linger(loop, op);
         loop->direct[at].loses = ouro__will_lose(op);
+        loop->direct[at].bytes = will_be_bytes(loop, op);
         op->notes_ &= (uint16_t)~NOTE_SLOTTED;
     } else {
         ouro__file_made(&loop->direct[at].file, op);

@@ -420,11 +420,12 @@ struct ouro_loop {
     uint32_t file_pages;
     struct ouro__file here; /* the record of OURO_HERE */
     struct ouro__direct {
-        int fd;       /* or OURO__SLOT_... */
-        bool native;  /* the engine knows the slot by its number */
-        bool hasty;   /* and has opened it with O_NONBLOCK beside these flags, unasked */
-        bool lingers; /* a socket whose close may have to wait for its peer (SO_LINGER) */
-        bool loses;   /* one that tells of lost messages by -ENOBUFS */
+        int fd;         /* or OURO__SLOT_... */
+        bool native;    /* the engine knows the slot by its number */
+        bool hasty;     /* and has opened it with O_NONBLOCK beside these flags, unasked */
+        bool lingers;   /* a socket whose close may have to wait for its peer (SO_LINGER) */
+        bool loses : 1; /* one that tells of lost messages by -ENOBUFS */
+        bool bytes : 1; /* one that knows no records (SOCK_STREAM), as far as that was asked */
         int flags;
         struct ouro__file file;
     } * direct;

@@ -17,12 +17,17 @@
 /* ---- Helpers -------------------------------------------------------------------------------- */
 
 /* True: what goes into slots has no descriptor. Without OURO_CAP_FIXED the ring has no table. */
-static bool open_with_slots(struct test *t)
+static bool open_with(struct test *t, uint64_t caps)
 {
-    bool asked = open_loop_wanting(t, OURO_CAP_SLOTS);
+    bool asked = open_loop_wanting(t, caps);
 
     CHECK_EQ(ouro_direct_table(t->loop, SLOTS), 0);
     return asked && t->mask != MASK_FIXED;
+}
+
+static bool open_with_slots(struct test *t)
+{
+    return open_with(t, OURO_CAP_SLOTS);
 }
 
 static int64_t do_direct(struct test *t, ouro_op *op)
@@ -229,6 +234,25 @@ static void connections_need_no_descriptor(struct test *t)
     CHECK_EQ(close_slot(t, 0), 0);
     if (alone)
         CHECK_EQ(count_fds(), before);
+}
+
+/* What is accepted is of its listener's type, what is made of the one that was asked for: neither
+ * has to be looked at to know that it receives bytes. */
+static void a_stream_that_shares_buffers_needs_no_descriptor(struct test *t)
+{
+    bool alone = open_with(t, OURO_CAP_SLOTS | OURO_CAP_PARTS);
+    long before;
+
+    connect_slots(t);
+    before = count_fds();
+    pass_stream(t, 0, 1);
+    seen.size = 0;
+    CHECK_EQ(ouro_pool_destroy(seen.pool), 0);
+    pass_stream(t, 1, 0);
+    if (alone)
+        CHECK_EQ(count_fds(), before);
+    CHECK_EQ(close_slot(t, 0), 0);
+    CHECK_EQ(close_slot(t, 1), 0);
 }
 
 /* A listener in a slot, too. */
@@ -622,6 +646,7 @@ static void a_forked_child_has_no_sockets_of_the_ring(struct test *t)
     }
 static const struct test_case cases[] = {
     BY_SLOT(connections_need_no_descriptor, .fixed = FIX_MASK, .pitfalls = "F11"),
+    BY_SLOT(a_stream_that_shares_buffers_needs_no_descriptor, .fixed = FIX_MASK),
     BY_SLOT(a_listener_in_a_slot_accepts, .fixed = FIX_FD),
     BY_SLOT(connections_go_into_slots_as_they_are_free, .pitfalls = "F11"),
     BY_SLOT(a_cancelled_accept_loses_nobody, .pitfalls = "K7"),

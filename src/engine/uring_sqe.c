@@ -520,11 +520,14 @@ static bool encode_datagrams(ouro_loop *loop, struct uring *u, const ouro_op *op
 }
 
 /* Does the ring take its buffers? Parts are for bytes: a record or datagram would be cut where the
- * buffer ends, and lies with its sender's address in one of its own. */
+ * buffer ends, and lies with its sender's address in one of its own. Who has come here without a
+ * descriptor is known to receive bytes. */
 static bool takes_from_ring(ouro_op *op, const ouro_pool *pool)
 {
+    int fd = ouro__fd(op);
+
     if (pool->parts &&
-        (op->code == OURO_RECVMSG_MANY || ouro__fd_type(ouro__fd(op)) != SOCK_STREAM))
+        (op->code == OURO_RECVMSG_MANY || (fd >= 0 && ouro__fd_type(fd) != SOCK_STREAM)))
         op->stream_ |= STREAM_WHOLE;
     return pool->native && !(op->stream_ & STREAM_WHOLE);
 }
