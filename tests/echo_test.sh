@@ -12,14 +12,17 @@ server=''
 # Whatever ends this script ends the server.
 trap 'stop_server KILL >/dev/null 2>&1; rm -rf "$tmp"' EXIT
 
-# start_server OPTION...: in the background, until it listens; sets $server and $port. A shell
-# starts its background commands with SIGINT ignored, hence env.
+# start_server OPTION...: in the background, until it listens; sets $server and $port. Where
+# $nofile is set it can have no more descriptors than that. A shell starts its background commands
+# with SIGINT ignored, hence env.
+nofile=''
 start_server()
 {
     local tries
     stop_server KILL >/dev/null 2>&1 # of a test that has failed
     rm -f "$tmp/serve.err"
-    env --default-signal=INT "$ouro" echo serve "$@" >"$tmp/served" 2>"$tmp/serve.err" &
+    env --default-signal=INT ${nofile:+prlimit --nofile="$nofile:$nofile"} \
+        "$ouro" echo serve "$@" >"$tmp/served" 2>"$tmp/serve.err" &
     server=$!
     for ((tries = 0; tries < 200; tries++)); do
         if grep -qs 'listening' "$tmp/serve.err"; then
@@ -362,29 +365,65 @@ unix_in_use()
 }
 check 'a unix socket in use is told, an abandoned one replaced' unix_in_use
 
-# Five connections are more than the descriptors allow: the others wait without a loss or a spin.
-# (On io_uring they may need none.)
+# More connections than the descriptors allow, and on io_uring than slots and descriptors together:
+# those that have one are served, the others wait until some end, and the server meanwhile rests but
+# for a try in 100 ms.
 few_descriptors()
 {
-    local load
-    start_server --port 0 --engine epoll --json || return
-    # Those of the loop and the command, and two more.
-    prlimit --pid "$server" --nofile=$(($(find "/proc/$server/fd" -mindepth 1 | wc -l) + 2)):
-    timeout 60 "$ouro" echo load --port "$port" --connections 5 --seconds 2 --json \
-        >"$tmp/load" 2>"$tmp/load.err" &
-    load=$!
-    sleep 1.2
-    prlimit --pid "$server" --nofile=100:
-    wait "$load" || { cat "$tmp/load.err" "$tmp/serve.err"; return 1; }
+    nofile=40 start_server --port 0 --engine "$1" --json || return
+    python3 - "$port" "$server" >"$tmp/seconds" <<'END' || { cat "$tmp/seconds"; return 1; }
+import os, select, socket, sys, time
+def cpu():
+    with open(f'/proc/{sys.argv[2]}/stat') as file:
+        fields = file.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+def ready(peers, seconds):
+    got = select.select(peers, [], [], seconds)[0]
+    for peer in got:
+        answer = peer.recv(10)
+        assert answer == b'x', (peers.index(peer), answer)
+    return got
+def answered(peers, seconds):  # until nothing has come for so long
+    got = []
+    while left := [peer for peer in peers if peer not in got]:
+        more = ready(left, seconds)
+        if not more:
+            break
+        got += more
+    return got
+begin = time.monotonic()
+peers = [socket.create_connection(('127.0.0.1', int(sys.argv[1]))) for _ in range(100)]
+for peer in peers:
+    peer.send(b'x')
+served = answered(peers, 0.5)
+assert 20 <= len(served) < 100, len(served)
+used, since = cpu(), time.monotonic()
+time.sleep(1)
+used, since = cpu() - used, time.monotonic() - since
+assert used < since / 5, f'{used} s of CPU in {since} s'
+for peer in served:
+    peer.send(b'x')
+assert len(answered(served, 10)) == len(served)
+while served:
+    for peer in served:
+        peer.close()
+        peers.remove(peer)
+    served = peers and ready(peers, 10)
+assert not peers, len(peers)
+print(time.monotonic() - begin)
+END
+    stop_server TERM || { echo "exit status $?"; return 1; }
     grep -q 'no descriptors left' "$tmp/serve.err" || { cat "$tmp/serve.err"; return 1; }
-    stop_server TERM && python3 - "$tmp/served" "$tmp/load" <<'END'
+    python3 - "$tmp/served" "$tmp/seconds" <<'END'
 import json, sys
-served, load = (json.load(open(name)) for name in sys.argv[1:])
-assert served['connections'] == 5 and load['errors'] == 0, (served, load)
-assert 1 <= served['accept_pauses'] <= 30, served  # one in 100 ms
+served, seconds = (json.load(open(name)) for name in sys.argv[1:])
+assert served['connections'] == 100 and served['connections_failed'] == 0, served
+assert 1 <= served['accept_pauses'] <= 10 * seconds + 1, (served, seconds)
 END
 }
-check 'without descriptors accepting pauses and goes on' few_descriptors
+for engine in $engines; do
+    check "$engine: without descriptors accepting pauses, rests, goes on" few_descriptors "$engine"
+done
 
 check 'no server is told' says 'Connection refused' status 1 "$ouro" echo load --port 1
 check 'an unknown engine is wrong usage' says nonsense \
