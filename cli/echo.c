@@ -276,6 +276,10 @@ static void report_service(const struct service *service, bool as_json)
     json_uint(&json, "threads", service->count);
     json_double(&json, "seconds", seconds);
     json_uint(&json, "connections", sum.accepted);
+    json_array_compact(&json, "connections_by_thread");
+    for (unsigned i = 0; i < service->count; i++)
+        json_uint(&json, NULL, echo_server_counters(service->workers[i].server)->accepted);
+    json_end(&json);
     json_uint(&json, "connections_failed", sum.failed);
     json_uint(&json, "accept_pauses", sum.pauses);
     json_uint(&json, "requests", sum.requests);

@@ -111,14 +111,21 @@ for engine in $engines; do
     check "$engine serves unix sockets" over_unix "$engine"
 done
 
+# Of 200 connections no thread is left without, unless the kernel does not spread them.
 threads()
 {
     start_server --port 0 --threads 4 --json || return
     load_json --port "$port" --connections 200 --seconds 0.3 || return
     stop_server TERM && sums_agree "$("$ouro" info --json |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["chosen"]["engine"])')"
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["chosen"]["engine"])')" &&
+        python3 - "$tmp/served" <<'END'
+import json, sys
+served = json.load(open(sys.argv[1]))
+counts = served['connections_by_thread']
+assert served['threads'] == len(counts) == 4 and min(counts) > 0 and sum(counts) == 200, served
+END
 }
-check 'four threads share a port' threads
+check 'four threads share a port, and each gets connections' threads
 
 interval()
 {
