@@ -67,8 +67,8 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     slots/more_slots_than_descriptors_are_slots_all_the_same_slotted,--except threads/$(name))
 
 NINJA = ninja -j$(JOBS)
-QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test abi_liburing \
-    abi_kernel) \
+QUICK = $(addprefix $(BUILD)/tests/, run perform_test ring_test own_aio_test histogram_test \
+    abi_liburing abi_kernel) \
     $(addprefix tests/, tidy rows summary planted header exports man readme examples) \
     $(addprefix tests/, cli_test.sh info_test.sh echo_test.sh run_test.sh consumer/run musl/run)
 # POSIX AIO on ouro: where io_uring can be had, where it is refused, and on threads.

@@ -292,6 +292,64 @@ for engine in $engines; do
     check "$engine: peers that read nothing starve nobody and lose nothing" slow_readers "$engine"
 done
 
+# errors FILE KIND COUNT: what a load that has ended in errors says: so many, all of that kind.
+errors()
+{
+    python3 - "$1" "errors_$2" "$3" <<'END'
+import json, sys
+doc, kind, count = json.load(open(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+assert doc['errors'] == doc[kind] == count and doc['requests'] > 0, doc
+END
+}
+
+# Each connection is answered once and never again. For that the load waits 10 seconds: it does so
+# behind the tests that follow, and is looked at when they are over.
+cat >"$tmp/silent.py" <<'END'
+import socket
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1], flush=True)
+conns = [listener.accept()[0] for _ in range(5)]
+for conn in conns:
+    conn.sendall(conn.recv(100))
+for conn in conns:
+    while conn.recv(100):
+        pass
+END
+{
+    timeout 60 python3 "$tmp/silent.py" | {
+        read -r quiet
+        timeout 60 "$ouro" echo load --port "$quiet" --connections 5 --seconds 0.2 --json \
+            >"$tmp/unanswered" 2>"$tmp/unanswered.err"
+        echo $? >"$tmp/unanswered.status"
+    }
+} &
+silent=$!
+unanswered()
+{
+    wait "$silent"
+    cat "$tmp/unanswered.err"
+    [ "$(cat "$tmp/unanswered.status")" -eq 1 ] || { cat "$tmp/unanswered.status"; return 1; }
+    grep -q '5 errors; the first: .*no answer in 10 seconds' "$tmp/unanswered.err" &&
+        errors "$tmp/unanswered" unanswered 5
+}
+
+broken()
+{
+    local load status
+    start_server --port 0 || return
+    timeout 60 "$ouro" echo load --port "$port" --connections 20 --seconds 60 --json \
+        >"$tmp/load" 2>"$tmp/load.err" &
+    load=$!
+    sleep 0.5
+    stop_server KILL >/dev/null 2>&1
+    wait "$load"
+    status=$?
+    cat "$tmp/load.err"
+    [ "$status" -eq 1 ] || { echo "exit status $status"; return 1; }
+    grep -q '20 errors; the first: connection' "$tmp/load.err" && errors "$tmp/load" broken 20
+}
+check 'a server that dies breaks each connection, which is counted and told' broken
+
 # Flips one bit of one byte, 100,000 bytes into the stream of a connection.
 cat >"$tmp/liar.py" <<'END'
 import socket, sys, threading
@@ -441,6 +499,8 @@ check '--unix and --port exclude each other' \
     status 2 "$ouro" echo load --unix "$tmp/socket" --port 5
 check 'a path that is too long is told' \
     says 'unix socket' status 1 "$ouro" echo serve --unix "/$(printf '%0200d' 1)"
+
+check 'answers that do not come are counted and told' unanswered
 
 cat >"$tmp/check.py" <<'END'
 import json, statistics, sys
