@@ -2,8 +2,11 @@
 /* t_refusal.c: io_uring refused, before a loop is opened and while it is at work. Under --blocked
  * the whole suite runs with it refused; here are the refusals one by one. */
 #include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
 
 #include "engine/ring.h"
+#include "engine/uring_abi.h"
 #include "sys.h"
 #include "test.h"
 
@@ -256,6 +259,178 @@ static void refused_at_work_then_cancelled_and_closed(struct test *t)
     CHECK_EQ(read(fds[0], bytes, 10), 10);
 }
 
+/* ---- Requests that are refused though the ring knows them ----------------------------------- */
+
+static struct ouro__sys real;
+static unsigned denied; /* an opcode */
+
+static unsigned add_rules(struct ring_restriction *rules, uint16_t what, unsigned count)
+{
+    unsigned added = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (what != RING_RESTRICT_SQE_OP || i != denied)
+            rules[added++] = (struct ring_restriction){ .opcode = what, .what = (uint8_t)i };
+    return added;
+}
+
+/* All but one are allowed, which takes a rule for each; one for a code that the kernel does not
+ * know makes it refuse all. */
+static long restrict_ring(int fd)
+{
+    static struct ring_restriction rules[256];
+    static unsigned codes = 64, ops = 100;
+    long r;
+
+    do {
+        unsigned count = add_rules(rules, RING_RESTRICT_REGISTER_OP, codes);
+
+        count += add_rules(rules + count, RING_RESTRICT_SQE_OP, ops);
+        rules[count++] =
+            (struct ring_restriction){ .opcode = RING_RESTRICT_SQE_FLAGS_ALLOWED, .what = 0x7f };
+        r = real.io_uring_register(fd, RING_REGISTER_RESTRICTIONS, rules, count);
+        if (r < 0 && --ops < 40) {
+            ops = 100;
+            codes--;
+        }
+    } while (r == -EINVAL && codes > 20);
+    return r;
+}
+
+/* A ring as a task gets it that is restricted (Linux 7.0). */
+static long restricted_setup(unsigned entries, struct ring_params *params)
+{
+    unsigned disabled = params->flags & RING_SETUP_R_DISABLED;
+    long fd;
+
+    params->flags |= RING_SETUP_R_DISABLED;
+    fd = real.io_uring_setup(entries, params);
+    if (fd < 0)
+        return fd;
+    CHECK_EQ(restrict_ring((int)fd), 0);
+    params->flags &= ~RING_SETUP_R_DISABLED | disabled;
+    if (!disabled)
+        CHECK_EQ(real.io_uring_register((int)fd, RING_REGISTER_ENABLE_RINGS, NULL, 0), 0);
+    return fd;
+}
+
+static void use_files(struct test *t)
+{
+    ouro_op *op = op_new(t);
+    struct ouro_stat st;
+    char buf[8], two[] = "gh";
+    int fd;
+
+    ouro_prep_open(op, OURO_HERE, path_in(t, "r"), O_RDWR | O_CREAT, 0600);
+    fd = (int)do_op(t, op);
+    CHECK(fd >= 0);
+    ouro_prep_write(op, fd, "abcdef", 6, 0);
+    CHECK_EQ(do_op(t, op), 6);
+    ouro_prep_writev(op, fd, (struct iovec[]){ { buf, 0 }, { two, 2 } }, 2, 6, 0);
+    CHECK_EQ(do_op(t, op), 2);
+    ouro_prep_fsync(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_fallocate(op, fd, 0, 0, 16);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_ftruncate(op, fd, 8);
+    CHECK_EQ(do_op(t, op), 0);
+    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    ouro_prep_read(op, fd, buf, 8, 0);
+    CHECK_EQ(do_op(t, op), 8);
+    CHECK(memcmp(buf, "abcdefgh", 8) == 0);
+    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    ouro_prep_readv(op, fd, (struct iovec[]){ { buf, 1 }, { buf + 1, 7 } }, 2, 0, 0);
+    CHECK_EQ(do_op(t, op), 8);
+    ouro_prep_stat(op, OURO_HERE, path_in(t, "r"), 0, &st);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_rename(op, OURO_HERE, path_in(t, "r"), OURO_HERE, path_in(t, "s"), 0);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_unlink(op, OURO_HERE, path_in(t, "s"), 0);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_close(op, fd);
+    CHECK_EQ(do_op(t, op), 0);
+}
+
+static void use_sockets(struct test *t)
+{
+    ouro_op *op = op_new(t), *accept = op_new(t), *connect = op_new(t);
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    socklen_t size = sizeof(addr);
+    int listener, ends[2];
+    char buf[4];
+
+    ouro_prep_socket(op, AF_INET, SOCK_STREAM, 0);
+    listener = (int)do_op(t, op);
+    CHECK(listener >= 0);
+    ouro_prep_bind(op, listener, (struct sockaddr *)&addr, size);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_listen(op, listener, 4);
+    CHECK_EQ(do_op(t, op), 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)&addr, &size), 0);
+    ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ouro_prep_accept(accept, listener, NULL, NULL, 0);
+    start(t, accept);
+    ouro_prep_connect(connect, ends[0], (struct sockaddr *)&addr, size);
+    CHECK_EQ(do_op(t, connect), 0);
+    ends[1] = (int)finish(t, accept);
+    CHECK(ends[1] >= 0);
+    ouro_prep_recv(accept, ends[1], buf, 4, 0);
+    start(t, accept);
+    step(t);
+    ouro_prep_send(op, ends[0], "abc", 3, 0);
+    CHECK_EQ(do_op(t, op), 3);
+    CHECK_EQ(finish(t, accept), 3);
+    ouro_prep_shutdown(op, ends[0], SHUT_WR);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_recv(accept, ends[1], buf, 4, 0);
+    CHECK_EQ(do_op(t, accept), 0);
+    for (int i = 0; i < 3; i++) {
+        ouro_prep_close(op, i < 2 ? ends[i] : listener);
+        CHECK_EQ(do_op(t, op), 0);
+    }
+}
+
+/* What no file and no socket is needed for, a cancel, and an -EACCES that is the file's own. */
+static void use_the_rest(struct test *t)
+{
+    ouro_op *op = op_new(t), *ready = op_new(t);
+    char byte;
+    int fds[2];
+
+    CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+    ouro_prep_nop(op);
+    CHECK_EQ(do_op(t, op), 0);
+    ouro_prep_poll(ready, fds[0], POLLIN);
+    start(t, ready);
+    ouro_prep_read(op, fds[0], &byte, 1, 0);
+    start(t, op);
+    step(t);
+    cancel_and_finish(t, op);
+    ouro_prep_write(op, fds[1], "x", 1, 0);
+    CHECK_EQ(do_op(t, op), 1);
+    CHECK_EQ(finish(t, ready), POLLIN);
+    ouro_prep_open(op, OURO_HERE, "/proc/self/mem/x", O_RDONLY, 0);
+    CHECK_EQ(do_op(t, op), -ENOTDIR);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void what_a_ring_refuses_is_done_another_way(struct test *t)
+{
+    real = ouro__sys;
+    t->config.engine = NULL;
+    ouro__sys.io_uring_setup = restricted_setup;
+    for (denied = 0; denied <= RING_OP_LISTEN; denied++) {
+        open_loop(t);
+        CHECK(strcmp(ouro_engine_name(t->loop), "uring") == 0);
+        use_files(t);
+        use_sockets(t);
+        use_the_rest(t);
+        close_loop(t);
+    }
+    ouro__sys = real;
+}
+
 /* ---- One answer that is wrong, from the table of system calls ------------------------------ */
 
 static long (*real_enter)(int, unsigned, unsigned, unsigned, const void *, size_t);
@@ -399,6 +574,8 @@ static const struct test_case cases[] = {
     { NAMED(everything_refused_at_work), .faults = "14", LOST, .pitfalls = "S10" },
     { NAMED(refused_at_work_then_cancelled_and_closed), .fixed = FIX_STYLE | FIX_FD,
       .no_loop = true, .needs = NEED_URING, .pitfalls = "S10 R9", .seconds = 20 },
+    { NAMED(what_a_ring_refuses_is_done_another_way), .faults = "13", .fixed = FIX_FD | FIX_MASK,
+      .heavy = true, .no_loop = true, .needs = NEED_URING, .seconds = 60 },
     { NAMED(passing_errors_of_enter_lose_nothing), .faults = "2 3", LOST,
       .pitfalls = "S4 S5 S6 S8" },
     { NAMED(what_is_refused_for_ever_ends), LOST, .heavy = true, .faults = "3", .pitfalls = "S7" },

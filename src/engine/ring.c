@@ -634,3 +634,33 @@ int ring_probe(struct ring *ring, uint64_t ret_ops[2])
     memcpy(ret_ops, found, sizeof(found));
     return 0;
 }
+
+/* A ring of its own is asked for all of them, each with arguments that can have no effect. */
+void ring_denied(const uint64_t ops[2], uint64_t ret_denied[2])
+{
+    const struct ring_wish wish = { .entries = 128, .flags = RING_SETUP_SUBMIT_ALL };
+    unsigned count;
+    char why[8];
+    struct ring ring;
+
+    ret_denied[0] = ret_denied[1] = 0;
+    if (ring_open(&ring, &wish, why, sizeof(why)) < 0)
+        return;
+    for (unsigned code = 0; code <= RING_OP_LISTEN; code++) {
+        struct ring_sqe *sqe = ring_knows(ops, code) ? ring_sqe(&ring) : NULL;
+        if (!sqe)
+            continue;
+        sqe->opcode = (uint8_t)code;
+        sqe->fd = -1;
+        sqe->user_data = 1u + code;
+    }
+    while ((count = ring_flush_count(&ring)) && ring_enter(&ring, count, 0, 0, NULL, 0) > 0)
+        continue; /* without SUBMIT_ALL each refusal ends an enter */
+    for (; ring_cq_ready(&ring); ring_cq_advance(&ring, ring.cq_head + 1)) {
+        const struct ring_cqe *cqe = ring_cqe(&ring, ring.cq_head);
+        unsigned code = (unsigned)cqe->user_data - 1;
+        if (cqe->res == -EACCES)
+            ret_denied[code / 64 & 1] |= (uint64_t)1 << (code % 64);
+    }
+    ring_close(&ring);
+}

@@ -36,6 +36,7 @@
 #define ring_register_fd ouro__ring_register_fd
 #define ring_resize ouro__ring_resize
 #define ring_probe ouro__ring_probe
+#define ring_denied ouro__ring_denied
 
 /* Feature bits without which ring_open() refuses: the engine's floor, kernel 5.15. */
 #define RING_FEAT_REQUIRED                                                                       \
@@ -157,6 +158,10 @@ int ring_resize(struct ring *ring, unsigned entries, unsigned cq_entries);
 
 /* Sets bit N of ret_ops for every opcode N that the kernel knows. 0 or -errno. */
 int ring_probe(struct ring *ring, uint64_t ret_ops[2]);
+
+/* Sets bit N of ret_denied for every one of these that the rings of this process refuse (-EACCES),
+ * whatever it asks for: a task may be restricted (7.0), of which the probe does not tell. */
+void ring_denied(const uint64_t ops[2], uint64_t ret_denied[2]);
 
 static inline bool ring_knows(const uint64_t ops[2], unsigned opcode)
 {

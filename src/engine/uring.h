@@ -53,6 +53,7 @@ struct uring {
     bool armed;       /* the doorbell's poll is in the ring */
     bool nosignal;    /* RWF_NOSIGNAL is known */
     bool buffers;     /* regions are registered */
+    bool suspected;   /* it was asked which requests are denied */
     bool asks;        /* an open or close is written and not submitted: it is made inside that
                          enter, and may ask a file's server */
     bool bulk;        /* a large send is written and not submitted */
@@ -66,6 +67,7 @@ struct uring {
     int proof_fd;         /* hangs up when the kernel has dropped the ring and all its requests */
     uint32_t refusals;    /* enters in a row that took nothing */
     uint64_t ops[2];      /* opcodes that the kernel knows */
+    uint64_t denied[2];   /* those of them that it refuses this process */
     uint64_t caps;
     ouro_time closed;             /* when the ring was closed */
     ouro_time put_off_since;      /* the first of the turns that put off */

@@ -433,8 +433,41 @@ static OURO__APART uint32_t reap_plain(ouro_loop *loop, const struct ring *ring,
     return count;
 }
 
+/* A request that was refused as such, and not what it asked for. Then the ring is given up, and the
+ * next engine begins the operation anew. A close may have an -EACCES of its file's server's. */
+static bool was_denied(struct uring *u, const ouro_op *op, const struct ring_cqe *cqe)
+{
+    if (cqe->user_data == URING_TAG_LEND || cqe->user_data == URING_TAG_LENT)
+        return false;
+    if (!u->suspected)
+        ring_denied(u->ops, u->denied);
+    u->suspected = true;
+    if (op && op->code == OURO_CLOSE)
+        return ring_knows(u->denied, RING_OP_CLOSE);
+    return u->denied[0] | u->denied[1];
+}
+
+static void give_back(ouro_loop *loop, struct uring *u, ouro_op *op)
+{
+    u->lost = u->lost ? u->lost : -EACCES;
+    if (!op)
+        return;
+    forget_cancel(u, op);
+    op->notes_ &= (uint16_t) ~(NOTE_TRIED | NOTE_SLOTTED);
+    if (op->marks_ & (MARK_CANCEL | MARK_TIMEOUT) || op->stream_ & STREAM_STOPPED)
+        ouro__report(loop, op, -ECANCELED);
+    else
+        ouro__unpull(loop, op);
+}
+
 static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct ring_cqe *cqe)
 {
+    if (OURO__SELDOM(cqe->res == -EACCES) && was_denied(u, op, cqe)) {
+        u->running -= cqe->user_data < URING_TAG_FIRST;
+        u->cancels -= cqe->user_data == URING_TAG_CANCEL;
+        give_back(loop, u, op);
+        return;
+    }
     if (cqe->user_data >= URING_TAG_FIRST) {
         reap_tag(loop, u, cqe);
         return;
@@ -569,7 +602,7 @@ static void be_patient(ouro_loop *loop, struct uring *u)
 /* The last thing that a turn does: the engine may be another one afterwards. */
 static void give_up(ouro_loop *loop, struct uring *u)
 {
-    char reason[200];
+    char reason[240];
 
     if (loop->locked_mode && loop->sleeping) {
         ouro__uring_wake(u);
@@ -578,7 +611,7 @@ static void give_up(ouro_loop *loop, struct uring *u)
     snprintf(
         reason, sizeof(reason),
         "io_uring was taken away while it was in use (error %d); probably a seccomp filter was "
-        "installed, or a program closed descriptors that are not its own",
+        "installed, requests are restricted, or a program closed descriptors that are not its own",
         -u->lost);
     ouro__engine_lost(loop, reason);
 }
@@ -599,15 +632,19 @@ static int cancel_all(struct uring *u)
 }
 
 /* What was cancelled completes on the thread that submitted it, which may be another one and need
- * a moment. A ring with DEFER_TASKRUN completes nothing without enter. */
+ * a moment. A ring with DEFER_TASKRUN completes nothing without enter, which is still to be had
+ * where requests alone are denied. */
 static void reap_rest(ouro_loop *loop, struct uring *u)
 {
+    bool enters = u->lost == -EACCES;
     bool wait = cancel_all(u) > 0 && !(u->ring.flags & RING_SETUP_DEFER_TASKRUN);
 
     /* The kernel's thread may be about to take what was published. */
-    wait = wait || ring_polled(&u->ring);
+    wait = wait || enters || ring_polled(&u->ring);
 
     for (unsigned i = 0; i < LAST_LOOKS; i++) {
+        if (enters)
+            (void)ring_enter(&u->ring, 0, 0, RING_ENTER_GETEVENTS, NULL, 0);
         while (reap(loop, u, REAP_BUDGET))
             continue;
         if (!wait || u->running <= ring_sq_revocable(&u->ring))
