@@ -108,6 +108,44 @@ void rows_for(const struct test_case *what, bool full, struct rows *ret)
     }
 }
 
+/* The rows of a circle that begins at the turn's place, a third further for each, whose mode was
+ * taken least often. */
+void rows_shorten(struct rows *rows, unsigned turn)
+{
+    const struct rows all = *rows;
+    unsigned times[MODE_COUNT] = { 0 };
+    bool taken[ROWS_MAX] = { false };
+
+    if (all.count <= ROWS_BRIEF)
+        return;
+    for (rows->count = 0; rows->count < ROWS_BRIEF; rows->count++) {
+        unsigned start = turn + rows->count * (all.count / ROWS_BRIEF), best = start % all.count;
+
+        for (unsigned i = 1; i < all.count; i++) {
+            unsigned at = (start + i) % all.count, mode = all.at[at][AXIS_MODE];
+
+            if (!taken[at] && (taken[best] || times[mode] < times[all.at[best][AXIS_MODE]]))
+                best = at;
+        }
+        taken[best] = true;
+        times[all.at[best][AXIS_MODE]]++;
+        memcpy(rows->at[rows->count], all.at[best], sizeof all.at[0]);
+    }
+}
+
+bool rows_have_modes(const struct test_case *what, const struct rows *rows)
+{
+    for (unsigned mode = 0; mode < MODE_COUNT; mode++) {
+        bool has = (what->fixed & FIX_MODE && mode) || !axis_allows(what, AXIS_MODE, mode);
+
+        for (unsigned i = 0; i < rows->count; i++)
+            has = has || rows->at[i][AXIS_MODE] == mode;
+        if (!has)
+            return false;
+    }
+    return true;
+}
+
 bool skips_read(struct skips *ret, const char *path)
 {
     FILE *file = fopen(path, "r");

@@ -5,7 +5,11 @@
 
 #include "test.h"
 
-enum { ROWS_MAX = MODE_COUNT * STYLE_COUNT * FDMODE_COUNT * MASK_COUNT, SKIPS_MAX = 512 };
+enum {
+    ROWS_MAX = MODE_COUNT * STYLE_COUNT * FDMODE_COUNT * MASK_COUNT,
+    SKIPS_MAX = 512,
+    ROWS_BRIEF = MODE_COUNT
+};
 #ifndef SKIPS_FILE
 #define SKIPS_FILE "tests/skips.txt"
 #endif
@@ -21,6 +25,10 @@ void row_words(const unsigned row[AXIS_COUNT], char *ret, size_t size);
 bool axis_allows(const struct test_case *what, unsigned axis, unsigned value);
 /* The whole product of what the test allows; else rows in which every pair of values stands. */
 void rows_for(const struct test_case *what, bool full, struct rows *ret);
+/* Leaves ROWS_BRIEF of these, others for each turn, in as many threading modes as there are. */
+void rows_shorten(struct rows *rows, unsigned turn);
+/* Does each mode that the test allows stand in one of them? */
+bool rows_have_modes(const struct test_case *what, const struct rows *rows);
 
 /* Lines `SUBJECT/TEST AXIS=VALUE REASON`, where `*` matches as in the shell. */
 struct skips {

@@ -356,7 +356,6 @@ static void run_test(const struct subject *subject, const struct test_case *what
     char name[160], skip[300];
     const char *needed;
     struct rows rows;
-    bool brief;
 
     snprintf(name, sizeof name, "%s/%s/%s", engine_word(engine), subject->name, what->name);
     if (!wanted(name))
@@ -382,12 +381,11 @@ static void run_test(const struct subject *subject, const struct test_case *what
                 result(true, name, skip);
             }
     rows_for(what, options.full || options.row, &rows);
-    brief = what->heavy || is_twin(subject, engine);
     /* In brief are three rows, others each time we add a test before it. */
+    if ((what->heavy || is_twin(subject, engine)) && !options.full && !options.row)
+        rows_shorten(&rows, index);
     for (unsigned i = 0; i < rows.count; i++)
-        if (!brief || options.full || options.row || rows.count <= 3 ||
-            (i + index) % (rows.count / 3) == 0)
-            run_row(what, engine, name, rows.at[i]);
+        run_row(what, engine, name, rows.at[i]);
 }
 
 static void run_all(void)
@@ -428,6 +426,35 @@ static void check_skips(void)
         }
     ok &= skips_all_used(&list);
     result(ok, "every skip is listed, every listed skip happens", NULL);
+}
+
+static bool always_has_modes(const struct test_case *what)
+{
+    struct rows all, few;
+    bool ok;
+
+    rows_for(what, false, &all);
+    ok = rows_have_modes(what, &all);
+    for (unsigned turn = 0; turn < all.count && ok; turn++) {
+        few = all;
+        rows_shorten(&few, turn);
+        ok = rows_have_modes(what, &few);
+    }
+    return ok;
+}
+
+/* However few rows a test gets, and whichever. */
+static void check_modes(void)
+{
+    bool ok = true;
+
+    for (unsigned s = 0; s < SUBJECTS; s++)
+        for (const struct test_case *what = subjects[s]->cases; what->name; what++)
+            if (!always_has_modes(what)) {
+                printf("# not in all of its modes: %s/%s\n", subjects[s]->name, what->name);
+                ok = false;
+            }
+    result(ok, "the rows of each test have all of its modes", NULL);
 }
 
 /* Which tests prove which rows of the list of pitfalls, or make which of that of faults. */
@@ -620,8 +647,10 @@ int main(int argc, char **argv)
         return self_test();
     if (options.state)
         read_state();
-    if (!options.list && !options.filter_count && !options.row)
+    if (!options.list && !options.filter_count && !options.row) {
         check_skips();
+        check_modes();
+    }
     run_all();
     return options.list ? 0 : finish_run(start);
 }
