@@ -547,7 +547,10 @@ int ouro_resume(ouro_loop *loop, ouro_op *op);
  * does not wait; OURO_ALL: until nothing is in flight. Events that lie uncollected count, so
  * reap before running again; QUIET successes do not. With a min of more than 1 an engine may wait
  * for several together, and notice what else happens up to 0.2 ms late. Result: callbacks run plus
- * events ready, perhaps 0. Driver thread. */
+ * events ready, perhaps 0. Driver thread.
+ *
+ * Neither this nor ouro_wait, ouro_dispatch, ouro_close and the callbacks in them are points of
+ * cancellation (pthread_cancel), nor is any function of a SHARED or SERVICE loop. */
 #define OURO_ALL UINT32_MAX
 int ouro_run(ouro_loop *loop, unsigned min, ouro_time until);
 

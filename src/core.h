@@ -370,6 +370,7 @@ struct ouro__waiter { /* a thread that waits on a SHARED or SERVICE loop while a
     ouro_op *const *ops; /* NULL: any event */
     unsigned count;
     ouro_time until;
+    int cancel; /* OWNED loops: the state of cancellation before */
     bool served;
 };
 
@@ -588,6 +589,9 @@ ouro_time ouro__due(const ouro_loop *loop);
 static inline int ouro__enter(ouro_loop *loop); /* may this thread drive it? takes the lock */
 int ouro__enter_slowly(ouro_loop *loop);
 static inline void ouro__leave(ouro_loop *loop);
+void ouro__leave_slowly(ouro_loop *loop);
+void ouro__hold_off_cancel(void);          /* of this thread, */
+void ouro__let_cancel(void);               /* until as many of these */
 extern _Thread_local unsigned ouro__depth; /* of callbacks; where it lies says which thread it is */
 static inline bool ouro__drives(const ouro_loop *loop);
 bool ouro__in_callback(const ouro_loop *loop);
@@ -783,7 +787,7 @@ static inline int ouro__enter(ouro_loop *loop)
 static inline void ouro__leave(ouro_loop *loop)
 {
     if (OURO__SELDOM(loop->locked_mode))
-        pthread_mutex_unlock(&loop->lock);
+        ouro__leave_slowly(loop);
 }
 static inline ouro_time ouro__now(ouro_loop *loop)
 {

@@ -39,6 +39,27 @@ static int own(ouro_loop *loop)
                : -EPERM;
 }
 
+/* Whoever holds the lock, sleeps, or makes a turn is not cancelled: many a system call would end
+ * it, and leave the lock taken or the turn half made. */
+static _Thread_local struct {
+    unsigned depth;
+    int state;
+} uncancelled;
+
+void ouro__hold_off_cancel(void)
+{
+    if (uncancelled.depth++ == 0)
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &uncancelled.state);
+}
+
+void ouro__let_cancel(void)
+{
+    int state;
+
+    if (--uncancelled.depth == 0)
+        pthread_setcancelstate(uncancelled.state, &state);
+}
+
 int ouro__enter_slowly(ouro_loop *loop)
 {
     if (!loop)
@@ -47,8 +68,15 @@ int ouro__enter_slowly(ouro_loop *loop)
         return -EOWNERDEAD;
     if (!loop->locked_mode)
         return own(loop);
+    ouro__hold_off_cancel();
     pthread_mutex_lock(&loop->lock);
     return 0;
+}
+
+void ouro__leave_slowly(ouro_loop *loop)
+{
+    pthread_mutex_unlock(&loop->lock);
+    ouro__let_cancel();
 }
 
 void ouro__sleep(ouro_loop *loop, ouro_time until)
@@ -545,8 +573,10 @@ static unsigned step(ouro_loop *loop, struct ouro__waiter *waiter, ouro_time unt
 static void start_waiting(const ouro_loop *loop, struct ouro__waiter *waiter, ouro_op *const *ops,
                           unsigned count)
 {
-    if (!loop->locked_mode)
-        return; /* nobody leads but this thread */
+    if (!loop->locked_mode) { /* nobody leads but this thread */
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &waiter->cancel);
+        return;
+    }
     *waiter = (struct ouro__waiter){ .ops = ops, .count = count };
     ouro__cond_init(&waiter->cond);
 }
@@ -561,6 +591,8 @@ static void stop_waiting(ouro_loop *loop, struct ouro__waiter *waiter)
     }
     if (loop->notifier)
         ouro__notify_rearm(loop);
+    if (!loop->locked_mode)
+        pthread_setcancelstate(waiter->cancel, &waiter->cancel);
 }
 
 /* When the time has come, one turn more is made, which finds all that has ended by then. */

@@ -215,12 +215,10 @@ static int close_in_child(ouro_loop *loop)
     return 0;
 }
 
-int ouro_close(ouro_loop *loop, ouro_time until)
+static int close_loop(ouro_loop *loop, ouro_time until)
 {
     int r;
 
-    if (!loop)
-        return 0;
     if (!atomic_load(loop->alive))
         return close_in_child(loop);
     r = ouro__enter(loop);
@@ -248,6 +246,19 @@ int ouro_close(ouro_loop *loop, ouro_time until)
     ouro__lost_finish(loop, 0);
     release(loop);
     return 0;
+}
+
+/* It joins threads, which a cancel would end, and half of a loop could not be closed again. */
+int ouro_close(ouro_loop *loop, ouro_time until)
+{
+    int r;
+
+    if (!loop)
+        return 0;
+    ouro__hold_off_cancel();
+    r = close_loop(loop, until);
+    ouro__let_cancel();
+    return r;
 }
 
 /* ---- Fork ---------------------------------------------------------------------------------- */

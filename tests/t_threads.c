@@ -2,6 +2,7 @@
 /* t_threads.c: several threads and one loop: posts, wakeups, messages, waiters that lead and
  * follow. */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "test.h"
@@ -546,6 +547,102 @@ static void no_thread_before_one_is_needed(struct test *t)
     CHECK_EQ(count_threads(), t->threads_before);
 }
 
+/* ---- Threads that are cancelled ------------------------------------------------------------ */
+
+struct victim {
+    struct test *t;
+    ouro_op *op, *timer;
+    int fds[2];
+    char byte;
+    pthread_t thread;
+    atomic_bool back;
+    struct victim *other; /* the main thread closes the loop when that one is back, too */
+};
+
+/* Everything here is called with a cancel of the thread pending, most of it inside of a sleep. */
+static void *sleep_and_be_cancelled(void *arg)
+{
+    struct victim *victim = arg;
+    ouro_loop *loop = victim->t->loop;
+
+    CHECK_EQ(ouro_wait(loop, victim->op, victim->t->limit), 0);
+    while (!ouro_done(victim->timer))
+        CHECK(ouro_run(loop, 2, in_ms(victim->t, 2)) >= 0);
+    CHECK_EQ(ouro_wait(loop, victim->timer, OURO_NOWAIT), 0);
+    if (victim->other) {
+        while (!victim->other->back)
+            sched_yield(); /* no point of cancellation, as a sleep is */
+        CHECK_EQ(ouro_close(loop, victim->t->limit), 0);
+    }
+    victim->back = true;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    ledger_waited(victim->t, victim->op);
+    ledger_waited(victim->t, victim->timer);
+    return NULL;
+}
+
+static void prepare_victim(struct test *t, struct victim *victim)
+{
+    *victim = (struct victim){ .t = t, .op = op_new(t), .timer = op_new(t) };
+    make_pipe(t, victim->fds);
+    ouro_prep_read(victim->op, victim->fds[0], &victim->byte, 1, 0);
+    ouro_prep_timer(victim->timer, in_ms(t, 60));
+    start(t, victim->op);
+    start(t, victim->timer);
+}
+
+struct canceller {
+    pthread_t main;
+    struct victim *victims;
+    unsigned count;
+};
+
+/* The main thread would take the process along, with status 0. */
+static void *cancel_victims(void *arg)
+{
+    struct canceller *canceller = arg;
+
+    usleep(20000);
+    for (unsigned i = 0; i < canceller->count; i++) {
+        struct victim *victim = &canceller->victims[i];
+
+        CHECK_EQ(pthread_cancel(i ? victim->thread : canceller->main), 0);
+        usleep(2000);
+        CHECK_EQ(write(victim->fds[1], "x", 1), 1);
+    }
+    for (unsigned i = canceller->count; i--;)
+        for (unsigned ms = 0; !canceller->victims[i].back; ms++, usleep(1000))
+            if (ms == seconds_scaled(5) * 1000)
+                FAIL("a call that a cancel of its thread came upon did not return");
+    return NULL;
+}
+
+/* Of calls that a cancel could end, none would give back its lock, or leave the list of waiters. */
+static void no_call_ends_by_a_cancel_of_its_thread(struct test *t)
+{
+    static struct victim victims[2];
+    struct canceller canceller = { pthread_self(), victims, t->mode == MODE_OWNED ? 1 : 2 };
+    ouro_op *file = op_new(t);
+    pthread_t thread;
+    void *end;
+
+    ouro_prep_read(file, make_file(t, "f", "x", 1), &victims[0].byte, 1, 0);
+    file->flags = OURO_BG; /* a worker, which the close joins */
+    CHECK_EQ(do_op(t, file), 1);
+    for (unsigned i = 0; i < canceller.count; i++)
+        prepare_victim(t, &victims[i]);
+    victims[0].other = &victims[1];
+    victims[1].back = canceller.count == 1;
+    if (canceller.count > 1)
+        spawn(&victims[1].thread, 1, sleep_and_be_cancelled, &victims[1], sizeof *victims);
+    spawn(&thread, 1, cancel_victims, &canceller, sizeof canceller);
+    (void)sleep_and_be_cancelled(&victims[0]);
+    t->loop = NULL;
+    join(&thread, 1);
+    if (canceller.count > 1)
+        CHECK_EQ(pthread_join(victims[1].thread, &end), 0);
+}
+
 #define FIX_AS(what) .fixed = FIX_STYLE, .style = STYLE_##what
 static const struct test_case cases[] = {
     { NAMED(posts_of_four_threads_all_complete), .fixed = FIX_FD, .pitfalls = "K15 R13" },
@@ -575,6 +672,8 @@ static const struct test_case cases[] = {
     { NAMED(a_loop_is_opened_here_and_driven_there), .fixed = FIX_STYLE | FIX_FD, .no_loop = true,
       .pitfalls = "K16" },
     { NAMED(no_thread_before_one_is_needed), .fixed = FIX_MASK, .needs = NEED_DRIVER },
+    { NAMED(no_call_ends_by_a_cancel_of_its_thread), .faults = "12", .fixed = FIX_STYLE | FIX_FD,
+      .style = STYLE_WAIT },
     { .name = NULL },
 };
 const struct subject subject_threads = { "threads", cases };
