@@ -902,6 +902,14 @@ void expect_exit_zero(pid_t child)
         FAIL("the child ended with %x", status);
 }
 
+bool ends_within(pid_t child, unsigned seconds, int *ret_status)
+{
+    for (unsigned ms = 0; ms < seconds * 1000; ms++, usleep(1000))
+        if (waitpid(child, ret_status, WNOHANG) == child)
+            return true;
+    return false;
+}
+
 int64_t plain(int64_t result)
 {
     return result < 0 ? -errno : result;

@@ -356,6 +356,53 @@ static void a_disk_that_hangs_in_a_close_holds_up_nobody_else(struct test *t)
     eject_disk(t, fd);
 }
 
+/* It is never closed: its process ends while the server has its read. */
+_Noreturn static void read_and_end(struct test *t, bool exits)
+{
+    static ouro_op op;
+    static char byte;
+    int fd = open(path_in(t, "disk/f"), O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || ouro_open(&t->config, &t->loop) < 0)
+        _exit(1);
+    ouro_prep_read(&op, fd, &byte, 1, 0);
+    if (ouro_submit(t->loop, &op) < 0)
+        _exit(2);
+    while (!disk->hung)
+        if (ouro_flush(t->loop) < 0)
+            _exit(3);
+    if (exits)
+        exit(0);
+    for (;;)
+        pause();
+}
+
+/* The kernel may keep a process whose request the server has; once that answers, nothing does. */
+static void a_process_ends_as_soon_as_its_disk_lets_it(struct test *t)
+{
+    make_disk(t);
+    mount_disk(t);
+    for (int exits = 0; exits < 2; exits++) {
+        int status = 0;
+        pid_t child;
+
+        disk->hung = false;
+        disk->hangs = true;
+        child = fork();
+        if (child == 0)
+            read_and_end(t, exits);
+        for (unsigned ms = 0; !disk->hung; ms++, usleep(1000))
+            CHECK(ms < seconds_scaled(3) * 1000);
+        if (!exits)
+            CHECK_EQ(kill(child, SIGKILL), 0);
+        usleep(20000);
+        disk->hangs = false;
+        CHECK(ends_within(child, seconds_scaled(3), &status));
+        CHECK_EQ(status, exits ? 0 : SIGKILL);
+    }
+    end_server();
+}
+
 /* The loop has opened, read and written before there was such a disk. */
 static void a_disk_that_comes_later_is_like_one_that_was_there(struct test *t)
 {
@@ -452,6 +499,7 @@ static const struct test_case cases[] = {
     { NAMED(a_disk_that_hangs_holds_up_nobody_else), ON_DISK, .faults = "17" },
     { NAMED(a_disk_that_hangs_in_a_close_holds_up_nobody_else), ON_DISK, .faults = "17",
       .pitfalls = "R10" },
+    { NAMED(a_process_ends_as_soon_as_its_disk_lets_it), ON_DISK, .faults = "12" },
     { NAMED(a_disk_that_comes_later_is_like_one_that_was_there), ON_DISK, .faults = "1 17" },
     { NAMED(a_disk_is_known_where_mounts_cannot_be_seen), ON_DISK, .faults = "1 17" },
     { NAMED(slots_of_a_disk_are_like_descriptors), ON_DISK, .faults = "1 17" },

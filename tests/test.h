@@ -198,6 +198,7 @@ void check_filled(const void *buf, size_t len, uint32_t seed);
 int64_t plain(int64_t result); /* of a system call: itself or -errno */
 long count_fds(void);
 void expect_exit_zero(pid_t child);
+bool ends_within(pid_t child, unsigned seconds, int *ret_status);
 void await_first_thread(void); /* before threads are counted */
 long count_threads(void);
 long locked_kib(void);
