@@ -680,12 +680,30 @@ static void prep_waiter(struct test *t, ouro_op *op, unsigned which, const int f
     }
 }
 
-static void use_a_file(struct test *t, ouro_op *op, int fd)
+struct delays {
+    unsigned count, late, slow; /* over 50 ms, 500 ms */
+    ouro_time pooled;           /* the longest of those that ran on a worker */
+};
+
+static void note_delay(struct test *t, ouro_op *op, ouro_time since, struct delays *delays)
+{
+    ouro_time took = ouro_now(t->loop) - since, unit = seconds_scaled(1) * OURO_MS;
+
+    delays->count++;
+    delays->late += took > 50 * unit;
+    delays->slow += took > 500 * unit;
+    if (CFLAGS(op) & OURO_C_POOLED && took > delays->pooled)
+        delays->pooled = took;
+}
+
+static void use_a_file(struct test *t, ouro_op *op, int fd, struct delays *delays)
 {
     struct ouro_stat st;
     char buf[4];
 
     for (int i = 0; i < 5; i++) {
+        ouro_time since = ouro_now(t->loop);
+
         if (i == 0)
             ouro_prep_read(op, fd, buf, 4, 0);
         else if (i == 1)
@@ -698,9 +716,30 @@ static void use_a_file(struct test *t, ouro_op *op, int fd)
             ouro_prep_open(op, OURO_HERE, path_in(t, "f"), O_RDONLY, 0);
         op->deadline = in_ms(t, 5000);
         CHECK(do_op(t, op) == (i < 2 ? 4 : 0) || i == 4);
+        note_delay(t, op, since, delays);
     }
     CHECK(RES(op) >= 0);
     close((int)RES(op));
+}
+
+static int64_t keep_the_worker(void *arg)
+{
+    (void)arg;
+    usleep(60000);
+    return 0;
+}
+
+/* What delays is seen: work that keeps the only worker from files that need one. */
+static void check_delay_is_seen(struct test *t, ouro_op *op, int fd)
+{
+    struct delays delays = { 0 };
+    ouro_op *work = op_new(t);
+
+    ouro_prep_work(work, keep_the_worker, NULL);
+    start(t, work);
+    use_a_file(t, op, fd, &delays);
+    CHECK(delays.pooled == 0 || delays.pooled > 40 * OURO_MS);
+    CHECK_EQ(finish(t, work), 0);
 }
 
 /* However many sockets wait for ever, whatever for, a file is read, written, synced, opened; also
@@ -710,6 +749,7 @@ static void sockets_that_wait_for_ever_delay_no_file(struct test *t)
     enum { COUNT = 4 * WAITERS };
     static char data[1000];
     struct sockaddr_in addr;
+    struct delays delays = { 0 };
     ouro_op *ops[COUNT], *op;
     ouro_pool *pool;
     int fd, fds[3], pair[2];
@@ -733,7 +773,9 @@ static void sockets_that_wait_for_ever_delay_no_file(struct test *t)
     }
     let_pass(t);
     for (int i = 0; i < 4; i++)
-        use_a_file(t, op, fd);
+        use_a_file(t, op, fd, &delays);
+    CHECK(delays.slow <= 1 && delays.late <= delays.count / 2); /* a disk may be slow once */
+    check_delay_is_seen(t, op, fd);
     for (int i = 0; i < COUNT; i++)
         CHECK(!is_final(ops[i]));
     CHECK_EQ(ouro_cancel_all(t->loop), 0);
