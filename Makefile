@@ -62,7 +62,7 @@ VALGRIND_CASES = --row $(VALGRIND_ROWS) --except threads/refusal \
     $(foreach name,direct/a_missing_buffer_is_efault ready/deadlines_need_no_young_system_call \
     network/without_descriptors_the_served_stay_and_the_others_come_later \
     sockets/an_accept_without_descriptors_fails_and_loses_nothing \
-    streams/a_lack_of_descriptors_is_waited_out \
+    streams/a_lack_of_descriptors_is_waited_out streams/a_full_table_of_the_system_is_waited_out \
     slots/more_slots_than_descriptors_are_slots_all_the_same \
     slots/more_slots_than_descriptors_are_slots_all_the_same_slotted,--except threads/$(name))
 

@@ -6,6 +6,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "core.h"
+#include "engine/uring.h"
+#include "sys.h"
 #include "test.h"
 
 #define BUFFERS 8u
@@ -175,8 +178,19 @@ static void an_overflow_loses_no_connection(struct test *t)
     }
 }
 
+/* What needs one and is no stream ends. */
+static void check_ends(struct test *t, int listener, int error)
+{
+    ouro_op *op = op_new(t);
+
+    ouro_prep_open(op, OURO_HERE, "/dev/null", O_RDONLY, 0);
+    CHECK_EQ(do_op(t, op), error);
+    ouro_prep_accept(op, listener, NULL, NULL, 0);
+    CHECK_EQ(do_op(t, op), error);
+}
+
 /* It waits until there is one, and does not turn like mad meanwhile. */
-static void a_lack_of_descriptors_is_waited_out(struct test *t)
+static void check_lack(struct test *t, int error)
 {
     struct sockaddr_in addr;
     struct rlimit limit, none;
@@ -186,12 +200,15 @@ static void a_lack_of_descriptors_is_waited_out(struct test *t)
 
     client = connect_to(&addr);
     CHECK(readable(listener, 1000));
+    ouro_prep_open(op, OURO_HERE, path_in(t, "none"), O_RDONLY, 0);
+    CHECK_EQ(do_op(t, op), -ENOENT); /* the library has its own descriptors */
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     first = fcntl(listener, F_DUPFD, 0);
     close(first);
     none = limit;
     none.rlim_cur = (rlim_t)first;
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    check_ends(t, listener, error);
     ouro_prep_accept_many(op, listener, 0);
     start(t, op);
     let_rest(t);
@@ -212,6 +229,74 @@ static void a_lack_of_descriptors_is_waited_out(struct test *t)
     cancel_and_finish(t, op);
     close(client);
     close(seen.fds[0]);
+}
+
+static void a_lack_of_descriptors_is_waited_out(struct test *t)
+{
+    check_lack(t, -EMFILE);
+}
+
+/* ---- The same, but that the whole system is said to have none ------------------------------- */
+
+static struct ouro__sys real;
+static struct {
+    const struct ring *ring;
+    uint32_t at; /* completions before it were looked at */
+    _Atomic unsigned said;
+} full;
+
+static long say_full(long r)
+{
+    full.said += r == -EMFILE;
+    return r == -EMFILE ? -ENFILE : r;
+}
+
+static long full_accept(int fd, void *ret_addr, unsigned *ret_size, int flags)
+{
+    return say_full(real.accept4(fd, ret_addr, ret_size, flags));
+}
+
+static long full_openat(int dir, const char *path, int flags, unsigned mode)
+{
+    return say_full(real.openat(dir, path, flags, mode));
+}
+
+static long full_openat2(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
+{
+    return say_full(real.openat2(dir, path, flags, mode, resolve));
+}
+
+static long full_enter(int fd, unsigned submit, unsigned min, unsigned flags, const void *arg,
+                       size_t size)
+{
+    long r = real.io_uring_enter(fd, submit, min, flags, arg, size);
+
+    for (; full.at != ring_cq_tail(full.ring); full.at++) {
+        struct ring_cqe *cqe = &full.ring->cqes[full.at & full.ring->cq_mask];
+        cqe->res = (int32_t)say_full(cqe->res);
+    }
+    return r;
+}
+
+/* Nobody but who enters it adds to the ring of an OWNED loop. */
+static void a_full_table_of_the_system_is_waited_out(struct test *t)
+{
+    bool ring = strcmp(ouro_engine_name(t->loop), "uring") == 0;
+    const struct uring *u = t->loop->engine_state;
+
+    real = ouro__sys;
+    ouro__sys.accept4 = full_accept;
+    ouro__sys.openat = full_openat;
+    ouro__sys.openat2 = full_openat2;
+    if (ring) {
+        full.ring = &u->ring;
+        full.at = u->ring.cq_head;
+        ouro__sys.io_uring_enter = full_enter;
+    }
+    check_lack(t, -ENFILE);
+    CHECK(full.said > 3);
+    close_loop(t);
+    ouro__sys = real;
 }
 
 static void into_slot(struct test *t, ouro_op *op, int64_t res, void *data)
@@ -802,6 +887,8 @@ static const struct test_case cases[] = {
     { NAMED(every_connection_is_accepted_once) },
     { NAMED(an_overflow_loses_no_connection), .faults = "8", .pitfalls = "C2" },
     { NAMED(a_lack_of_descriptors_is_waited_out), .faults = "7" },
+    { NAMED(a_full_table_of_the_system_is_waited_out), .faults = "7",
+      .fixed = FIX_ALL & ~FIX_STYLE },
     { NAMED(connections_go_into_free_slots) },
     { NAMED(all_bytes_come_in_order_and_then_the_end) },
     { NAMED(a_lack_of_buffers_is_waited_out), .pitfalls = "F15" },
