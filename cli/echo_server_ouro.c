@@ -20,9 +20,9 @@
 enum {
     POOL_BUFFERS = 512,
     POOL_BLOCK = ECHO_BLOCK, /* more than most messages: a short receive needs no other */
-    CHUNKS_MAX = 4,         /* that one connection may have waiting before it is told to pause */
-    PAUSE_MS = 100,         /* between tries to accept where descriptors have run out */
-    GRACE_S = 1,            /* after a stop: for what is under way, and then for what is owed */
+    CHUNKS_MAX = 4,          /* that one connection may have waiting before it is told to pause */
+    PAUSE_MS = 100,          /* between tries to accept where descriptors have run out */
+    GRACE_S = 1,             /* after a stop: for what is under way, and then for what is owed */
     CLOSE_S = 5,
     BLOCK_CONNS = 64, /* that get their memory together */
     SLOTS_MOST = 16384,
