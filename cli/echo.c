@@ -13,7 +13,7 @@
 
 enum { THREADS_MAX = 256, DEFAULT_PORT = 7777 };
 
-static const char *opt_host, *opt_unix;
+static const char *opt_host, *opt_unix, *opt_contender;
 static unsigned opt_port = UINT32_MAX, opt_threads, opt_connections;
 static uint64_t opt_size;
 static double opt_seconds, opt_interval;
@@ -67,6 +67,12 @@ static const struct cli_option options[] = {
       .into = &opt_interval,
       .value = "S",
       .help = "load: each connection sends once in that time (default: without a pause)" },
+    { .name = "contender",
+      .kind = CLI_TEXT,
+      .into = &opt_contender,
+      .value = "NAME",
+      .help = "serve: as that one of the bench, which knows --connections and --size beforehand",
+      .hidden = true },
     { 0 },
 };
 
@@ -287,12 +293,44 @@ static void report_service(const struct service *service, bool as_json)
     json_end(&json);
 }
 
+/* For scripts/hold: until a signal ends the process. Of several variants the first. */
+static int serve_as_contender(void)
+{
+    struct contender list[CONTENDERS_MAX];
+    unsigned count = contender_echo_list(list, CONTENDERS_MAX);
+    char why[WHY_SIZE] = "", text[128];
+    struct echo_address address;
+    struct echo_job job = { .connections = opt_connections, .size = opt_size, .why = why };
+    int r = find_address(&address);
+
+    if (r != CLI_OK)
+        return r;
+    while (count && strcmp(list[count - 1].name, opt_contender) != 0)
+        count--;
+    if (!count)
+        return cli_usage_error("there is no contender '%s' in this build", opt_contender);
+    if (!opt_connections || !opt_size)
+        return cli_usage_error("--contender wants --connections and --size");
+    echo_raise_nofile();
+    job.engine = list[count - 1].engine;
+    r = job.listener = echo_listen(&address, false);
+    if (r >= 0) {
+        echo_address_text(&address, text, sizeof(text));
+        cli_note("listening on %s, engine %s", text, opt_contender);
+        r = list[count - 1].serve(&job);
+    }
+    cli_error("%s: %s", opt_contender, why[0] ? why : strerror(-r));
+    return CLI_FAILED;
+}
+
 static int serve(const struct cli_settings *set)
 {
     static struct service service;
     sigset_t blocked, before;
     int status;
 
+    if (opt_contender)
+        return serve_as_contender();
     if (opt_connections || opt_size || opt_seconds > 0 || opt_interval > 0)
         return cli_usage_error("--connections, --size, --seconds and --interval belong to load");
     service.count = opt_threads ? opt_threads : 1;

@@ -615,6 +615,18 @@ bench_ends()
 check 'a bench that is interrupted leaves no process' bench_ends INT 130
 check 'a bench that is killed leaves no process' bench_ends KILL 137
 
+# `make hold` with few connections for a short time, of which the memory says nothing yet.
+hold()
+{
+    local got
+    timeout 60 scripts/hold "$build" 1 20 epoll >"$tmp/out" 2>&1
+    got=$?
+    cat "$tmp/out"
+    [ "$got" -eq 0 ] && grep -q '^epoll .* 0 errors' "$tmp/out" &&
+        grep -q '^not compared' "$tmp/out"
+}
+check 'connections are held for a while' hold
+
 for bad in --connections=0 --connections=x --connections=1k --size=0 --size=1,x --depth=5; do
     check "$bad is wrong usage" status 2 "$ouro" bench echo "$bad" --contenders epoll
 done
