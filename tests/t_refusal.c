@@ -422,7 +422,8 @@ static void what_a_ring_refuses_is_done_another_way(struct test *t)
     ouro__sys.io_uring_setup = restricted_setup;
     for (denied = 0; denied <= RING_OP_LISTEN; denied++) {
         open_loop(t);
-        CHECK(strcmp(ouro_engine_name(t->loop), "uring") == 0);
+        /* A thread of the loop's own may have learned of it by now. */
+        CHECK(t->mode == MODE_SERVICE || strcmp(ouro_engine_name(t->loop), "uring") == 0);
         use_files(t);
         use_sockets(t);
         use_the_rest(t);
