@@ -942,27 +942,6 @@ static void made_descriptor(ouro_loop *loop, ouro_op *op, ouro_fd fd)
         ouro__file_made(file, op);
 }
 
-/* What is accepted takes SO_LINGER over from its listener. */
-static bool will_linger(ouro_loop *loop, const ouro_op *op)
-{
-    if (!(ouro__kinds[op->code].traits & KIND_FD))
-        return false;
-    return ouro__fd(op) < 0 ? loop->direct[op->fd].lingers : ouro__fd_lingers(ouro__fd(op));
-}
-
-/* Only streams that share buffers want to know; what is accepted is of its listener's type. */
-static bool will_be_bytes(ouro_loop *loop, const ouro_op *op)
-{
-    if (!(loop->caps & OURO_CAP_PARTS))
-        return false;
-    if (op->code == OURO_SOCKET)
-        return (ouro__int(op, ARG_TYPE) & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
-    if (!(ouro__kinds[op->code].traits & KIND_FD))
-        return false;
-    return ouro__fd(op) < 0 ? loop->direct[op->fd].bytes
-                            : ouro__fd_type(ouro__fd(op)) == SOCK_STREAM;
-}
-
 int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
 {
     uint64_t *slot = ouro__slot_word(op);
@@ -976,9 +955,7 @@ int64_t ouro__made(ouro_loop *loop, ouro_op *op, int64_t fd)
     }
     if (op->notes_ & NOTE_SLOTTED) {
         ouro__slot_filled(loop, op, at);
-        loop->direct[at].lingers = will_linger(loop, op);
-        loop->direct[at].loses = ouro__will_lose(op);
-        loop->direct[at].bytes = will_be_bytes(loop, op);
+        ouro__learn_socket(loop, op, at);
         op->notes_ &= (uint16_t)~NOTE_SLOTTED;
     } else {
         ouro__file_made(&loop->direct[at].file, op);

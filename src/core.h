@@ -438,8 +438,8 @@ struct ouro_loop {
     /* streams (stream.c, bufpool.c) */
     struct ouro_pool *pools;
     uint32_t streams;           /* in flight */
-    struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
     int64_t turns;              /* of operations that may wait for lanes: op->result_ meanwhile */
+    struct ouro__list parked;   /* those that wait for a place or a descriptor ... */
     ouro_time parked_until;     /* ... and are looked at again then; also, if ... */
     bool starved;               /* ... some that wait for a buffer may have been passed over */
     struct ouro__frame *frames; /* callbacks that run (loop.c) */
@@ -747,11 +747,12 @@ enum { PERFORM_BLOCK = 0, PERFORM_TRY = 1 };
 int64_t ouro__perform(ouro_op *op, unsigned how);
 int64_t ouro__perform_socket(ouro_op *op, unsigned how); /* socket.c */
 bool ouro__fd_lingers(int fd);
-int ouro__fd_type(int fd);               /* SOCK_*, or -errno */
-bool ouro__fd_loses(int fd);             /* messages, and then says -ENOBUFS: netlink */
-bool ouro__will_lose(const ouro_op *op); /* what it has made does so */
-bool ouro__fd_ends(int fd);              /* on a receive of nothing: it is no socket of datagrams */
-bool ouro__fd_joins(int fd);             /* do sends on it leave no trace of where each began? */
+int ouro__fd_type(int fd);   /* SOCK_*, or -errno */
+bool ouro__fd_loses(int fd); /* messages, and then says -ENOBUFS: netlink */
+bool ouro__fd_ends(int fd);  /* on a receive of nothing: it is no socket of datagrams */
+bool ouro__fd_joins(int fd); /* do sends on it leave no trace of where each began? */
+/* What the operation has put into a slot has no descriptor that could be asked. */
+void ouro__learn_socket(ouro_loop *loop, const ouro_op *op, uint32_t slot);
 /* The bits that hold, 0 after so many milliseconds (-1: no limit), or -errno. */
 int64_t ouro__poll_one(int fd, short events, int timeout_ms);
 int64_t ouro__not_ready(ouro_op *op, short events); /* a try's wish: -EAGAIN */
@@ -1008,7 +1009,7 @@ static inline void ouro__slot_filled(ouro_loop *loop, const ouro_op *op, uint32_
     direct->file.cache = CACHE_NO; /* without a descriptor nothing is tried */
     direct->fd = OURO__SLOT_ENGINE;
     direct->native = true;
-    direct->lingers = direct->loses = false;
+    direct->lingers = direct->loses = direct->bytes = false;
     direct->flags = ouro__int(op, ARG_FLAGS);
     direct->hasty = op->code == OURO_OPEN && !(direct->flags & (O_NONBLOCK | O_PATH));
 }

@@ -399,13 +399,13 @@ bool ouro__order_writes(const ouro_op *op)
 
 /* The turn before the first barrier of a file that waits for those of this epoch, or that has come
  * since this turn, waits elsewhere, and claims lanes here. */
-static int64_t turn_before_barriers(const struct ouro__file *file, uint32_t epoch, int64_t since,
-                                    int64_t turn)
+static int64_t turn_before_barriers(ouro_loop *loop, const struct ouro__file *file, uint32_t epoch,
+                                    int64_t since, int64_t turn)
 {
-    const ouro_op *at = file->barrier ? file->held.head : NULL;
+    const ouro_op *at;
 
-    for (; at && at->result_ < turn; at = at->next_)
-        if (at->lanes_ & WAITS_BARRIER && (int32_t)(at->epoch_ - epoch) > 0)
+    for (at = first_barrier(loop, file); at; at = at->worker_)
+        if (at->result_ < turn && (int32_t)(at->epoch_ - epoch) > 0)
             turn = at->result_ - 1;
     for (at = file->claims; at && at->result_ < turn; at = next_claim(at))
         if (at->lanes_ & WAITS_BARRIER && at->result_ > since)
@@ -421,9 +421,9 @@ static int64_t next_turn(ouro_loop *loop, const ouro_op *op)
     int64_t turn = loop->turns += 2;
 
     if (op->marks_ & MARK_CHAIN) {
-        turn = turn_before_barriers(ouro__file_of(loop, op), op->epoch_, op->result_, turn);
+        turn = turn_before_barriers(loop, ouro__file_of(loop, op), op->epoch_, op->result_, turn);
         if (second)
-            turn = turn_before_barriers(second, op->epoch2_, op->result_, turn);
+            turn = turn_before_barriers(loop, second, op->epoch2_, op->result_, turn);
     }
     return turn;
 }

@@ -264,11 +264,6 @@ bool ouro__fd_loses(int fd)
     return sys_getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) >= 0 && domain == AF_NETLINK;
 }
 
-bool ouro__will_lose(const ouro_op *op)
-{
-    return op->code == OURO_SOCKET && ouro__int(op, ARG_DOMAIN) == AF_NETLINK;
-}
-
 /* Not those of datagrams and records, nor of SCTP, which calls itself a stream. */
 bool ouro__fd_joins(int fd)
 {
@@ -278,6 +273,28 @@ bool ouro__fd_joins(int fd)
     return ouro__fd_type(fd) == SOCK_STREAM &&
            sys_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) >= 0 &&
            protocol != IPPROTO_SCTP;
+}
+
+/* Only streams that share buffers want to know whether it is of bytes alone. */
+void ouro__learn_socket(ouro_loop *loop, const ouro_op *op, uint32_t slot)
+{
+    struct ouro__direct *made = &loop->direct[slot], *from;
+    bool asked = loop->caps & OURO_CAP_PARTS;
+
+    if (op->code == OURO_SOCKET) {
+        int type = ouro__int(op, ARG_TYPE) & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+        made->loses = ouro__int(op, ARG_DOMAIN) == AF_NETLINK;
+        made->bytes = type == SOCK_STREAM;
+    } else if (!(ouro__kinds[op->code].traits & KIND_FD)) {
+        return;                    /* no socket */
+    } else if (ouro__fd(op) < 0) { /* what is accepted is as its listener is */
+        from = &loop->direct[op->fd];
+        made->lingers = from->lingers;
+        made->bytes = from->bytes;
+    } else {
+        made->lingers = ouro__fd_lingers(ouro__fd(op));
+        made->bytes = asked && ouro__fd_type(ouro__fd(op)) == SOCK_STREAM;
+    }
 }
 
 /* A datagram with its sender, laid out as io_uring does. */

@@ -314,107 +314,6 @@ static long restricted_setup(unsigned entries, struct ring_params *params)
     return fd;
 }
 
-static void use_files(struct test *t)
-{
-    ouro_op *op = op_new(t);
-    struct ouro_stat st;
-    char buf[8], two[] = "gh";
-    int fd;
-
-    ouro_prep_open(op, OURO_HERE, path_in(t, "r"), O_RDWR | O_CREAT, 0600);
-    fd = (int)do_op(t, op);
-    CHECK(fd >= 0);
-    ouro_prep_write(op, fd, "abcdef", 6, 0);
-    CHECK_EQ(do_op(t, op), 6);
-    ouro_prep_writev(op, fd, (struct iovec[]){ { buf, 0 }, { two, 2 } }, 2, 6, 0);
-    CHECK_EQ(do_op(t, op), 2);
-    ouro_prep_fsync(op, fd);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_fallocate(op, fd, 0, 0, 16);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_ftruncate(op, fd, 8);
-    CHECK_EQ(do_op(t, op), 0);
-    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
-    ouro_prep_read(op, fd, buf, 8, 0);
-    CHECK_EQ(do_op(t, op), 8);
-    CHECK(memcmp(buf, "abcdefgh", 8) == 0);
-    CHECK_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
-    ouro_prep_readv(op, fd, (struct iovec[]){ { buf, 1 }, { buf + 1, 7 } }, 2, 0, 0);
-    CHECK_EQ(do_op(t, op), 8);
-    ouro_prep_stat(op, OURO_HERE, path_in(t, "r"), 0, &st);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_rename(op, OURO_HERE, path_in(t, "r"), OURO_HERE, path_in(t, "s"), 0);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_unlink(op, OURO_HERE, path_in(t, "s"), 0);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_close(op, fd);
-    CHECK_EQ(do_op(t, op), 0);
-}
-
-static void use_sockets(struct test *t)
-{
-    ouro_op *op = op_new(t), *accept = op_new(t), *connect = op_new(t);
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    socklen_t size = sizeof(addr);
-    int listener, ends[2];
-    char buf[4];
-
-    ouro_prep_socket(op, AF_INET, SOCK_STREAM, 0);
-    listener = (int)do_op(t, op);
-    CHECK(listener >= 0);
-    ouro_prep_bind(op, listener, (struct sockaddr *)&addr, size);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_listen(op, listener, 4);
-    CHECK_EQ(do_op(t, op), 0);
-    CHECK_EQ(getsockname(listener, (struct sockaddr *)&addr, &size), 0);
-    ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ouro_prep_accept(accept, listener, NULL, NULL, 0);
-    start(t, accept);
-    ouro_prep_connect(connect, ends[0], (struct sockaddr *)&addr, size);
-    CHECK_EQ(do_op(t, connect), 0);
-    ends[1] = (int)finish(t, accept);
-    CHECK(ends[1] >= 0);
-    ouro_prep_recv(accept, ends[1], buf, 4, 0);
-    start(t, accept);
-    step(t);
-    ouro_prep_send(op, ends[0], "abc", 3, 0);
-    CHECK_EQ(do_op(t, op), 3);
-    CHECK_EQ(finish(t, accept), 3);
-    ouro_prep_shutdown(op, ends[0], SHUT_WR);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_recv(accept, ends[1], buf, 4, 0);
-    CHECK_EQ(do_op(t, accept), 0);
-    for (int i = 0; i < 3; i++) {
-        ouro_prep_close(op, i < 2 ? ends[i] : listener);
-        CHECK_EQ(do_op(t, op), 0);
-    }
-}
-
-/* What no file and no socket is needed for, a cancel, and an -EACCES that is the file's own. */
-static void use_the_rest(struct test *t)
-{
-    ouro_op *op = op_new(t), *ready = op_new(t);
-    char byte;
-    int fds[2];
-
-    CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
-    ouro_prep_nop(op);
-    CHECK_EQ(do_op(t, op), 0);
-    ouro_prep_poll(ready, fds[0], POLLIN);
-    start(t, ready);
-    ouro_prep_read(op, fds[0], &byte, 1, 0);
-    start(t, op);
-    step(t);
-    cancel_and_finish(t, op);
-    ouro_prep_write(op, fds[1], "x", 1, 0);
-    CHECK_EQ(do_op(t, op), 1);
-    CHECK_EQ(finish(t, ready), POLLIN);
-    ouro_prep_open(op, OURO_HERE, "/proc/self/mem/x", O_RDONLY, 0);
-    CHECK_EQ(do_op(t, op), -ENOTDIR);
-    close(fds[0]);
-    close(fds[1]);
-}
-
 static void what_a_ring_refuses_is_done_another_way(struct test *t)
 {
     real = ouro__sys;
@@ -424,9 +323,9 @@ static void what_a_ring_refuses_is_done_another_way(struct test *t)
         open_loop(t);
         /* A thread of the loop's own may have learned of it by now. */
         CHECK(t->mode == MODE_SERVICE || strcmp(ouro_engine_name(t->loop), "uring") == 0);
-        use_files(t);
-        use_sockets(t);
-        use_the_rest(t);
+        work_on_files(t);
+        work_on_sockets(t);
+        work_on_the_rest(t);
         close_loop(t);
     }
     ouro__sys = real;

@@ -175,6 +175,12 @@ void ledger_answer(struct test *t, ouro_op *op, bool accepted);
 #define CFLAGS(op) (record_of(op)->cflags)
 #define ORDER(op) (record_of(op)->order)
 
+/* ---- One of each usual operation (everyday.c) ------------------------------------------------ */
+
+void work_on_files(struct test *t);
+void work_on_sockets(struct test *t);
+void work_on_the_rest(struct test *t);
+
 /* ---- Files --------------------------------------------------------------------------------- */
 
 const char *path_in(struct test *t, const char *name); /* in t->dir; good for 16 further calls */

@@ -25,7 +25,6 @@
 #include <unistd.h>
 
 #define ENTRIES 256u
-#define BLOCKERS 64u /* kernel workers for what may wait for ever, if nothing was configured */
 #define PROOF_PATIENCE 2000000000ull
 
 /* The opcode without which an operation goes to a worker. NOP is both a real one and "none". */
@@ -162,8 +161,7 @@ static uint64_t caps_of(const ouro_loop *loop, struct uring *u)
 static int fill_ring(ouro_loop *loop, struct uring *u, struct ouro__why *why)
 {
     const ouro_config *config = &loop->config;
-    uint32_t workers[2] = { config->max_workers,
-                            config->max_blocking ? config->max_blocking : BLOCKERS };
+    uint32_t workers[2] = { config->max_workers, config->max_blocking };
     long r = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     const char *call = "eventfd";
 

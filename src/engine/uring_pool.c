@@ -17,9 +17,9 @@
 #include <sys/mman.h>
 
 #define LEVEL_LEAST 8u
-#define LEVEL_BYTES 131072u   /* but no more than the nearer caches hold beside all else */
-#define LEVEL_TAKES 1024u /* that the level is judged by */
-#define RESERVE_PART 8u   /* of a pool that gives parts: one in so many is for who takes none */
+#define LEVEL_BYTES 131072u /* but no more than the nearer caches hold beside all else */
+#define LEVEL_TAKES 1024u   /* that the level is judged by */
+#define RESERVE_PART 8u     /* of a pool that gives parts: one in so many is for who takes none */
 
 static size_t ring_bytes(uint32_t count)
 {
