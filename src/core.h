@@ -289,7 +289,7 @@ enum {
 enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
 enum { SERVER_UNKNOWN = 0, SERVER_NO, SERVER_YES };
 enum { OURS_NOT = 0, OURS_NAMED, OURS_SOCKET }; /* by its name; by socket(2) or accept(2) */
-struct ouro__file {
+struct ouro__file {                             /* what usual operations look at comes first */
     uint32_t in_flight;
     uint32_t epoch;         /* barriers accepted so far */
     uint8_t kind;           /* FILE_* */
@@ -300,13 +300,13 @@ struct ouro__file {
     uint8_t server;         /* SERVER_*: may who reads it have to wait for a server? */
     uint8_t busy;           /* lanes taken */
     uint8_t watched;        /* opened by this loop, and the engine has a registration of it */
+    ouro_op *closer;        /* the close operation that waits for the others */
+    struct ouro__list held; /* in the order of their turns */
     uint32_t copied : 8;    /* zero-copy sends in a row that were copied */
     uint32_t last : 24;     /* the slot of who began to wait last: a close looks there first */
     uint32_t barrier;       /* of those held that wait for all earlier ones, the latest: slot + 1 */
     uint32_t held_in[2];    /* held operations that want each lane */
-    struct ouro__list held; /* in the order of their turns */
     ouro_op *claims;        /* held at another file as well, and will want lanes of this one */
-    ouro_op *closer;        /* the close operation that waits for the others */
 };
 
 struct ouro__timer {
@@ -871,13 +871,17 @@ static inline struct ouro__slot *ouro__slot_of(ouro_loop *loop, ouro_id id)
 {
     return ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
 }
-/* Begins to load the operation that has the slot, if there is one. */
+/* Begins to load an operation, and what the program keeps behind it. */
+static inline void ouro__op_prefetch(const void *op)
+{
+    for (unsigned line = 0; line <= sizeof(ouro_op) / 64; line++)
+        __builtin_prefetch((const char *)op + 64 * (size_t)line, 1);
+}
+/* The same of the operation that has the slot, if there is one. */
 static inline void ouro__slot_prefetch(const struct ouro__slot *slot)
 {
-    uintptr_t at = slot ? atomic_load_explicit(&slot->tenant, memory_order_relaxed) : 0;
-
-    for (unsigned line = 0; line < 3; line++)
-        __builtin_prefetch((const char *)at + 64 * (size_t)line, 1);
+    if (slot)
+        ouro__op_prefetch((void *)atomic_load_explicit(&slot->tenant, memory_order_relaxed));
 }
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_tenant(const struct ouro__slot *slot, ouro_id id)
