@@ -479,6 +479,7 @@ static void reap_one(ouro_loop *loop, struct uring *u, ouro_op *op, const struct
     }
     if (u->uncanceled.head && !(cqe->flags & RING_CQE_MORE))
         forget_cancel(u, op);
+    __builtin_prefetch((const void *)(uintptr_t)op->file_, 1); /* an answer will go there */
     if (OURO__SELDOM(op->marks_ & MARK_STREAM)) {
         settle_stream(loop, op, cqe);
     } else if (OURO__SELDOM(cqe->flags & RING_CQE_NOTIF)) {
@@ -518,6 +519,8 @@ static unsigned reap(ouro_loop *loop, struct uring *u, unsigned budget)
 
     if (count > budget)
         count = budget;
+    for (uint32_t i = 0; i < AHEAD && i < count; i++)
+        ouro__slot_prefetch(slot_of(loop, chunk, ring_cqe(ring, first + i)->user_data));
     while (done < count) {
         const struct ring_cqe *cqe = ring_cqe(ring, first + done);
         struct ouro__slot *slot = slot_of(loop, chunk, cqe->user_data);
