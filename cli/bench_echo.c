@@ -118,6 +118,8 @@ static int load_round(const struct pair *pair, struct echo_load *load, uint64_t 
     double server = cpu_of(pair->server);
     int r;
 
+    if (pair->apart)
+        echo_load_spin(load);
     memset(&shared->result, 0, sizeof(shared->result));
     r = echo_load_run(load, limit_ns, 0, &shared->result);
     shared->server_cpu = cpu_of(pair->server) - server;

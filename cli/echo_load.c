@@ -33,7 +33,7 @@ struct echo_load {
     int epoll;
     char *text;    /* SLICES + size random bytes */
     char *scratch; /* where answers arrive */
-    bool stopping;
+    bool stopping, spins;
     uint64_t interval_ns;
     struct echo_result *result;
 };
@@ -167,7 +167,7 @@ static int turn(struct echo_load *load, uint64_t now, uint64_t until)
 {
     struct epoll_event events[EVENTS];
     /* Rounded up: epoll would spin through the last millisecond. */
-    int ms = until > now ? (int)((until - now + 999999) / 1000000) : 0;
+    int ms = until > now && !load->spins ? (int)((until - now + 999999) / 1000000) : 0;
     int count = epoll_wait(load->epoll, events, EVENTS, ms);
 
     if (count < 0)
@@ -273,6 +273,11 @@ int echo_load_open(struct echo_load **ret, const struct echo_address *address, u
     else
         *ret = load;
     return r;
+}
+
+void echo_load_spin(struct echo_load *load)
+{
+    load->spins = true;
 }
 
 void echo_load_close(struct echo_load *load, bool reset)
