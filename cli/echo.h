@@ -53,9 +53,9 @@ struct echo_load;
 /* Connects `connections` times. 0, or -errno with the reason in `why`. */
 int echo_load_open(struct echo_load **ret, const struct echo_address *address, unsigned connections,
                    size_t size, char *why);
-/* It shall look for answers all the time instead of sleeping until some come. On a core of its own:
- * else the server pays for waking it, on some machines 5 % of its time, and a server that is a little
- * slower lets it sleep, and pays, more often. */
+/* It shall look for answers all the time instead of sleeping until some come. On a core of its own,
+ * since else the server pays for waking it: up to 10 % of its time, and the more, the slower it is,
+ * because then the load generator sleeps more often. */
 void echo_load_spin(struct echo_load *load);
 /* Sends requests until the time is over, then waits for the answers that are due. interval_ns: how
  * often a connection sends; 0: as soon as the answer is there. A connection with an error is closed
