@@ -396,10 +396,12 @@ static int destroy(struct laio_context *context)
     long r = 0;
 
     aio_shield(&old);
-    while (atomic_load(&context->active) > 1) { /* we are one */
+    for (;;) {
         aio_lock();
         aio_wake(context->waiters);
         aio_unlock();
+        if (atomic_load(&context->active) == 1) /* it is we */
+            break;
         (void)LAIO_KERNEL(SYS_nanosleep, &nap, NULL);
     }
     laio_end_all(context, &old);

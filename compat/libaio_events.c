@@ -224,7 +224,8 @@ static bool is_copied(struct fetch *fetch)
     return fetch->copied;
 }
 
-/* For requests of ours alone; false: none came. */
+/* For requests of ours alone; false: none came. Who destroys the context meanwhile need not wait for
+ * this thread: it may be a handler that has interrupted it here. */
 static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct aio_shield *old)
 {
     struct laio_context *context = fetch->context;
@@ -249,14 +250,17 @@ static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct ai
     wakes = aio_wakes(waiter);
     news = context->first || atomic_load(&context->dying) || laio_unread(context);
     aio_unlock();
-    if (!news)
+    if (!news) {
+        laio_rest(context);
         r = laio_sleep(context, waiter, wakes, &limit, &during);
-    if (is_copied(fetch))
-        return true;
+        if (is_copied(fetch))
+            return true;
+        fetch->rests = !laio_resume(context);
+    }
     aio_lock();
     if (--context->waiting == 0)
         context->waiters = 0;
-    news = news || aio_wakes(waiter) != wakes;
+    news = news || fetch->rests || aio_wakes(waiter) != wakes;
     aio_waiter_free(waiter);
     aio_unlock();
     fetch->interrupted = r == -EINTR;

@@ -331,6 +331,45 @@ static void l31_what_waits_for_a_pipe_is_the_parents(void)
     CHECK(event.obj == &iocb && result_of(&event) == 1);
 }
 
+static io_context_t doomed;
+static volatile int destroyed = 1;
+
+static void destroy_in_handler(int signo)
+{
+    (void)signo;
+    destroyed = io_destroy(doomed);
+}
+
+/* BETTER: it waits for a pipe. Who is interrupted waits for a context that there is no more. */
+static void l06_a_handler_may_destroy_what_it_has_interrupted(void)
+{
+    struct timespec soon = { .tv_sec = 5 };
+
+    main_thread = pthread_self();
+    for (int i = 0; i < 4; i++) {
+        struct sigaction action = { .sa_handler = destroy_in_handler,
+                                    .sa_flags = i / 2 ? SA_RESTART : 0 };
+        struct io_event event;
+        pthread_t thread;
+        struct iocb iocb;
+        int fds[2], r;
+        char byte;
+
+        doomed = context_of(8);
+        destroyed = 1;
+        CHECK(pipe(fds) == 0 && sigaction(SIGUSR1, &action, NULL) == 0);
+        io_prep_pread(&iocb, fds[0], &byte, 1, 0);
+        CHECK(submit(doomed, &iocb) == 1);
+        CHECK(pthread_create(&thread, NULL, send_signal, NULL) == 0);
+        r = io_getevents(doomed, 1, 1, &event, i % 2 ? &soon : NULL);
+        CHECK(destroyed == 0 && (r == -EINTR || r == -EINVAL));
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(io_getevents(doomed, 1, 1, &event, &soon) == -EINVAL);
+        close(fds[0]);
+        close(fds[1]);
+    }
+}
+
 static volatile pid_t forked = -1;
 
 static void fork_in_handler(int signo)
@@ -485,6 +524,7 @@ const struct dropin_case process_tests[] = {
     TEST(l31_a_child_has_no_contexts_but_its_own),
     BETTER(l31_what_waits_for_a_pipe_is_the_parents),
     BETTER(l31_a_handler_may_fork_and_the_child_come_back),
+    BETTER(l06_a_handler_may_destroy_what_it_has_interrupted),
     TEST(l31_a_fork_may_come_at_any_time),
     TEST(l36_without_io_uring_all_is_the_same),
     BETTER(l36_without_the_kernels_aio_there_are_contexts),
