@@ -224,8 +224,8 @@ static bool is_copied(struct fetch *fetch)
     return fetch->copied;
 }
 
-/* For requests of ours alone; false: none came. Who destroys the context meanwhile need not wait for
- * this thread: it may be a handler that has interrupted it here. */
+/* For requests of ours alone; false: none came. Who destroys the context meanwhile need not wait
+ * for this thread: it may be a handler that has interrupted it here. */
 static bool wait_for_ours(struct fetch *fetch, uint64_t most_ns, const struct aio_shield *old)
 {
     struct laio_context *context = fetch->context;
