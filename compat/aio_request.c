@@ -14,6 +14,7 @@ enum {
     CHUNK = 256, /* requests that get their memory together */
     CHUNKS = 2048,
     LENGTH = 2, /* of a transfer: which of ouro_op.arg */
+    NAP_NS = 200 * 1000,
 };
 
 static struct {
@@ -23,6 +24,7 @@ static struct {
     uint32_t busy;             /* in use */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
     bool strong;               /* OURO_AIO_CANCEL */
+    pid_t owner;
 } aio;
 
 /* ---- The process ---------------------------------------------------------------------------- */
@@ -33,6 +35,7 @@ void aio_prepare(void)
 
     stats_open(STATS_POSIX_AIO);
     aio.strong = cancel && strcmp(cancel, "strong") == 0;
+    aio.owner = getpid();
 }
 
 bool aio_cancels_strongly(void)
@@ -49,6 +52,7 @@ ouro_time aio_patience(bool *ret_parks)
 /* The child has no requests. */
 void aio_forked(void)
 {
+    aio.owner = getpid();
     aio.free = NULL;
     aio.busy = 0;
     aio.canceled = 0;
@@ -321,4 +325,35 @@ void aio_finish_all(const ouro_event *events, unsigned count)
     for (unsigned i = 0; i < count; i++)
         finish(events[i].op->user, events[i].res);
     aio_unlock();
+}
+
+/* ---- The end of the process ----------------------------------------------------------------- */
+
+static bool is_to_be_written(const struct request *request)
+{
+    return request->used && request->block && !request->over && !request->stream &&
+           request->op.code != OURO_READ;
+}
+
+/* exit(3) loses nothing that is on its way to a file; a stream may have to wait for ever. */
+static void __attribute__((destructor)) drain_at_exit(void)
+{
+    const struct timespec nap = { .tv_nsec = NAP_NS };
+    struct aio_shield old;
+
+    /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
+    if (!aio.busy || aio_is_copy() || aio.owner != getpid())
+        return;
+    aio_shield(&old);
+    aio_lock();
+    for (uint32_t i = 1; i <= aio.count; i++) {
+        while (is_to_be_written(at(i))) {
+            aio_unlock();
+            aio_drive_reap();
+            nanosleep(&nap, NULL);
+            aio_lock();
+        }
+    }
+    aio_unlock();
+    aio_unshield(&old);
 }

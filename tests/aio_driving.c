@@ -346,10 +346,10 @@ const struct dropin_case driving_tests[] = {
     TEST(p25_who_waits_long_is_woken_beside_those_who_do_not),
     TEST(p27_handlers_that_restart_interrupt_no_quick_wait),
     TEST(p27_other_handlers_may_interrupt_it),
-    BETTER(p27_handlers_of_both_kinds),
-    BETTER(p28_a_handler_need_not_come_back),
+    TEST(p27_handlers_of_both_kinds),
+    TEST(p28_a_handler_need_not_come_back),
     BETTER(p28_a_handler_waits_for_quick_requests_inside_such_a_wait),
     TEST(p29_who_drives_may_be_cancelled),
-    TEST(p52_threads_drive_by_turns_while_the_process_forks),
+    BETTER(p52_threads_drive_by_turns_while_the_process_forks),
     { 0 },
 };

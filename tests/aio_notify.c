@@ -115,6 +115,32 @@ static void p36_a_function_that_waits_delays_no_other(void)
     CHECK(calls == COUNT && masked == 0);
 }
 
+/* BETTER: glibc does not look whether there is a thread. */
+static void p36_a_lack_of_threads_loses_no_call(void)
+{
+    struct rlimit limit, full;
+    long pages = 0;
+    struct aiocb block;
+    char byte;
+    int fds[2];
+    FILE *file;
+
+    CHECK(pipe(fds) == 0);
+    block = calling(fds[0], &byte, 0);
+    CHECK(aio_read(&block) == 0);
+    file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld", &pages) == 1);
+    fclose(file);
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    full = limit;
+    full.rlim_cur = (rlim_t)pages * 4096 + (64 << 10);
+    CHECK(setrlimit(RLIMIT_AS, &full) == 0);
+    CHECK(write(fds[1], "a", 1) == 1);
+    nap_ms(300);
+    CHECK(aio_error(&block) == 0 && setrlimit(RLIMIT_AS, &limit) == 0);
+    until(&calls, 1);
+}
+
 static void p37_unknown_notifications_are_none(void)
 {
     char byte;
@@ -153,6 +179,7 @@ const struct dropin_case notify_tests[] = {
     BETTER(p34_a_signal_brings_the_value),
     BETTER(p35_a_full_queue_of_signals_spoils_no_result),
     TEST(p36_a_function_that_waits_delays_no_other),
+    BETTER(p36_a_lack_of_threads_loses_no_call),
     TEST(p37_unknown_notifications_are_none),
     TEST(p39_no_thread_before_the_first_request),
     { 0 },

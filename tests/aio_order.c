@@ -27,6 +27,26 @@ static void p15_requests_on_one_file_run_beside_each_other(void)
         CHECK(await(&blocks[i]) == 0 && memcmp(back[i], data[i], 512) == 0);
 }
 
+/* BETTER: glibc does one after the other. */
+static void p15_a_small_request_overtakes_a_large_one(void)
+{
+    enum { LARGE = 64 << 20, TIMES = 20 };
+    char *data = calloc(1, LARGE), byte;
+    int fd = temp_file(0), overtaken = 0;
+
+    CHECK(data && pwrite(fd, data, LARGE, 0) == LARGE);
+    for (int i = 0; i < TIMES && !overtaken; i++) {
+        struct aiocb large = block_of(fd, data, LARGE, 0), small = block_of(fd, &byte, 1, 0);
+
+        CHECK(aio_read(&large) == 0 && aio_read(&small) == 0);
+        CHECK(await(&small) == 0);
+        overtaken = aio_error(&large) == EINPROGRESS;
+        CHECK(await(&large) == 0 && aio_return(&large) == LARGE && aio_return(&small) == 1);
+    }
+    CHECK(overtaken);
+    free(data);
+}
+
 static void p16_appends_come_in_order(void)
 {
     enum { COUNT = 300, SIZE = 4096 };
@@ -235,6 +255,7 @@ static void reads_that_wait_hold_up_no_file(void)
 
 const struct dropin_case order_tests[] = {
     TEST(p15_requests_on_one_file_run_beside_each_other),
+    BETTER(p15_a_small_request_overtakes_a_large_one),
     TEST(p16_appends_come_in_order),
     BETTER(p17_a_stream_reads_in_order_beside_its_writes),
     TEST(p18_a_sync_waits_for_what_was_before_it),

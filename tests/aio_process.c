@@ -4,6 +4,7 @@
 
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static void p46_a_child_has_requests_of_its_own(void)
@@ -139,6 +140,32 @@ static void p48_exit_does_not_wait(void)
         }
         CHECK(waitpid(child, &status, 0) == child && status == 0);
     }
+}
+
+/* BETTER: with glibc the end of the process is the end of its threads. */
+static void p48_exit_loses_nothing_that_is_to_be_written(void)
+{
+    enum { COUNT = 8, SIZE = 8 << 20 };
+    static struct aiocb blocks[COUNT];
+    char *data = calloc(1, SIZE);
+
+    for (int i = 0; i < 3; i++) {
+        int fd = temp_file(0), status;
+        pid_t child = fork();
+        struct stat st;
+
+        if (child == 0) {
+            for (int k = 0; k < COUNT; k++) {
+                blocks[k] = block_of(fd, data, SIZE, (off_t)k * SIZE);
+                CHECK(aio_write(&blocks[k]) == 0);
+            }
+            exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child && status == 0);
+        CHECK(fstat(fd, &st) == 0 && st.st_size == (off_t)COUNT * SIZE);
+        close(fd);
+    }
+    free(data);
 }
 
 /* No thread of ours, and none of the C library's, keeps it; what is in flight, it does. */
@@ -377,6 +404,7 @@ const struct dropin_case process_tests[] = {
     BETTER(p46_a_fork_may_come_at_any_time),
     TEST(p47_programs_that_are_started_inherit_nothing),
     TEST(p48_exit_does_not_wait),
+    BETTER(p48_exit_loses_nothing_that_is_to_be_written),
     TEST(p48_the_last_thread_ends_the_process),
     TEST(p48_a_program_that_cannot_be_seen_is_there),
     TEST(p48_what_a_function_starts_is_the_programs),
