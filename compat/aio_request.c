@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -329,13 +330,23 @@ void aio_finish_all(const ouro_event *events, unsigned count)
 
 /* ---- The end of the process ----------------------------------------------------------------- */
 
-static bool is_to_be_written(const struct request *request)
+/* An eventfd, of which the offset does not tell, may be full. */
+static bool may_wait_for_ever(const struct request *request)
 {
-    return request->used && request->block && !request->over && !request->stream &&
-           request->op.code != OURO_READ;
+    struct stat st;
+
+    return request->stream ||
+           (fstat(request->fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode));
 }
 
-/* exit(3) loses nothing that is on its way to a file; a stream may have to wait for ever. */
+/* A sync may have to wait for a stream's read, and nobody has seen it end. */
+static bool is_to_be_written(const struct request *request)
+{
+    return request->used && request->block && !request->over && request->op.code == OURO_WRITE &&
+           !may_wait_for_ever(request);
+}
+
+/* exit(3) loses nothing that is on its way to a file. */
 static void __attribute__((destructor)) drain_at_exit(void)
 {
     const struct timespec nap = { .tv_nsec = NAP_NS };

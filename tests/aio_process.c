@@ -2,6 +2,7 @@
 /* aio_process.c: what the process around it may do: fork, exit, close, threads (P46-P55). */
 #include "aio_test.h"
 
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -155,10 +156,21 @@ static void p48_exit_loses_nothing_that_is_to_be_written(void)
         struct stat st;
 
         if (child == 0) {
+            static struct aiocb waiting, behind, full;
+            uint64_t most = UINT64_MAX - 1;
+            int fds[2], event = eventfd(1, 0);
+            char byte;
+
             for (int k = 0; k < COUNT; k++) {
                 blocks[k] = block_of(fd, data, SIZE, (off_t)k * SIZE);
                 CHECK(aio_write(&blocks[k]) == 0);
             }
+            CHECK(pipe(fds) == 0); /* what waits for ever does not hold it up */
+            waiting = block_of(fds[0], &byte, 1, 0);
+            behind = block_of(fds[0], NULL, 0, 0);
+            full = block_of(event, &most, sizeof(most), 0);
+            CHECK(aio_read(&waiting) == 0 && aio_write(&full) == 0);
+            (void)aio_fsync(O_SYNC, &behind);
             exit(0);
         }
         CHECK(waitpid(child, &status, 0) == child && status == 0);
