@@ -482,7 +482,10 @@ static void a_lost_ring_gives_nothing_back_that_it_was_shown(struct test *t)
     }
     block_io_uring(BLOCK_ENTER | BLOCK_REGISTER, EPERM);
     late = start_read(t, later[0], &shown, 1);
-    let_pass(t);
+    do { /* the ring, while it is there, could cancel them */
+        CHECK(ouro_now(t->loop) < t->limit);
+        let_pass(t);
+    } while (strcmp(ouro_engine_name(t->loop), "uring") == 0);
     CHECK_EQ(ouro_done(waiting) + ouro_done(late), 0);
     CHECK_EQ(ouro_cancel_all(t->loop), 0);
     let_pass(t);
