@@ -9,9 +9,13 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { WAITERS = 64 };
+enum {
+    WAITERS = 64,
+    NAP_NS = 200 * 1000,
+};
 
 struct waiter {
     _Atomic uint32_t woken; /* how often */
@@ -26,6 +30,7 @@ static struct {
     volatile bool *_Atomic alive; /* what it points to is false in a child that is a copy still */
     unsigned copies;              /* times that this has begun anew, in this process or before */
     bool watches_forks;
+    pid_t owner; /* of the loop */
 } base = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static volatile bool alive_always; /* where the kernel wipes nothing */
@@ -160,6 +165,7 @@ static int start(void)
         r = aio_drive(&loop);
     if (r == 0) {
         stats_start(loop);
+        base.owner = getpid();
         base.loop = loop;
     }
     return r;
@@ -178,6 +184,26 @@ int aio_start(ouro_loop **ret)
     *ret = base.loop;
     aio_unlock();
     return r;
+}
+
+void aio_drain(bool (*is_left)(void))
+{
+    const struct timespec nap = { .tv_nsec = NAP_NS };
+    struct aio_shield old;
+
+    /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
+    if (!base.loop || aio_is_copy() || base.owner != getpid())
+        return;
+    aio_shield(&old);
+    aio_lock();
+    while (is_left()) {
+        aio_unlock();
+        aio_drive_reap();
+        nanosleep(&nap, NULL);
+        aio_lock();
+    }
+    aio_unlock();
+    aio_unshield(&old);
 }
 
 /* ---- Waiting -------------------------------------------------------------------------------- */

@@ -47,6 +47,10 @@ int aio_watch_forks(void);
 bool aio_is_copy(void);
 unsigned aio_copies(void);
 
+/* Without the lock, at the end of the process. Drives the loop for as long as something is left,
+ * which is asked with the lock. */
+void aio_drain(bool (*is_left)(void));
+
 /* With the lock. Somebody who waits: a bit stands for him. */
 struct waiter;
 struct waiter *aio_waiter_new(void);

@@ -9,13 +9,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     CHUNK = 256, /* requests that get their memory together */
     CHUNKS = 2048,
     LENGTH = 2, /* of a transfer: which of ouro_op.arg */
-    NAP_NS = 200 * 1000,
 };
 
 static struct {
@@ -24,8 +22,8 @@ static struct {
     uint32_t count;            /* requests there is memory for */
     uint32_t busy;             /* in use */
     _Atomic uint32_t canceled; /* requests, of which the program is not told yet */
+    uint32_t drained;          /* requests for which exit(3) need not wait any more */
     bool strong;               /* OURO_AIO_CANCEL */
-    pid_t owner;
 } aio;
 
 /* ---- The process ---------------------------------------------------------------------------- */
@@ -36,7 +34,6 @@ void aio_prepare(void)
 
     stats_open(STATS_POSIX_AIO);
     aio.strong = cancel && strcmp(cancel, "strong") == 0;
-    aio.owner = getpid();
 }
 
 bool aio_cancels_strongly(void)
@@ -53,9 +50,9 @@ ouro_time aio_patience(bool *ret_parks)
 /* The child has no requests. */
 void aio_forked(void)
 {
-    aio.owner = getpid();
     aio.free = NULL;
     aio.busy = 0;
+    aio.drained = 0;
     aio.canceled = 0;
     for (uint32_t i = 0; i < aio.count; i++) {
         struct request *request = &aio.chunks[i / CHUNK][i % CHUNK];
@@ -346,25 +343,16 @@ static bool is_to_be_written(const struct request *request)
            !may_wait_for_ever(request);
 }
 
+/* What came later is not looked at: the last one may belong to a thread that goes on. */
+static bool writes_are_left(void)
+{
+    while (aio.drained < aio.count && !is_to_be_written(at(aio.drained + 1)))
+        aio.drained++;
+    return aio.drained < aio.count;
+}
+
 /* exit(3) loses nothing that is on its way to a file. */
 static void __attribute__((destructor)) drain_at_exit(void)
 {
-    const struct timespec nap = { .tv_nsec = NAP_NS };
-    struct aio_shield old;
-
-    /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
-    if (!aio.busy || aio_is_copy() || aio.owner != getpid())
-        return;
-    aio_shield(&old);
-    aio_lock();
-    for (uint32_t i = 1; i <= aio.count; i++) {
-        while (is_to_be_written(at(i))) {
-            aio_unlock();
-            aio_drive_reap();
-            nanosleep(&nap, NULL);
-            aio_lock();
-        }
-    }
-    aio_unlock();
-    aio_unshield(&old);
+    aio_drain(writes_are_left);
 }

@@ -79,7 +79,7 @@ static bool is_same_file(int a, int b)
 {
     pid_t self = (pid_t)LAIO_KERNEL(SYS_gettid, 0); /* the process has another table */
     long r = LAIO_KERNEL(SYS_kcmp, self, self, KCMP_FILE, a, b);
-    struct stat one, other;
+    struct stat one = { 0 }, other = { 0 };
 
     if (r >= 0)
         return r == 0;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "libaio_pure.h"
 
@@ -21,9 +20,8 @@ enum {
     HOLDS = 256,
     HOLD_MARK = 33, /* a signal that means nothing without O_ASYNC: the descriptor is ours */
     OTHER_MARK = 34,
-    LENGTH = 2,  /* of a transfer: which of ouro_op.arg */
-    SOON_MS = 2, /* that is how late what nobody fetches may be */
-    NAP_US = 100,
+    LENGTH = 2,     /* of a transfer: which of ouro_op.arg */
+    SOON_MS = 2,    /* that is how late what nobody fetches may be */
     CALLS_FEW = 32, /* events in a row, after which nobody else is expected */
 };
 
@@ -37,7 +35,6 @@ enum {
 static struct {
     struct laio_request *chunks[CHUNKS];
     struct laio_request *free;
-    pid_t owner;
     uint32_t count;                        /* requests there is memory for */
     uint32_t busy;                         /* in use */
     _Atomic uint32_t files;                /* that are running, for files */
@@ -69,7 +66,6 @@ void laio_unlock_blocks(void)
 
 void aio_prepare(void)
 {
-    laio.owner = getpid();
     stats_open(STATS_LIBAIO);
 }
 
@@ -747,21 +743,14 @@ void laio_end_all(struct laio_context *context, const struct aio_shield *old)
 
 /* ---- The end of the process ----------------------------------------------------------------- */
 
+static bool files_are_left(void)
+{
+    finish_told(); /* this may be our thread */
+    return atomic_load(&laio.files);
+}
+
 void laio_drain(void)
 {
-    const struct timespec nap = { .tv_nsec = NAP_US * 1000L };
-    struct aio_shield old;
-
-    /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
-    if (aio_is_copy() || !atomic_load(&laio.files) || laio.owner != getpid())
-        return;
-    aio_shield(&old);
-    while (atomic_load(&laio.files)) {
-        aio_drive_reap();
-        aio_lock();
-        finish_told(); /* this may be our thread */
-        aio_unlock();
-        (void)LAIO_KERNEL(SYS_nanosleep, &nap, NULL);
-    }
-    aio_unshield(&old);
+    if (atomic_load(&laio.files))
+        aio_drain(files_are_left);
 }

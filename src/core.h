@@ -289,7 +289,8 @@ enum {
 enum { CACHE_UNKNOWN = 0, CACHE_YES, CACHE_NO };
 enum { SERVER_UNKNOWN = 0, SERVER_NO, SERVER_YES };
 enum { OURS_NOT = 0, OURS_NAMED, OURS_SOCKET }; /* by its name; by socket(2) or accept(2) */
-struct ouro__file {                             /* what usual operations look at comes first */
+/* What usual operations look at comes first. */
+struct ouro__file {
     uint32_t in_flight;
     uint32_t epoch;         /* barriers accepted so far */
     uint8_t kind;           /* FILE_* */
@@ -871,17 +872,14 @@ static inline struct ouro__slot *ouro__slot_of(ouro_loop *loop, ouro_id id)
 {
     return ouro__slot_at(loop, (uint32_t)(id & OURO__SLOT_MASK));
 }
-/* Begins to load an operation, and what the program keeps behind it. */
-static inline void ouro__op_prefetch(const void *op)
-{
-    for (unsigned line = 0; line <= sizeof(ouro_op) / 64; line++)
-        __builtin_prefetch((const char *)op + 64 * (size_t)line, 1);
-}
-/* The same of the operation that has the slot, if there is one. */
+/* Begins to load the operation that has the slot, if any, and what the program keeps behind it. */
 static inline void ouro__slot_prefetch(const struct ouro__slot *slot)
 {
-    if (slot)
-        ouro__op_prefetch((void *)atomic_load_explicit(&slot->tenant, memory_order_relaxed));
+    const char *op =
+        slot ? (void *)atomic_load_explicit(&slot->tenant, memory_order_relaxed) : NULL;
+
+    for (unsigned line = 0; op && line <= sizeof(ouro_op) / 64; line++)
+        __builtin_prefetch(op + 64 * (size_t)line, 1);
 }
 /* NULL: stale. */
 static inline ouro_op *ouro__slot_tenant(const struct ouro__slot *slot, ouro_id id)

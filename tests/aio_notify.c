@@ -133,7 +133,7 @@ static void p36_a_lack_of_threads_loses_no_call(void)
     fclose(file);
     CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
     full = limit;
-    full.rlim_cur = (rlim_t)pages * 4096 + (64 << 10);
+    full.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 10);
     CHECK(setrlimit(RLIMIT_AS, &full) == 0);
     CHECK(write(fds[1], "a", 1) == 1);
     nap_ms(300);
