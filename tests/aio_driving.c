@@ -3,6 +3,7 @@
  * the loop themselves then (DESIGN.md), which nobody shall notice but by the time it takes. */
 #include <dirent.h>
 #include <setjmp.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -105,6 +106,67 @@ static void d6_who_waits_for_quick_requests_drives(void)
         led = sleeps_of("ouro-aio") - before < BATCH / 2;
     }
     CHECK(led);
+}
+
+enum { CACHED = 1000, IDLE_MS = 1000 /* after which glibc's threads are gone */ };
+
+static long sleeps_of_all(void)
+{
+    struct rusage usage;
+
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    return usage.ru_nvcsw;
+}
+
+/* Not the caller, and nobody else for him. */
+static void d6_nobody_sleeps_for_what_is_in_the_page_cache(void)
+{
+    static char page[SIZE];
+    int fd = temp_file(0);
+    long before;
+
+    CHECK(pwrite(fd, page, SIZE, 0) == SIZE && read_by(fd, page, SIZE, 0) == SIZE);
+    before = sleeps_of_all();
+    for (int i = 0; i < CACHED; i++)
+        CHECK(read_by(fd, page, SIZE, 0) == SIZE);
+    CHECK(sleeps_of_all() - before < CACHED / 2);
+}
+
+/* Fills tasks with the numbers of our threads. */
+static int threads_now(long *tasks, int most)
+{
+    DIR *dir = opendir("/proc/self/task");
+    const struct dirent *entry;
+    int count = 0;
+
+    CHECK(dir);
+    while ((entry = readdir(dir))) {
+        if (entry->d_name[0] != '.' && count < most)
+            tasks[count++] = strtol(entry->d_name, NULL, 10);
+    }
+    closedir(dir);
+    return count;
+}
+
+static void d6_after_a_pause_no_thread_is_made(void)
+{
+    enum { MOST = 64 };
+    long before[MOST], after[MOST];
+    int fd = temp_file(0), had, has;
+    char byte = 'p';
+
+    CHECK(write_by(fd, &byte, 1, 0) == 1 && read_by(fd, &byte, 1, 0) == 1);
+    had = threads_now(before, MOST);
+    nap_ms(IDLE_MS + 200);
+    CHECK(read_by(fd, &byte, 1, 0) == 1);
+    has = threads_now(after, MOST);
+    for (int i = 0; i < has; i++) {
+        int k = 0;
+
+        while (k < had && before[k] != after[i])
+            k++;
+        CHECK(k < had);
+    }
 }
 
 /* ---- Handlers ------------------------------------------------------------------------------- */
@@ -343,6 +405,8 @@ static void p25_who_waits_long_is_woken_beside_those_who_do_not(void)
 
 const struct dropin_case driving_tests[] = {
     TEST(d6_who_waits_for_quick_requests_drives),
+    BETTER(d6_nobody_sleeps_for_what_is_in_the_page_cache),
+    BETTER(d6_after_a_pause_no_thread_is_made),
     TEST(p25_who_waits_long_is_woken_beside_those_who_do_not),
     TEST(p27_handlers_that_restart_interrupt_no_quick_wait),
     TEST(p27_other_handlers_may_interrupt_it),
