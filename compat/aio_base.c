@@ -35,6 +35,19 @@ static struct {
 
 static volatile bool alive_always; /* where the kernel wipes nothing */
 
+/* Not such as would be allocated at the first use. */
+static __thread bool is_inside __attribute__((tls_model("initial-exec")));
+
+bool aio_is_inside(void)
+{
+    return is_inside;
+}
+
+void aio_set_inside(bool inside)
+{
+    is_inside = inside;
+}
+
 void aio_shield(struct aio_shield *ret_old)
 {
     sigset_t all;
@@ -42,10 +55,12 @@ void aio_shield(struct aio_shield *ret_old)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &ret_old->signals);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret_old->cancel);
+    is_inside = true;
 }
 
 void aio_unshield(const struct aio_shield *old)
 {
+    is_inside = false;
     pthread_setcancelstate(old->cancel, NULL);
     pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
 }
@@ -192,7 +207,7 @@ void aio_drain(bool (*is_left)(void))
     struct aio_shield old;
 
     /* A child of vfork(2) that ends has our memory, and nothing of ours to finish. */
-    if (!base.loop || aio_is_copy() || base.owner != getpid())
+    if (!base.loop || aio_is_copy() || base.owner != getpid() || is_inside)
         return;
     aio_shield(&old);
     aio_lock();

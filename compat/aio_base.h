@@ -29,6 +29,12 @@ struct aio_shield {
 void aio_shield(struct aio_shield *ret_old);
 void aio_unshield(const struct aio_shield *old);
 
+/* Between the two the thread is inside. What it calls there may be the program's (its malloc, its
+ * mmap) and call us again, which must then be refused: locks may be taken. Handlers that run in its
+ * sleep are not inside. */
+bool aio_is_inside(void);
+void aio_set_inside(bool inside);
+
 /* A thread that nobody joins, with all signals blocked as its maker has; 0 or -errno. stack: 0: as
  * the C library has it. */
 int aio_thread(void *(*main)(void *arg), void *arg, size_t stack);

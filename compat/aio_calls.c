@@ -187,6 +187,8 @@ static int begin_one(struct aiocb *block, int what)
     struct aio_shield old;
     int saved = errno, r;
 
+    if (aio_is_inside())
+        return refuse(block, EAGAIN);
     aio_shield(&old);
     r = aio_start(&loop);
     if (r == 0)
@@ -392,6 +394,8 @@ int aio_do_suspend(const struct aiocb *const blocks[], int count, const struct t
 
     if (count < 0 || (timeout && (timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)))
         return fail(EINVAL);
+    if (aio_is_inside())
+        return fail(EAGAIN);
     if (timeout)
         until = after(timeout);
     while (!one_is_over(&wait)) {
@@ -437,6 +441,8 @@ int aio_do_cancel(int fd, struct aiocb *block)
         return fail(EBADF);
     if (block && block->aio_fildes != fd)
         return fail(EINVAL);
+    if (aio_is_inside())
+        return AIO_NOTCANCELED;
     aio_shield(&old);
     if (aio_start(&loop) == 0) {
         aio_lock();
@@ -612,6 +618,8 @@ static int listio(int mode, struct aiocb *const blocks[], int count, struct sige
 
     if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || count < 0)
         return fail(EINVAL);
+    if (aio_is_inside())
+        return fail(EAGAIN);
     aio_shield(&old);
     if (aio_start(&loop) == 0)
         list = new_list(mode, event);

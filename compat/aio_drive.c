@@ -132,8 +132,10 @@ static void watch_program(struct watch *watch)
 
     if (now < watch->next)
         return;
-    if (aio_may_end() && aio_is_alone())
-        exit(0); /* as the C library does for its last thread */
+    if (aio_may_end() && aio_is_alone()) {
+        aio_set_inside(false); /* the program's handlers run here */
+        exit(0);               /* as the C library does for its last thread */
+    }
     watch->gap = watch->gap < GAP_MOST ? watch->gap * 2 : GAP_MOST;
     watch->next = now + watch->gap;
 }
@@ -222,10 +224,12 @@ static int open_loop(void)
 /* A sleep has an end, after which it is seen that the engine was taken away. */
 static void *thread_main(void *arg)
 {
-    int r = open_loop();
     struct watch watch;
+    int r;
 
     (void)arg;
+    aio_set_inside(true);
+    r = open_loop();
     drive.thread = pthread_self();
     drive.error = r;
     atomic_store(&drive.open, 1);
@@ -417,20 +421,26 @@ static long doze(struct waiter *waiter, uint32_t wakes, const struct timespec *t
     int type;
     long r;
 
+    aio_set_inside(false);
     pthread_sigmask(SIG_SETMASK, &old->signals, &all);
     type = admit_cancel(old);
     r = aio_futex_wait(aio_word(waiter), wakes, timeout);
     refuse_cancel(type);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    aio_set_inside(true);
     return r;
 }
 
 static long sleep_in_ring(const struct timespec *limit, const struct aio_shield *old)
 {
-    int type = admit_cancel(old);
-    long r = ouro__ring_sleep(drive.fd, limit, &old->signals);
+    int type;
+    long r;
 
+    aio_set_inside(false);
+    type = admit_cancel(old);
+    r = ouro__ring_sleep(drive.fd, limit, &old->signals);
     refuse_cancel(type);
+    aio_set_inside(true);
     return r;
 }
 

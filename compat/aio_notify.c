@@ -93,9 +93,11 @@ static void call(struct request *request)
         stats_notice(STATS_BY_FUNCTION);
     sigfillset(&all);
     sigemptyset(&none);
+    aio_set_inside(false);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
     event.sigev_notify_function(event.sigev_value);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    aio_set_inside(true);
 }
 
 static void push(struct request *request)
@@ -142,6 +144,7 @@ static void name_thread(void)
 static void *serve(void *arg)
 {
     (void)arg;
+    aio_set_inside(true);
     name_thread();
     pthread_mutex_lock(&pool.lock);
     while (wait_for_work()) {
@@ -155,12 +158,15 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* With attributes of the program's: one thread, one call. Joinable ones nobody would join. */
+/* With attributes of the program's, which may open signals: one thread, one call. Joinable ones
+ * nobody would join. */
 static void *serve_once(void *arg)
 {
-    pthread_attr_t attr;
     int state = PTHREAD_CREATE_DETACHED;
+    struct aio_shield old;
+    pthread_attr_t attr;
 
+    aio_shield(&old);
     name_thread();
     if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getdetachstate(&attr, &state);

@@ -50,9 +50,14 @@ static void find(void)
 
 bool aio_find_original(void)
 {
+    struct aio_shield old;
     int saved = errno;
 
+    if (aio_is_inside()) /* called by what is called here: refused */
+        return false;
+    aio_shield(&old);
     pthread_once(&once, find);
+    aio_unshield(&old);
     errno = saved;
     return aio_original.use == AIO_USE_ORIGINAL;
 }

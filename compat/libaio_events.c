@@ -209,8 +209,10 @@ static bool lets_through(const struct fetch *fetch)
     for (int signo = 1; signo < NSIG && !some; signo++)
         some = sigismember(&pending, signo) == 1 && sigismember(fetch->mask, signo) == 0;
     if (some) {
+        aio_set_inside(false);
         pthread_sigmask(SIG_SETMASK, fetch->mask, &all);
         pthread_sigmask(SIG_SETMASK, &all, NULL);
+        aio_set_inside(true);
     }
     return some;
 }

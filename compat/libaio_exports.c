@@ -3,6 +3,7 @@
  * them had other parameters before 0.4. */
 #include "libaio_dropin.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #define FIRST "@LIBAIO_0.1"
@@ -11,13 +12,14 @@
 #define FIFTH "@@LIBAIO_0.5"
 
 #define SHOWN __attribute__((visibility("default")))
-/* One symbol has one version, so each version has a symbol of its own. */
-#define EXPORT(symbol, name, params, call) \
-    SHOWN int symbol params;               \
-    int symbol params                      \
-    {                                      \
-        return call;                       \
-    }                                      \
+/* One symbol has one version, so each version has a symbol of its own. Who is inside (aio_base.h)
+ * is refused. */
+#define EXPORT(symbol, name, params, call)         \
+    SHOWN int symbol params;                       \
+    int symbol params                              \
+    {                                              \
+        return aio_is_inside() ? -EAGAIN : (call); \
+    }                                              \
     __asm__(".symver " #symbol ", " name)
 
 typedef void callback(aio_context_t context, struct iocb *block, long res, long res2);
@@ -27,7 +29,7 @@ static const struct timespec none;
 static int queue_init(int count, aio_context_t *ret)
 {
     if (count <= 0)
-        return -22; /* -EINVAL */
+        return -EINVAL;
     *ret = 0;
     return laio_setup((unsigned)count, ret);
 }

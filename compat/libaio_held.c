@@ -291,8 +291,10 @@ static void free_all(struct laio_keeper *keeper)
 static void *thread_main(void *arg)
 {
     struct laio_keeper *keeper = arg;
-    int r = open_keeper(keeper);
+    int r;
 
+    aio_set_inside(true);
+    r = open_keeper(keeper);
     keeper->error = r;
     atomic_store(&keeper->open, 1);
     aio_futex_wake(&keeper->open); /* at worst it wakes somebody for nothing */

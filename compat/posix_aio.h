@@ -104,7 +104,12 @@ extern struct aio_original {
 } aio_original;
 bool aio_find_original(void);
 
-/* OURO_DISABLE=1: ours are not to be used. */
+/* OURO_DISABLE=1: ours are not to be used. aio_known_off: as far as anybody has asked. */
+static inline bool aio_known_off(void)
+{
+    return __atomic_load_n(&aio_original.use, __ATOMIC_ACQUIRE) == AIO_USE_ORIGINAL;
+}
+
 static inline bool aio_off(void)
 {
     int use = __atomic_load_n(&aio_original.use, __ATOMIC_ACQUIRE);

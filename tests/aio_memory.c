@@ -8,6 +8,7 @@
 
 static atomic_bool counting;
 static atomic_int allocations;
+static void (*_Atomic in_allocation)(void);
 
 #if !SANITIZED
 extern void *__libc_malloc(size_t size);
@@ -18,8 +19,12 @@ extern void __libc_free(void *old);
 
 static void count_one(void)
 {
+    void (*call)(void) = in_allocation;
+
     if (counting)
         allocations++;
+    if (call)
+        call();
 }
 
 void *malloc(size_t size)
@@ -293,7 +298,57 @@ static void p56_reads_of_a_file_allocate_nothing_at_all(void)
     CHECK(allocations <= 16); /* a worker more, at most */
 }
 
+/* ---- A program that is called from inside --------------------------------------------------- */
+
+static atomic_int calls_inside;
+static int file_inside;
+
+/* As an allocator does that writes what it is asked for into a log. */
+static void call_from_inside(void)
+{
+    static _Thread_local bool nested;
+    struct aiocb block;
+    char byte;
+
+    if (nested)
+        return;
+    nested = true;
+    calls_inside++;
+    block = block_of(file_inside, &byte, 1, 0);
+    if (aio_read(&block) == 0)
+        CHECK(await(&block) == 0 && aio_return(&block) == 1);
+    else
+        CHECK(errno == EAGAIN && aio_error(&block) == EAGAIN);
+    nested = false;
+}
+
+static void d5_what_the_library_calls_may_call_it(void)
+{
+    enum { COUNT = 600 };
+    static struct aiocb blocks[COUNT], *list[COUNT];
+    static char bytes[COUNT];
+
+    if (SANITIZED)
+        _exit(SKIP_STATUS);
+    file_inside = temp_file(0);
+    CHECK(pwrite(file_inside, "a", 1, 0) == 1);
+    in_allocation = call_from_inside;
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = block_of(file_inside, &bytes[i], 1, 0);
+        blocks[i].aio_lio_opcode = LIO_READ;
+        list[i] = &blocks[i];
+    }
+    CHECK(aio_read(&blocks[0]) == 0 && await(&blocks[0]) == 0);
+    CHECK(lio_listio(LIO_WAIT, list, COUNT, NULL) == 0);
+    in_allocation = NULL;
+    dprintf(1, "# %d calls from inside\n", calls_inside);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(aio_return(&blocks[i]) == 1 && bytes[i] == 'a');
+    CHECK(calls_inside > 0);
+}
+
 const struct dropin_case memory_tests[] = {
+    BETTER(d5_what_the_library_calls_may_call_it),
     BETTER(p11_without_memory_a_request_is_refused),
     TEST(p11_full_queues_are_no_lack),
     TEST(p56_who_polls_allocates_nothing),
