@@ -78,11 +78,21 @@ static void insist(const struct sigevent *event)
         stats_notice(STATS_DROPPED);
 }
 
+/* Also where the program's attributes, or its function, have opened signals. */
+static void be_inside(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    aio_set_inside(true);
+}
+
 /* What the program's function may do, leave or change is its own affair. */
 static void call(struct request *request)
 {
     struct sigevent event = request->event;
-    sigset_t all, none;
+    sigset_t none;
 
     release(request);
     if (event.sigev_notify == SIGEV_SIGNAL) {
@@ -91,13 +101,11 @@ static void call(struct request *request)
     }
     if (stats_on)
         stats_notice(STATS_BY_FUNCTION);
-    sigfillset(&all);
     sigemptyset(&none);
     aio_set_inside(false);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
     event.sigev_notify_function(event.sigev_value);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    aio_set_inside(true);
+    be_inside();
 }
 
 static void push(struct request *request)
@@ -144,7 +152,7 @@ static void name_thread(void)
 static void *serve(void *arg)
 {
     (void)arg;
-    aio_set_inside(true);
+    be_inside();
     name_thread();
     pthread_mutex_lock(&pool.lock);
     while (wait_for_work()) {
@@ -158,15 +166,13 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* With attributes of the program's, which may open signals: one thread, one call. Joinable ones
- * nobody would join. */
+/* With attributes of the program's: one thread, one call. Joinable ones nobody would join. */
 static void *serve_once(void *arg)
 {
     int state = PTHREAD_CREATE_DETACHED;
-    struct aio_shield old;
     pthread_attr_t attr;
 
-    aio_shield(&old);
+    be_inside();
     name_thread();
     if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getdetachstate(&attr, &state);
