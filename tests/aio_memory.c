@@ -1,82 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* aio_memory.c: when memory runs out (P11), and who asks for it (P56). The program has allocation
- * functions of its own here, which count and hand over to the C library's; a sanitizer has its own
- * instead, and then nothing can be counted. */
+/* aio_memory.c: when memory runs out (P11), who asks for it (P56), and what calls us from there. */
 #include "aio_test.h"
 
 #include <sys/resource.h>
-
-static atomic_bool counting;
-static atomic_int allocations;
-static void (*_Atomic in_allocation)(void);
-
-#if !SANITIZED
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *old, size_t size);
-extern void *__libc_memalign(size_t alignment, size_t size);
-extern void __libc_free(void *old);
-
-static void count_one(void)
-{
-    void (*call)(void) = in_allocation;
-
-    if (counting)
-        allocations++;
-    if (call)
-        call();
-}
-
-void *malloc(size_t size)
-{
-    count_one();
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t nmemb, size_t size)
-{
-    count_one();
-    return __libc_calloc(nmemb, size);
-}
-
-void *realloc(void *ptr, size_t size)
-{
-    count_one();
-    return __libc_realloc(ptr, size);
-}
-
-void *aligned_alloc(size_t alignment, size_t size)
-{
-    count_one();
-    return __libc_memalign(alignment, size);
-}
-
-int posix_memalign(void **memptr, size_t alignment, size_t size)
-{
-    count_one();
-    *memptr = __libc_memalign(alignment, size);
-    return *memptr ? 0 : ENOMEM;
-}
-
-void free(void *ptr)
-{
-    if (ptr)
-        count_one();
-    __libc_free(ptr);
-}
-#endif
-
-static void start_counting(void)
-{
-    allocations = 0;
-    counting = true;
-}
-
-static int counted(void)
-{
-    counting = false;
-    return allocations;
-}
 
 /* ---- P11 ------------------------------------------------------------------------------------ */
 
@@ -277,7 +203,7 @@ static void p56_reads_of_a_file_allocate_nothing_at_all(void)
     enum { COUNT = 32 };
     static struct aiocb blocks[COUNT];
     static char bytes[COUNT];
-    int fd = temp_file(0);
+    int fd = temp_file(0), count;
 
     if (SANITIZED)
         _exit(SKIP_STATUS);
@@ -294,8 +220,9 @@ static void p56_reads_of_a_file_allocate_nothing_at_all(void)
         for (int i = 0; i < COUNT; i++)
             CHECK(await(&blocks[i]) == 0);
     }
-    dprintf(1, "# %d allocations in %d requests\n", counted(), 25 * COUNT);
-    CHECK(allocations <= 16); /* a worker more, at most */
+    count = counted();
+    dprintf(1, "# %d allocations in %d requests\n", count, 25 * COUNT);
+    CHECK(count <= 16); /* a worker more, at most */
 }
 
 /* ---- A program that is called from inside --------------------------------------------------- */

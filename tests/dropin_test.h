@@ -66,6 +66,16 @@ extern bool takes_long;
  * stand in FILE, each with the reason behind its name; --long takes minutes where seconds do. */
 int run_tests(int argc, char **argv, const struct dropin_case *const *themes, unsigned count);
 
+/* ---- dropin_alloc.c: who asks for memory ----------------------------------------------------- */
+
+void start_counting(void);
+int counted(void); /* ends it: calls since then */
+
+/* Is called for each, before it; NULL: nothing is. */
+extern void (*_Atomic in_allocation)(void);
+
+/* ---- Helpers --------------------------------------------------------------------------------- */
+
 void nap_ms(long ms);
 double now_s(void);
 

@@ -513,6 +513,67 @@ static void l37_direct_requests_need_nothing_else(void)
     CHECK(count_of("/proc/self/fd") == fds && count_of("/proc/self/task") == threads);
 }
 
+/* ---- A program that is called from inside (decision 5) --------------------------------------- */
+
+static io_context_t context_inside;
+static int file_inside;
+static atomic_int calls_inside, refused_inside;
+
+static void call_from_inside(void)
+{
+    static _Thread_local bool nested;
+    struct io_event event;
+    struct iocb iocb;
+    char byte;
+    int r;
+
+    if (nested)
+        return;
+    nested = true;
+    calls_inside++;
+    io_prep_pread(&iocb, file_inside, &byte, 1, 0);
+    r = submit(context_inside, &iocb);
+    CHECK(r == 1 || r == -EAGAIN);
+    if (r == 1)
+        CHECK(io_getevents(context_inside, 1, 1, &event, NULL) == 1 && event.res == 1);
+    else
+        refused_inside++;
+    nested = false;
+}
+
+/* As an allocator does that writes what it is asked for into a log. */
+static void d5_what_the_library_calls_may_call_it(void)
+{
+    enum { COUNT = 600 };
+    static struct iocb blocks[COUNT];
+    static struct io_event events[COUNT];
+    struct iocb *list[COUNT];
+    io_context_t context = context_of(COUNT);
+    char byte;
+
+    if (SANITIZED)
+        _exit(SKIP_STATUS);
+    context_inside = context_of(8);
+    file_inside = temp_file(0);
+    CHECK(pwrite(file_inside, "a", 1, 0) == 1);
+    for (int i = 0; i < COUNT; i++) {
+        io_prep_pread(&blocks[i], file_inside, &byte, 1, 0);
+        list[i] = &blocks[i];
+    }
+    in_allocation = call_from_inside;
+    for (int done = 0; done < COUNT;) {
+        int r = io_submit(context, COUNT - done, list + done);
+
+        CHECK(r > 0);
+        done += r;
+    }
+    CHECK(io_getevents(context, COUNT, COUNT, events, NULL) == COUNT);
+    in_allocation = NULL;
+    dprintf(1, "# %d calls, %d of them from inside\n", calls_inside, refused_inside);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(events[i].res == 1);
+}
+
 const struct dropin_case process_tests[] = {
     TEST(l29_a_poll_that_waits_is_cancelled),
     TEST(l29_what_io_cancel_refuses),
@@ -529,5 +590,6 @@ const struct dropin_case process_tests[] = {
     TEST(l36_without_io_uring_all_is_the_same),
     BETTER(l36_without_the_kernels_aio_there_are_contexts),
     TEST(l37_direct_requests_need_nothing_else),
+    TEST(d5_what_the_library_calls_may_call_it),
     { 0 },
 };
