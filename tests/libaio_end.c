@@ -5,9 +5,28 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "../compat/aio_versions.h"
+
 enum { PIECE = 256 << 10 };
 
-enum end { BY__EXIT, BY_EXIT, BY_QUICK_EXIT, BY__EXIT_OF_A_THREAD, BY_RETURN, BY_SIGKILL };
+enum end {
+    BY__EXIT,
+    BY_C_EXIT, /* _Exit, which is C's own */
+    BY_EXIT,
+    BY_QUICK_EXIT,
+    BY_OLD_QUICK_EXIT,
+    BY__EXIT_OF_A_THREAD,
+    BY_RETURN,
+    BY_SIGKILL
+};
+
+/* As programs of that time call it; younger machines have one alone. */
+#ifdef AIO_OLD_QUICK_EXIT
+extern void old_quick_exit(int status) __attribute__((noreturn));
+__asm__(".symver old_quick_exit, quick_exit@" AIO_TEXT(AIO_OLD_QUICK_EXIT));
+#else
+#define old_quick_exit quick_exit
+#endif
 
 static void *leave(void *arg)
 {
@@ -21,8 +40,10 @@ static void end_by(enum end end)
 
     switch (end) {
     case BY__EXIT: _exit(0);
+    case BY_C_EXIT: _Exit(0);
     case BY_EXIT: exit(0);
     case BY_QUICK_EXIT: quick_exit(0);
+    case BY_OLD_QUICK_EXIT: old_quick_exit(0);
     case BY_SIGKILL: raise(SIGKILL); break;
     case BY_RETURN: pthread_exit(NULL); /* of the last thread */
     default:
@@ -78,6 +99,11 @@ static void write_and_end_by(enum end end)
     }
 }
 
+static void l32_what_is_accepted_is_written_behind__Exit(void)
+{
+    write_and_end_by(BY_C_EXIT);
+}
+
 static void l32_what_is_accepted_is_written_behind_exit(void)
 {
     write_and_end_by(BY_EXIT);
@@ -86,6 +112,11 @@ static void l32_what_is_accepted_is_written_behind_exit(void)
 static void l32_what_is_accepted_is_written_behind_quick_exit(void)
 {
     write_and_end_by(BY_QUICK_EXIT);
+}
+
+static void l32_what_is_accepted_is_written_behind_the_older_quick_exit(void)
+{
+    write_and_end_by(BY_OLD_QUICK_EXIT);
 }
 
 static void l32_what_is_accepted_is_written_behind__exit_of_a_thread(void)
@@ -218,8 +249,10 @@ static void l32_what_waits_for_a_pipe_survives_its_thread(void)
 
 const struct dropin_case end_tests[] = {
     TEST(l32_64_mib_are_written_behind__exit),
+    TEST(l32_what_is_accepted_is_written_behind__Exit),
     TEST(l32_what_is_accepted_is_written_behind_exit),
     TEST(l32_what_is_accepted_is_written_behind_quick_exit),
+    TEST(l32_what_is_accepted_is_written_behind_the_older_quick_exit),
     TEST(l32_what_is_accepted_is_written_behind__exit_of_a_thread),
     TEST(l32_what_is_accepted_is_written_behind_the_last_thread),
     TEST(l32_direct_writes_survive_sigkill),
