@@ -143,41 +143,63 @@ static void p48_exit_does_not_wait(void)
     }
 }
 
+enum { PIECES = 8, PIECE = 8 << 20 };
+
+/* Other bytes in each piece, and in each place of it. */
+static void make_piece(uint32_t *piece, uint32_t number)
+{
+    for (uint32_t i = 0; i < PIECE / sizeof(*piece); i++)
+        piece[i] = number * PIECE + i;
+}
+
+static void write_and_exit(int fd, uint32_t *const pieces[])
+{
+    static struct aiocb blocks[PIECES], waiting, behind, full;
+    uint64_t most = UINT64_MAX - 1;
+    int fds[2], event = eventfd(1, 0);
+    char byte;
+
+    for (int k = 0; k < PIECES; k++) {
+        blocks[k] = block_of(fd, pieces[k], PIECE, (off_t)k * PIECE);
+        CHECK(aio_write(&blocks[k]) == 0);
+    }
+    CHECK(pipe(fds) == 0); /* what waits for ever does not hold it up */
+    waiting = block_of(fds[0], &byte, 1, 0);
+    behind = block_of(fds[0], NULL, 0, 0);
+    full = block_of(event, &most, sizeof(most), 0);
+    CHECK(aio_read(&waiting) == 0 && aio_write(&full) == 0);
+    (void)aio_fsync(O_SYNC, &behind);
+    exit(0);
+}
+
 /* BETTER: with glibc the end of the process is the end of its threads. */
 static void p48_exit_loses_nothing_that_is_to_be_written(void)
 {
-    enum { COUNT = 8, SIZE = 8 << 20 };
-    static struct aiocb blocks[COUNT];
-    char *data = calloc(1, SIZE);
+    uint32_t *pieces[PIECES], *back = malloc(PIECE);
 
+    for (uint32_t k = 0; k < PIECES; k++) {
+        pieces[k] = malloc(PIECE);
+        CHECK(back && pieces[k]);
+        make_piece(pieces[k], k);
+    }
     for (int i = 0; i < 3; i++) {
         int fd = temp_file(0), status;
         pid_t child = fork();
         struct stat st;
 
-        if (child == 0) {
-            static struct aiocb waiting, behind, full;
-            uint64_t most = UINT64_MAX - 1;
-            int fds[2], event = eventfd(1, 0);
-            char byte;
-
-            for (int k = 0; k < COUNT; k++) {
-                blocks[k] = block_of(fd, data, SIZE, (off_t)k * SIZE);
-                CHECK(aio_write(&blocks[k]) == 0);
-            }
-            CHECK(pipe(fds) == 0); /* what waits for ever does not hold it up */
-            waiting = block_of(fds[0], &byte, 1, 0);
-            behind = block_of(fds[0], NULL, 0, 0);
-            full = block_of(event, &most, sizeof(most), 0);
-            CHECK(aio_read(&waiting) == 0 && aio_write(&full) == 0);
-            (void)aio_fsync(O_SYNC, &behind);
-            exit(0);
-        }
+        if (child == 0)
+            write_and_exit(fd, pieces);
         CHECK(waitpid(child, &status, 0) == child && status == 0);
-        CHECK(fstat(fd, &st) == 0 && st.st_size == (off_t)COUNT * SIZE);
+        CHECK(fstat(fd, &st) == 0 && st.st_size == (off_t)PIECES * PIECE);
+        for (int k = 0; k < PIECES; k++) {
+            CHECK(pread(fd, back, PIECE, (off_t)k * PIECE) == PIECE);
+            CHECK(memcmp(back, pieces[k], PIECE) == 0);
+        }
         close(fd);
     }
-    free(data);
+    for (int k = 0; k < PIECES; k++)
+        free(pieces[k]);
+    free(back);
 }
 
 /* No thread of ours, and none of the C library's, keeps it; what is in flight, it does. */
