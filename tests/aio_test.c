@@ -7,6 +7,8 @@
  * aio_lists.c, aio_process.c, aio_memory.c, aio_handlers.c and aio_driving.c. */
 #include "aio_test.h"
 
+#include <time.h>
+
 static const struct dropin_case *const themes[] = {
     submit_tests, order_tests,   wait_tests,   cancel_tests,  notify_tests,
     list_tests,   process_tests, memory_tests, handler_tests, driving_tests,
@@ -52,6 +54,14 @@ ssize_t write_by(int fd, const void *buf, size_t size, off_t offset)
     CHECK(aio_write(&block) == 0);
     errno = await(&block);
     return aio_return(&block);
+}
+
+double cpu_seconds(void)
+{
+    struct timespec t;
+
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 void *suspend_for_ever(void *arg)

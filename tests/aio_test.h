@@ -21,6 +21,9 @@ int await(struct aiocb *block);
 ssize_t read_by(int fd, void *buf, size_t size, off_t offset);
 ssize_t write_by(int fd, const void *buf, size_t size, off_t offset);
 
+/* What this thread has used. */
+double cpu_seconds(void);
+
 /* ---- Others that take part ------------------------------------------------------------------ */
 
 /* A thread that waits for the block arg. */
