@@ -240,6 +240,51 @@ static void p28_suspend_needs_little_stack(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* CPU time for each of a list, of which none ends: what it is at best. */
+static double cost_of_suspend(const struct aiocb *const list[], int count)
+{
+    enum { TRIES = 3, LEAST = 32000 };
+    struct timespec limit = { 0, 1000000 };
+    int times = LEAST / count;
+    double best = 1e9;
+
+    for (int i = 0; i < TRIES; i++) {
+        double start = cpu_seconds(), cost;
+
+        for (int k = 0; k < times; k++)
+            CHECK(aio_suspend(list, count, &limit) == -1 && errno == EAGAIN);
+        cost = (cpu_seconds() - start) / (count * times);
+        best = cost < best ? cost : best;
+    }
+    return best;
+}
+
+/* BETTER: glibc looks for each among all that there are, and one of many costs 40 times as much. */
+static void p28_each_of_many_costs_suspend_the_same(void)
+{
+    enum { MANY = 32000, FEW = 1000, TIMES = 8 };
+    struct aiocb *blocks = calloc(MANY, sizeof(*blocks));
+    const struct aiocb **list = calloc(MANY, sizeof(*list));
+    char *bytes = calloc(MANY, 1);
+    double few = 0, growth;
+    int fds[2];
+
+    CHECK(blocks && list && bytes && pipe(fds) == 0);
+    for (int i = 0; i < MANY; i++) {
+        if (i == FEW)
+            few = cost_of_suspend(list, FEW);
+        blocks[i] = block_of(fds[0], &bytes[i], 1, 0);
+        list[i] = &blocks[i];
+        CHECK(aio_read(&blocks[i]) == 0);
+    }
+    growth = cost_of_suspend(list, MANY) / few;
+    dprintf(1, "# one of %d costs %.1f times as much as one of %d\n", MANY, growth, FEW);
+    CHECK(growth <= TIMES);
+    CHECK(write(fds[1], "x", 1) == 1);
+    CHECK(aio_suspend(list, MANY, NULL) == 0 && aio_error(list[0]) == 0);
+    _exit(0); /* the others are outstanding */
+}
+
 static void p29_suspend_is_a_cancellation_point(void)
 {
     char byte;
@@ -271,6 +316,7 @@ const struct dropin_case wait_tests[] = {
     BETTER(p26_suspend_has_a_limit),
     TEST(p27_signals_interrupt_suspend),
     BETTER(p28_suspend_needs_little_stack),
+    BETTER(p28_each_of_many_costs_suspend_the_same),
     TEST(p29_suspend_is_a_cancellation_point),
     { 0 },
 };
