@@ -194,7 +194,7 @@ static void p56_a_thread_that_is_there_is_called_without_allocating(void)
         nap_ms(1); /* it goes back to waiting */
     }
     dprintf(1, "# %d of %d calls needed no new thread\n", quiet, CALLS);
-    CHECK(quiet > 0);
+    CHECK(quiet >= CALLS / 2);
 }
 
 /* A file's requests never wait, so their submission is counted as well. */
