@@ -9,23 +9,7 @@
 
 #include "aio_test.h"
 
-enum { SIZE = 4096, BLOCKS = 64, ROUNDS = 2000 };
-
-/* Such as no cache has: a device has to be asked, where the file system can do that. */
-static int slow_file(void)
-{
-    static _Alignas(SIZE) char page[SIZE];
-    int fd = temp_file(0), direct;
-
-    for (int i = 0; i < BLOCKS; i++) {
-        memset(page, 'a' + i % 26, SIZE);
-        CHECK(pwrite(fd, page, SIZE, (off_t)i * SIZE) == SIZE);
-    }
-    CHECK(fsync(fd) == 0);
-    direct = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT);
-    (void)direct; /* from the cache, then */
-    return fd;
-}
+enum { SIZE = SLOW_SIZE, BLOCKS = SLOW_BLOCKS, ROUNDS = 2000 };
 
 struct slow {
     _Alignas(SIZE) char page[SIZE];

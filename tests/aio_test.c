@@ -64,6 +64,21 @@ double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+int slow_file(void)
+{
+    static _Alignas(SLOW_SIZE) char page[SLOW_SIZE];
+    int fd = temp_file(0), direct;
+
+    for (int i = 0; i < SLOW_BLOCKS; i++) {
+        memset(page, 'a' + i % 26, SLOW_SIZE);
+        CHECK(pwrite(fd, page, SLOW_SIZE, (off_t)i * SLOW_SIZE) == SLOW_SIZE);
+    }
+    CHECK(fsync(fd) == 0);
+    direct = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT);
+    (void)direct; /* from the cache, then */
+    return fd;
+}
+
 void *suspend_for_ever(void *arg)
 {
     const struct aiocb *list[] = { arg };

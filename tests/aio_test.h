@@ -21,6 +21,11 @@ int await(struct aiocb *block);
 ssize_t read_by(int fd, void *buf, size_t size, off_t offset);
 ssize_t write_by(int fd, const void *buf, size_t size, off_t offset);
 
+/* Such as no cache has: a device has to be asked, where the file system can do that. The i-th block
+ * has 'a' + i % 26 in it. */
+enum { SLOW_SIZE = 4096, SLOW_BLOCKS = 64 };
+int slow_file(void);
+
 /* What this thread has used. */
 double cpu_seconds(void);
 

@@ -17,7 +17,7 @@ static void p21_a_block_that_was_never_submitted_has_no_error(void)
     CHECK(aio_error(&block) == 0 && aio_return(&block) == 0);
 }
 
-/* Nor a lock, which needs one where it is taken. */
+/* Of locks it says nothing: one that is free needs no system call either. */
 static void p21_status_is_read_without_a_system_call(void)
 {
     struct sock_filter code[] = {
