@@ -92,6 +92,34 @@ static void d6_who_waits_for_quick_requests_drives(void)
     CHECK(led);
 }
 
+static void polled_only(struct slow *slow, int fd, int number)
+{
+    double limit = now_s() + 5;
+
+    begin(slow, fd, number);
+    while (aio_error(&slow->block) == EINPROGRESS)
+        CHECK(now_s() < limit);
+    check(slow);
+}
+
+/* Who has driven before may do so as well. */
+static void d6_who_only_polls_sees_the_end(void)
+{
+    static struct slow slow;
+    int fd = slow_file();
+
+    for (int i = 0; i < 100; i++)
+        polled_only(&slow, fd, i);
+    for (int i = 0; i < 20; i++) {
+        for (int k = 0; k < 50; k++) {
+            begin(&slow, fd, k);
+            CHECK(await(&slow.block) == 0);
+            check(&slow);
+        }
+        polled_only(&slow, fd, i);
+    }
+}
+
 enum { CACHED = 1000, IDLE_MS = 1000 /* after which glibc's threads are gone */ };
 
 static long sleeps_of_all(void)
@@ -389,6 +417,7 @@ static void p25_who_waits_long_is_woken_beside_those_who_do_not(void)
 
 const struct dropin_case driving_tests[] = {
     TEST(d6_who_waits_for_quick_requests_drives),
+    TEST(d6_who_only_polls_sees_the_end),
     BETTER(d6_nobody_sleeps_for_what_is_in_the_page_cache),
     BETTER(d6_after_a_pause_no_thread_is_made),
     TEST(p25_who_waits_long_is_woken_beside_those_who_do_not),
