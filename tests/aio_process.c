@@ -374,6 +374,69 @@ static void p52_requests_survive_their_thread(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0 && byte == 'x');
 }
 
+enum { SLOW_READS = 16, LARGE_WRITES = 3, LARGE = 1 << 20 };
+
+struct many {
+    struct aiocb reads[SLOW_READS], writes[LARGE_WRITES];
+    _Alignas(SLOW_SIZE) char pages[SLOW_READS][SLOW_SIZE];
+    char data[LARGE_WRITES][LARGE];
+    int slow, wide;
+    char round;
+};
+
+/* In flight when the thread is gone: nothing has waited for them. */
+static void *submit_many_and_end(void *arg)
+{
+    struct many *many = arg;
+
+    for (int i = 0; i < LARGE_WRITES; i++) {
+        memset(many->data[i], many->round + i, LARGE);
+        many->writes[i] = block_of(many->wide, many->data[i], LARGE, (off_t)i * LARGE);
+        CHECK(aio_write(&many->writes[i]) == 0);
+    }
+    for (int i = 0; i < SLOW_READS; i++) {
+        many->reads[i] = block_of(many->slow, many->pages[i], SLOW_SIZE, (off_t)i * SLOW_SIZE);
+        CHECK(aio_read(&many->reads[i]) == 0);
+    }
+    pthread_exit(NULL);
+}
+
+static void all_are_good(struct many *many)
+{
+    static char back[LARGE];
+
+    for (int i = 0; i < SLOW_READS; i++) {
+        CHECK(await(&many->reads[i]) == 0 && aio_return(&many->reads[i]) == SLOW_SIZE);
+        CHECK(many->pages[i][0] == 'a' + i && many->pages[i][SLOW_SIZE - 1] == 'a' + i);
+        memset(many->pages[i], 0, SLOW_SIZE);
+    }
+    for (int i = 0; i < LARGE_WRITES; i++) {
+        CHECK(await(&many->writes[i]) == 0 && aio_return(&many->writes[i]) == LARGE);
+        CHECK(pread(many->wide, back, LARGE, (off_t)i * LARGE) == LARGE);
+        CHECK(memcmp(back, many->data[i], LARGE) == 0);
+    }
+}
+
+static void p52_all_that_is_in_flight_survives_its_thread(void)
+{
+    enum { ROUNDS = 100 };
+    static struct many many;
+    int in_flight = 0;
+
+    many.slow = slow_file();
+    many.wide = temp_file(0);
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_t thread;
+
+        many.round = (char)(i % 100);
+        CHECK(pthread_create(&thread, NULL, submit_many_and_end, &many) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        in_flight += aio_error(&many.reads[SLOW_READS - 1]) == EINPROGRESS;
+        all_are_good(&many);
+    }
+    dprintf(1, "# in flight when its thread was gone: %d times of %d\n", in_flight, ROUNDS);
+}
+
 static void p53_errno_changes_on_failure_alone(void)
 {
     char byte;
@@ -447,6 +510,7 @@ const struct dropin_case process_tests[] = {
     TEST(p51_a_hint_is_taken),
     TEST(p52_many_threads_at_once),
     TEST(p52_requests_survive_their_thread),
+    TEST(p52_all_that_is_in_flight_survives_its_thread),
     TEST(p53_errno_changes_on_failure_alone),
     TEST(p54_without_io_uring_requests_go_on),
     TEST(p55_a_file_that_may_not_grow),
