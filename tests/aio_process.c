@@ -374,65 +374,76 @@ static void p52_requests_survive_their_thread(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&block) == 0 && byte == 'x');
 }
 
-enum { SLOW_READS = 16, LARGE_WRITES = 3, LARGE = 1 << 20 };
+enum { SLOW_READS = 16, WRITES = 20, LARGE_WRITES = 3, LARGE = 1 << 20, SMALL = 1 << 14 };
 
 struct many {
-    struct aiocb reads[SLOW_READS], writes[LARGE_WRITES];
+    struct aiocb reads[SLOW_READS], writes[WRITES];
     _Alignas(SLOW_SIZE) char pages[SLOW_READS][SLOW_SIZE];
-    char data[LARGE_WRITES][LARGE];
+    _Alignas(SLOW_SIZE) char data[WRITES][LARGE];
     int slow, wide;
     char round;
 };
+
+static size_t size_of_write(int number)
+{
+    return number < LARGE_WRITES ? LARGE : SMALL;
+}
 
 /* In flight when the thread is gone: nothing has waited for them. */
 static void *submit_many_and_end(void *arg)
 {
     struct many *many = arg;
 
-    for (int i = 0; i < LARGE_WRITES; i++) {
-        memset(many->data[i], many->round + i, LARGE);
-        many->writes[i] = block_of(many->wide, many->data[i], LARGE, (off_t)i * LARGE);
-        CHECK(aio_write(&many->writes[i]) == 0);
+    for (int i = 0; i < WRITES; i++) {
+        size_t size = size_of_write(i);
+
+        memset(many->data[i], many->round + i, size);
+        many->writes[i] = block_of(many->wide, many->data[i], size, (off_t)i * LARGE);
     }
-    for (int i = 0; i < SLOW_READS; i++) {
+    for (int i = 0; i < SLOW_READS; i++)
         many->reads[i] = block_of(many->slow, many->pages[i], SLOW_SIZE, (off_t)i * SLOW_SIZE);
+    for (int i = 0; i < WRITES; i++)
+        CHECK(aio_write(&many->writes[i]) == 0);
+    for (int i = 0; i < SLOW_READS; i++)
         CHECK(aio_read(&many->reads[i]) == 0);
-    }
     pthread_exit(NULL);
 }
 
 static void all_are_good(struct many *many)
 {
-    static char back[LARGE];
+    static _Alignas(SLOW_SIZE) char back[LARGE];
 
     for (int i = 0; i < SLOW_READS; i++) {
         CHECK(await(&many->reads[i]) == 0 && aio_return(&many->reads[i]) == SLOW_SIZE);
         CHECK(many->pages[i][0] == 'a' + i && many->pages[i][SLOW_SIZE - 1] == 'a' + i);
         memset(many->pages[i], 0, SLOW_SIZE);
     }
-    for (int i = 0; i < LARGE_WRITES; i++) {
-        CHECK(await(&many->writes[i]) == 0 && aio_return(&many->writes[i]) == LARGE);
-        CHECK(pread(many->wide, back, LARGE, (off_t)i * LARGE) == LARGE);
-        CHECK(memcmp(back, many->data[i], LARGE) == 0);
+    for (int i = 0; i < WRITES; i++) {
+        ssize_t size = (ssize_t)size_of_write(i);
+
+        CHECK(await(&many->writes[i]) == 0 && aio_return(&many->writes[i]) == size);
+        CHECK(pread(many->wide, back, (size_t)size, (off_t)i * LARGE) == size);
+        CHECK(memcmp(back, many->data[i], (size_t)size) == 0);
     }
 }
 
 static void p52_all_that_is_in_flight_survives_its_thread(void)
 {
-    enum { ROUNDS = 100 };
+    enum { ROUNDS = 40 };
     static struct many many;
     int in_flight = 0;
 
     many.slow = slow_file();
-    many.wide = temp_file(0);
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t thread;
 
         many.round = (char)(i % 100);
+        many.wide = temp_file(i % 2 ? O_DIRECT : 0); /* which has to grow */
         CHECK(pthread_create(&thread, NULL, submit_many_and_end, &many) == 0);
         CHECK(pthread_join(thread, NULL) == 0);
         in_flight += aio_error(&many.reads[SLOW_READS - 1]) == EINPROGRESS;
         all_are_good(&many);
+        close(many.wide);
     }
     dprintf(1, "# in flight when its thread was gone: %d times of %d\n", in_flight, ROUNDS);
 }
