@@ -160,6 +160,54 @@ static void p19_a_request_never_reads_another_file(void)
     CHECK(byte == 0 || byte == 'x');
 }
 
+enum { APPENDS = 200, APPEND = 4096 };
+
+/* The number is another file's as soon as they are submitted: how many were written before. */
+static int append_and_replace(char (*data)[APPEND], int number, int other, bool closed)
+{
+    static struct aiocb blocks[APPENDS];
+    int done = 0;
+
+    for (int i = 0; i < APPENDS; i++) {
+        blocks[i] = block_of(number, data[i], APPEND, 0);
+        CHECK(aio_write(&blocks[i]) == 0);
+    }
+    if (closed)
+        close(number);
+    CHECK(dup2(other, number) == number);
+    for (int i = 0; i < APPENDS; i++) {
+        int error = await(&blocks[i]);
+
+        CHECK(error == EBADF || (error == 0 && done == i && aio_return(&blocks[i]) == APPEND));
+        done += error == 0;
+    }
+    return done;
+}
+
+/* BETTER: glibc writes them into the file that has the number then. They end with an error instead.
+ * Without io_uring one of them may be with a thread already that has not written yet. */
+static void p19_appends_that_wait_never_write_another_file(void)
+{
+    enum { ROUNDS = 20 };
+    static char data[APPENDS][APPEND], back[APPENDS][APPEND];
+
+    for (int i = 0; i < APPENDS; i++)
+        memset(data[i], i, APPEND);
+    for (int round = 0; round < ROUNDS; round++) {
+        int right = temp_file(O_APPEND), number = dup(right), other = temp_file(O_APPEND);
+        int done = append_and_replace(data, number, other, round % 2);
+        off_t astray = lseek(other, 0, SEEK_END), size = (off_t)done * APPEND - astray;
+
+        CHECK(astray == 0 || (astray == APPEND && !has_io_uring()));
+        CHECK(lseek(right, 0, SEEK_END) == size);
+        CHECK(pread(right, back, sizeof(back), 0) == (ssize_t)size);
+        CHECK(memcmp(back, data, (size_t)size) == 0);
+        close(number);
+        close(right);
+        close(other);
+    }
+}
+
 static void p19_record_locks_survive_requests(void)
 {
     char byte;
@@ -261,6 +309,7 @@ const struct dropin_case order_tests[] = {
     TEST(p18_a_sync_waits_for_what_was_before_it),
     BETTER(p18_a_sync_holds_up_nothing_behind_it),
     BETTER(p19_a_request_never_reads_another_file),
+    BETTER(p19_appends_that_wait_never_write_another_file),
     TEST(p19_record_locks_survive_requests),
     BETTER(p20_priorities_change_no_order_of_a_stream),
     BETTER(p20_priorities_change_no_order_of_appends),
