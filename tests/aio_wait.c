@@ -182,6 +182,23 @@ static void p26_suspend_has_a_limit(void)
     pthread_join(thread, NULL);
 }
 
+/* BETTER: with glibc the time has come then. */
+static void p26_a_limit_has_no_negative_nanoseconds(void)
+{
+    static const struct timespec bad[] = { { 0, -1 }, { 1, -1 }, { 0, LONG_MIN } };
+    char byte;
+    int fds[2];
+    struct aiocb block;
+    const struct aiocb *list[] = { &block };
+
+    CHECK(pipe(fds) == 0);
+    block = block_of(fds[0], &byte, 1, 0);
+    CHECK(aio_read(&block) == 0);
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        CHECK(aio_suspend(list, 1, &bad[i]) == -1 && errno == EINVAL);
+    CHECK(aio_error(&block) == EINPROGRESS && write(fds[1], "x", 1) == 1 && await(&block) == 0);
+}
+
 static void p27_signals_interrupt_suspend(void)
 {
     char byte;
@@ -314,6 +331,7 @@ const struct dropin_case wait_tests[] = {
     TEST(p24_the_private_fields_are_as_with_glibc),
     TEST(p25_suspend_returns_when_one_is_over),
     BETTER(p26_suspend_has_a_limit),
+    BETTER(p26_a_limit_has_no_negative_nanoseconds),
     TEST(p27_signals_interrupt_suspend),
     BETTER(p28_suspend_needs_little_stack),
     BETTER(p28_each_of_many_costs_suspend_the_same),
