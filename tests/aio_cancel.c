@@ -2,6 +2,8 @@
 /* aio_cancel.c: aio_cancel (P30-P33). */
 #include "aio_test.h"
 
+#include <sys/socket.h>
+
 /* However many threads are inside aio_suspend. */
 static void p31_a_cancel_does_not_wait_for_those_who_wait(void)
 {
@@ -102,10 +104,64 @@ static void p32_the_strong_cancel_ends_what_waits(void)
     CHECK(write(fds[1], "x", 1) == 1 && await(&second) == 0 && bytes[1] == 'x');
 }
 
+static void p32_the_strong_cancel_ends_what_waits_on_a_socket(void)
+{
+    enum { COUNT = 5 };
+    struct aiocb blocks[COUNT];
+    char bytes[COUNT], byte;
+    int fds[2];
+
+    CHECK(setenv("OURO_AIO_CANCEL", "strong", 1) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = block_of(fds[0], &bytes[i], 1, 0);
+        CHECK(aio_read(&blocks[i]) == 0);
+    }
+    nap_ms(20);
+    CHECK(aio_cancel(fds[0], &blocks[0]) == AIO_CANCELED);
+    CHECK(aio_error(&blocks[0]) == ECANCELED && aio_error(&blocks[1]) == EINPROGRESS);
+    CHECK(aio_cancel(fds[0], NULL) == AIO_CANCELED);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(aio_error(&blocks[i]) == ECANCELED && aio_return(&blocks[i]) == -1);
+    CHECK(aio_cancel(fds[0], NULL) == AIO_ALLDONE);
+    CHECK(write(fds[1], "x", 1) == 1); /* which none of them has eaten */
+    CHECK(recv(fds[0], &byte, 1, MSG_DONTWAIT) == 1 && byte == 'x');
+}
+
+static void p32_the_strong_cancel_ends_writes_that_wait(void)
+{
+    enum { SIZE = 4096, COUNT = 3 };
+    static char data[SIZE], back[SIZE];
+    struct aiocb blocks[COUNT];
+    int fds[2], full = 0, left = 0;
+
+    CHECK(setenv("OURO_AIO_CANCEL", "strong", 1) == 0);
+    CHECK(pipe(fds) == 0 && fcntl(fds[1], F_SETFL, O_NONBLOCK) == 0);
+    while (write(fds[1], data, SIZE) == SIZE)
+        full++;
+    CHECK(full > 0 && fcntl(fds[1], F_SETFL, 0) == 0);
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = block_of(fds[1], data, SIZE, 0);
+        CHECK(aio_write(&blocks[i]) == 0);
+    }
+    nap_ms(20);
+    CHECK(aio_cancel(fds[1], &blocks[0]) == AIO_CANCELED && aio_error(&blocks[0]) == ECANCELED);
+    CHECK(aio_error(&blocks[1]) == EINPROGRESS && aio_error(&blocks[2]) == EINPROGRESS);
+    CHECK(aio_cancel(fds[1], NULL) == AIO_CANCELED);
+    for (int i = 0; i < COUNT; i++)
+        CHECK(aio_error(&blocks[i]) == ECANCELED && aio_return(&blocks[i]) == -1);
+    CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+    for (ssize_t r; (r = read(fds[0], back, SIZE)) > 0;)
+        left += (int)r;
+    CHECK(left == full * SIZE);
+}
+
 const struct dropin_case cancel_tests[] = {
     TEST(p30_cancel_of_what_is_not_there),
     TEST(p31_a_cancel_does_not_wait_for_those_who_wait),
     TEST(p31_cancelled_requests_are_over_when_cancel_returns),
     BETTER(p32_the_strong_cancel_ends_what_waits),
+    BETTER(p32_the_strong_cancel_ends_what_waits_on_a_socket),
+    BETTER(p32_the_strong_cancel_ends_writes_that_wait),
     { 0 },
 };
