@@ -143,16 +143,18 @@ static void p48_exit_does_not_wait(void)
     }
 }
 
-enum { PIECES = 8, PIECE = 8 << 20 };
+enum { PIECES = 8, PIECE = 8 << 20, PIECE_WORDS = PIECE / 4 };
+static uint32_t pieces[PIECES][PIECE_WORDS];
 
 /* Other bytes in each piece, and in each place of it. */
-static void make_piece(uint32_t *piece, uint32_t number)
+static void make_pieces(void)
 {
-    for (uint32_t i = 0; i < PIECE / sizeof(*piece); i++)
-        piece[i] = number * PIECE + i;
+    for (uint32_t k = 0; k < PIECES; k++)
+        for (uint32_t i = 0; i < PIECE_WORDS; i++)
+            pieces[k][i] = k * PIECE + i;
 }
 
-static void write_and_exit(int fd, uint32_t *const pieces[])
+static void write_and_exit(int fd)
 {
     static struct aiocb blocks[PIECES], waiting, behind, full;
     uint64_t most = UINT64_MAX - 1;
@@ -175,20 +177,16 @@ static void write_and_exit(int fd, uint32_t *const pieces[])
 /* BETTER: with glibc the end of the process is the end of its threads. */
 static void p48_exit_loses_nothing_that_is_to_be_written(void)
 {
-    uint32_t *pieces[PIECES], *back = malloc(PIECE);
+    static uint32_t back[PIECE_WORDS];
 
-    for (uint32_t k = 0; k < PIECES; k++) {
-        pieces[k] = malloc(PIECE);
-        CHECK(back && pieces[k]);
-        make_piece(pieces[k], k);
-    }
+    make_pieces();
     for (int i = 0; i < 3; i++) {
         int fd = temp_file(0), status;
         pid_t child = fork();
         struct stat st;
 
         if (child == 0)
-            write_and_exit(fd, pieces);
+            write_and_exit(fd);
         CHECK(waitpid(child, &status, 0) == child && status == 0);
         CHECK(fstat(fd, &st) == 0 && st.st_size == (off_t)PIECES * PIECE);
         for (int k = 0; k < PIECES; k++) {
@@ -197,9 +195,6 @@ static void p48_exit_loses_nothing_that_is_to_be_written(void)
         }
         close(fd);
     }
-    for (int k = 0; k < PIECES; k++)
-        free(pieces[k]);
-    free(back);
 }
 
 /* No thread of ours, and none of the C library's, keeps it; what is in flight, it does. */
