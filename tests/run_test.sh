@@ -81,26 +81,53 @@ can_have()
     "$ouro" info | grep -qE "^ +$1 +available"
 }
 
-# runs ENGINE TEST...: each passes, on that engine.
+# runs PROGRAM ENGINE TEST...: each passes, on that engine. Files of libaio's requests are held by a
+# thread with descriptors of its own, where posixaio's would be the C library's threads': it is on
+# threads there.
 runs()
 {
-    tap_engine=$1
-    shift
+    tap_program=$1 tap_engine=$2 tap_seen=$2
+    [ "$1 $2" != "libaio_test posixaio" ] || tap_seen=threads
+    shift 2
     for tap_name; do
         rm -f "$tmp/trace"
-        OURO_TRACE=$tmp/trace "$ouro" run --engine="$tap_engine" "$build/tests/aio_test" \
+        OURO_TRACE=$tmp/trace "$ouro" run --engine="$tap_engine" "$build/tests/$tap_program" \
             "$tap_name" || return
-        grep -q " $tap_engine begin " "$tmp/trace" || { echo "not by $tap_engine"; return 1; }
+        grep -q " $tap_seen begin " "$tmp/trace" || { echo "not by $tap_seen"; return 1; }
     done
 }
 
+# runs_on PROGRAM ENGINE TEST...: where there is such an engine.
+runs_on()
+{
+    if can_have "$2"; then
+        check "$1: the drop-in runs on $2" runs "$@"
+    else
+        skip "$1: the drop-in runs on $2" "there is no $2 here"
+    fi
+}
+
+# Without libaio's header its tests are a program that passes whatever it is asked for.
+has_libaio_test()
+{
+    ! "$build/tests/libaio_test" none | grep -q SKIP
+}
+
 for engine in kaio posixaio epoll; do
-    can_have $engine || { echo "# there is no $engine here"; continue; }
-    check "the drop-in runs on $engine" runs $engine \
+    runs_on aio_test $engine \
         p15_requests_on_one_file_run_beside_each_other p16_appends_come_in_order \
         p17_a_stream_reads_in_order_beside_its_writes p18_a_sync_waits_for_what_was_before_it \
         p31_cancelled_requests_are_over_when_cancel_returns p40_lists_are_long \
         p46_a_child_has_requests_of_its_own p52_many_threads_at_once
+    if has_libaio_test; then
+        runs_on libaio_test $engine l15_a_read_of_a_pipe_is_waited_for_behind_io_submit \
+            l15_what_waits_holds_up_nothing l16_appended_writes_keep_their_order \
+            l16_writes_into_a_stream_keep_their_order l35_writes_and_syncs_are_all_done \
+            l24_a_pipe_that_is_waited_for_tells_by_eventfd \
+            l31_what_waits_for_a_pipe_is_the_parents l32_what_waits_for_a_pipe_survives_its_thread
+    else
+        skip "libaio_test: the drop-in runs on $engine" "libaio.h is not installed"
+    fi
 done
 
 # OURO_DISABLE=1 is all of it: the oldest lio_listio is another function, glibc starts a thread for
@@ -108,14 +135,24 @@ done
 disabled()
 {
     rm -f "$tmp/trace"
-    OURO_DISABLE=1 OURO_TRACE=$tmp/trace "$ouro" run "$build/tests/aio_test" --original "$1" &&
+    OURO_DISABLE=1 OURO_TRACE=$tmp/trace "$ouro" run "$build/tests/$1" --original "$2" &&
         [ ! -e "$tmp/trace" ]
 }
 for test in p13_short_transfers_are_told_as_they_are \
     p18_a_sync_waits_for_what_was_before_it p30_cancel_of_what_is_not_there \
     p41_one_that_fails_stops_no_other p44_the_oldest_lio_listio_tells_of_no_single_request \
     p51_a_hint_is_taken p56_a_thread_that_is_there_is_called_without_allocating; do
-    check "with OURO_DISABLE=1 it is glibc: $test" disabled $test
+    check "with OURO_DISABLE=1 it is glibc: $test" disabled aio_test $test
+done
+# Those that are better wait in the kernel's io_submit, and are ended after 2 seconds each.
+for test in l01_the_old_prototypes_work l09_up_to_the_first_that_is_bad \
+    l14_a_pipe_is_not_waited_for l23_errno_is_never_changed l28_io_queue_run_calls_back \
+    l31_a_child_has_no_contexts_but_its_own; do
+    if has_libaio_test; then
+        check "with OURO_DISABLE=1 it is the kernel: $test" disabled libaio_test $test
+    else
+        skip "with OURO_DISABLE=1 it is the kernel: $test" "libaio.h is not installed"
+    fi
 done
 
 # In somebody else's process.
@@ -127,6 +164,18 @@ silent()
 check "nothing is printed" silent "$build/tests/aio_test" p52_many_threads_at_once
 check "nor where io_uring is refused" silent "$build/tests/aio_test" --blocked \
     p52_many_threads_at_once
+check "nor for an engine that nobody knows" silent env OURO_ENGINE=none "$build/tests/aio_test" \
+    p52_many_threads_at_once
+if has_libaio_test; then
+    libaio=l15_a_read_of_a_pipe_is_waited_for_behind_io_submit
+    check "libaio: nothing is printed" silent "$build/tests/libaio_test" $libaio
+    check "libaio: nor where io_uring is refused" silent "$build/tests/libaio_test" --blocked \
+        $libaio
+    check "libaio: nor for an engine that nobody knows" silent env OURO_ENGINE=none \
+        "$build/tests/libaio_test" $libaio
+else
+    skip "libaio: nothing is printed" "libaio.h is not installed"
+fi
 
 # One process (no pipe, no subshell): its descriptors and threads, as it starts.
 # shellcheck disable=SC2016
