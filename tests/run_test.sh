@@ -130,6 +130,24 @@ for engine in kaio posixaio epoll; do
     fi
 done
 
+# Both in one process, which have a loop each.
+both()
+{
+    timeout 60 "$ouro" run "$@" "$build/tests/both_test"
+}
+if has_libaio_test; then
+    check "POSIX AIO and libaio work together" both
+    for engine in kaio posixaio epoll threads; do
+        if can_have $engine; then
+            check "together on $engine" both --engine=$engine
+        else
+            skip "together on $engine" "there is no $engine here"
+        fi
+    done
+else
+    skip "POSIX AIO and libaio work together" "libaio.h is not installed"
+fi
+
 # OURO_DISABLE=1 is all of it: the oldest lio_listio is another function, glibc starts a thread for
 # each call, and nothing of ours is opened.
 disabled()
