@@ -124,8 +124,11 @@ static void *wait_by_libaio(void *arg)
 {
     struct wait *wait = arg;
     struct io_event event;
+    int r;
 
-    CHECK(io_getevents(wait->context, 1, 1, &event, NULL) == 1 && event.res == 1);
+    while ((r = io_getevents(wait->context, 1, 1, &event, NULL)) == -EINTR)
+        continue; /* signals end it, also those of the C library */
+    CHECK(r == 1 && event.res == 1);
     wait->over = true;
     return NULL;
 }
@@ -142,8 +145,8 @@ static void *wait_by_posix_aio(void *arg)
     return NULL;
 }
 
-/* Threads that wait in both for pipes; meanwhile both serve files. */
-static void waits_in_both_hold_up_neither(void)
+/* Threads that wait in both for pipes; meanwhile this is done. */
+static void while_both_wait(void (*work)(void))
 {
     struct wait waits[2] = { 0 };
     struct iocb iocb, *list[1] = { &iocb };
@@ -161,13 +164,34 @@ static void waits_in_both_hold_up_neither(void)
     CHECK(aio_read(&waits[1].block) == 0);
     CHECK(pthread_create(&threads[0], NULL, wait_by_libaio, &waits[0]) == 0);
     CHECK(pthread_create(&threads[1], NULL, wait_by_posix_aio, &waits[1]) == 0);
-    both_work_on_one_file();
+    work();
     CHECK(!waits[0].over && !waits[1].over);
     for (int i = 0; i < 2; i++) {
         CHECK(write(fds[i][1], "x", 1) == 1);
         CHECK(pthread_join(threads[i], NULL) == 0);
         CHECK(waits[i].byte == 'x');
     }
+}
+
+static void waits_in_both_hold_up_neither(void)
+{
+    while_both_wait(both_work_on_one_file);
+}
+
+/* glibc changes the rights of all threads by a signal of its own, and waits until each has handled
+ * it: who has blocked that signal in one of them, stops the program here. */
+static void change_rights(void)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        CHECK(setresuid((uid_t)-1, (uid_t)-1, (uid_t)-1) == 0);
+        CHECK(setgid(getgid()) == 0 && setuid(getuid()) == 0);
+        both_work_on_one_file();
+    }
+}
+
+static void rights_change_while_both_wait(void)
+{
+    while_both_wait(change_rights);
 }
 
 /* One pipe: the bytes go to whoever reads, once each. */
@@ -197,6 +221,7 @@ static const struct dropin_case both_tests[] = {
     TEST(both_work_on_one_file),
     TEST(both_work_on_files_of_many_threads),
     BETTER(waits_in_both_hold_up_neither), /* the kernel's io_submit waits itself */
+    BETTER(rights_change_while_both_wait),
     BETTER(both_read_one_pipe),
     { 0 },
 };
