@@ -618,6 +618,9 @@ void ouro__to_worker(ouro_loop *loop, ouro_op *op, enum ouro__route route)
         ouro__ended(loop, op, r);
         return;
     }
+    if (op->flags & OURO_FDMODE &&
+        !(op->marks_ & MARK_STREAM)) /* descriptors are the program's, which may close them */
+        ouro__hold_file(op);
     ouro__set_state(op, STATE_AWAY);
     loop->stats.pooled++;
     r = ouro__workers_submit(loop, op, route == ROUTE_BLOCKER);
@@ -637,6 +640,11 @@ void ouro__hold_file(ouro_op *op)
     op->engine_[0] = (uint64_t)ouro__fd_identity((int)op->fd);
 }
 
+bool ouro__has_its_file(const ouro_op *op)
+{
+    return !(op->notes_ & NOTE_HELD) || op->engine_[0] == (uint64_t)ouro__fd_identity((int)op->fd);
+}
+
 int ouro__check_file(ouro_loop *loop, ouro_op *op)
 {
     int r = 0;
@@ -650,7 +658,7 @@ int ouro__check_file(ouro_loop *loop, ouro_op *op)
             r = -EBADF;
         return op->notes_ & NOTE_LOST ? -EIO : r;
     }
-    if (op->engine_[0] != (uint64_t)ouro__fd_identity((int)op->fd))
+    if (!ouro__has_its_file(op))
         r = -EBADF;
     op->notes_ &= (uint16_t)~NOTE_HELD;
     return r;
@@ -670,6 +678,7 @@ static void unwatch(ouro_loop *loop, const ouro_op *op)
 /* Slow part of pull: true when the operation went another way. */
 static bool diverted(ouro_loop *loop, ouro_op *op)
 {
+    uint16_t held = op->notes_ & NOTE_HELD;
     enum ouro__route route;
     int64_t res;
 
@@ -693,6 +702,7 @@ static bool diverted(ouro_loop *loop, ouro_op *op)
     route = route_of(loop, op);
     if (route == ROUTE_ENGINE)
         return false;
+    op->notes_ |= held; /* who performs it looks once more */
     ouro__to_worker(loop, op, route);
     return true;
 }

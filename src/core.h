@@ -528,6 +528,7 @@ void ouro__begin(ouro_loop *loop, ouro_op *op);
 void ouro__start(ouro_loop *loop, ouro_op *op);
 void ouro__make_ordinary(ouro_loop *loop, ouro_op *op); /* leaves the short way */
 void ouro__hold_file(ouro_op *op);
+bool ouro__has_its_file(const ouro_op *op); /* false: what it was held for has another file now */
 /* Does its slot, or the descriptor that it was held for, still stand for the same file? 0, or what
  * it ends with. */
 int ouro__check_file(ouro_loop *loop, ouro_op *op);

@@ -161,6 +161,12 @@ static bool wait_for(struct ouro__workers *all, pthread_cond_t *cond, uint64_t n
     return pthread_cond_timedwait(cond, &all->lock, &at) != ETIMEDOUT;
 }
 
+/* It may have waited for a worker while the program closed its file and opened another one. */
+static int64_t attempt(ouro_op *op)
+{
+    return ouro__has_its_file(op) ? ouro__perform(op, PERFORM_BLOCK) : -EBADF;
+}
+
 static void perform(struct worker *worker, ouro_op *op)
 {
     struct ouro__workers *all = worker->all;
@@ -171,15 +177,16 @@ static void perform(struct worker *worker, ouro_op *op)
     if (worker->crew == &all->crews[CREW_BLOCKERS])
         hear(worker, !strange);
     op->notes_ |= NOTE_POOLED;
-    res = ouro__perform(op, PERFORM_BLOCK);
+    res = attempt(op);
 
     pthread_mutex_lock(&all->lock);
     /* A signal for the operation before may come late. */
     while (res == -EINTR && !strange && !worker->interrupt) {
         pthread_mutex_unlock(&all->lock);
-        res = ouro__perform(op, PERFORM_BLOCK);
+        res = attempt(op);
         pthread_mutex_lock(&all->lock);
     }
+    op->notes_ &= (uint16_t)~NOTE_HELD;
     worker->op = NULL;
     op->worker_ = NULL;
     if (worker->interrupt) {

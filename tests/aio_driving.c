@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "aio_test.h"
@@ -120,7 +121,7 @@ static void d6_who_only_polls_sees_the_end(void)
     }
 }
 
-enum { CACHED = 1000, IDLE_MS = 1000 /* after which glibc's threads are gone */ };
+enum { IDLE_MS = 1000 }; /* after which glibc's threads are gone */
 
 static long sleeps_of_all(void)
 {
@@ -130,18 +131,33 @@ static long sleeps_of_all(void)
     return usage.ru_nvcsw;
 }
 
-/* Not the caller, and nobody else for him. */
+/* Can the cache be asked without waiting? An emulator may not know how. */
+static bool has_tries(int fd)
+{
+    char byte;
+    struct iovec part = { &byte, 1 };
+
+    return has_io_uring() || preadv2(fd, &part, 1, 0, RWF_NOWAIT) == 1;
+}
+
+/* Not the caller, and nobody else for him. On a machine that has other work somebody may. */
 static void d6_nobody_sleeps_for_what_is_in_the_page_cache(void)
 {
+    enum { TRIES = 30, CACHED = 100 };
     static char page[SIZE];
-    int fd = temp_file(0);
-    long before;
+    int fd = temp_file(0), quiet = 0;
 
     CHECK(pwrite(fd, page, SIZE, 0) == SIZE && read_by(fd, page, SIZE, 0) == SIZE);
-    before = sleeps_of_all();
-    for (int i = 0; i < CACHED; i++)
-        CHECK(read_by(fd, page, SIZE, 0) == SIZE);
-    CHECK(sleeps_of_all() - before < CACHED / 2);
+    if (!has_tries(fd))
+        _exit(SKIP_STATUS);
+    for (int i = 0; i < TRIES && !quiet; i++) {
+        long before = sleeps_of_all();
+
+        for (int k = 0; k < CACHED; k++)
+            CHECK(read_by(fd, page, SIZE, 0) == SIZE);
+        quiet = sleeps_of_all() - before < CACHED / 2;
+    }
+    CHECK(quiet);
 }
 
 /* Fills tasks with the numbers of our threads. */

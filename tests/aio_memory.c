@@ -267,7 +267,7 @@ static void d5_what_the_library_calls_may_call_it(void)
     }
     CHECK(aio_read(&blocks[0]) == 0 && await(&blocks[0]) == 0);
     CHECK(lio_listio(LIO_WAIT, list, COUNT, NULL) == 0);
-    in_allocation = NULL;
+    in_allocation = call_nobody;
     dprintf(1, "# %d calls from inside\n", calls_inside);
     for (int i = 0; i < COUNT; i++)
         CHECK(aio_return(&blocks[i]) == 1 && bytes[i] == 'a');

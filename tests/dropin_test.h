@@ -71,8 +71,8 @@ int run_tests(int argc, char **argv, const struct dropin_case *const *themes, un
 void start_counting(void);
 int counted(void); /* ends it: calls since then */
 
-/* Is called for each, before it; NULL: nothing is. */
-extern void (*_Atomic in_allocation)(void);
+extern void (*_Atomic in_allocation)(void); /* is called for each, before it */
+void call_nobody(void);
 
 /* ---- Helpers --------------------------------------------------------------------------------- */
 

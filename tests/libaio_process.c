@@ -568,7 +568,7 @@ static void d5_what_the_library_calls_may_call_it(void)
         done += r;
     }
     CHECK(io_getevents(context, COUNT, COUNT, events, NULL) == COUNT);
-    in_allocation = NULL;
+    in_allocation = call_nobody;
     dprintf(1, "# %d calls, %d of them from inside\n", calls_inside, refused_inside);
     for (int i = 0; i < COUNT; i++)
         CHECK(events[i].res == 1);
