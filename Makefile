@@ -28,10 +28,10 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
 # The drop-in for POSIX AIO, linked to its test. AddressSanitizer: as above. ThreadSanitizer keeps
 # signals until the thread is inside a call that it knows, and one of each number (p35, p43), has a
 # thread of its own (p39, p48), its end waits for threads that a child of fork does not have (p48),
-# it sees a race in a program that closes all descriptors (p49) and an allocation in a handler that
-# submits (p28), and no lock that is taken while a cancelled thread is unwound (p29). Both leave a
-# forked child the lock of their allocator as another thread had it (p46, p52), and end a program
-# whose address space is full (p36).
+# it sees a race in a program that closes descriptors that are in use (p19, p49) and an allocation in
+# a handler that submits (p28), and no lock that is taken while a cancelled thread is unwound (p29).
+# Both leave a forked child the lock of their allocator as another thread had it (p46, p52), and end
+# a program whose address space is full (p36).
 AIO_LINKED_ASAN_EXCEPT = --except p46_a_fork_may_come_at_any_time \
     --except p36_a_lack_of_threads_loses_no_call \
     --except p52_threads_drive_by_turns_while_the_process_forks
@@ -42,6 +42,7 @@ AIO_LINKED_TSAN_EXCEPT = $(AIO_LINKED_ASAN_EXCEPT) \
     --except p48_exit_does_not_wait \
     --except p48_the_last_thread_ends_the_process \
     --except p49_a_program_may_close_all_descriptors \
+    --except p19_appends_that_wait_never_write_another_file \
     --except p28_a_handler_waits_for_quick_requests_inside_such_a_wait \
     --except p29_who_drives_may_be_cancelled
 # ThreadSanitizer of gcc 12 wants its addresses where they are without randomisation.
