@@ -28,10 +28,10 @@ TSAN_EXCEPT = --except */fork/the_child_starts_anew \
 # The drop-in for POSIX AIO, linked to its test. AddressSanitizer: as above. ThreadSanitizer keeps
 # signals until the thread is inside a call that it knows, and one of each number (p35, p43), has a
 # thread of its own (p39, p48), its end waits for threads that a child of fork does not have (p48),
-# it sees a race in a program that closes descriptors that are in use (p19, p49) and an allocation in
-# a handler that submits (p28), and no lock that is taken while a cancelled thread is unwound (p29).
-# Both leave a forked child the lock of their allocator as another thread had it (p46, p52), and end
-# a program whose address space is full (p36).
+# it sees a race in a program that closes descriptors that are in use (p19, p49) and an allocation
+# in a handler that submits (p28), and no lock that is taken while a cancelled thread is unwound
+# (p29). Both leave a forked child the lock of their allocator as another thread had it (p46, p52),
+# and end a program whose address space is full (p36).
 AIO_LINKED_ASAN_EXCEPT = --except p46_a_fork_may_come_at_any_time \
     --except p36_a_lack_of_threads_loses_no_call \
     --except p52_threads_drive_by_turns_while_the_process_forks
